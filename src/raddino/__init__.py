@@ -1,0 +1,33 @@
+"""raddino: pre-train, judge and use image-only chest X-ray encoders.
+
+The functions behind the commands carry the commands' names and are imported on first use::
+
+    import raddino
+    raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
+    raddino.evaluate(...), raddino.report(...), raddino.verify(...), raddino.load_encoder(...)
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sample": "raddino.sample.generate",
+    "prepare": "raddino.corpus.prepare",
+    "pretrain": "raddino.training.pretrain",
+    "embed": "raddino.features.extract",
+    "evaluate": "raddino.benchmark.evaluate",
+    "report": "raddino.report.html",
+    "verify": "raddino.training.verify",
+    "load_encoder": "raddino.encoders.base",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raddino' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,138 @@
+"""``Corpus``: a packed corpus, opened and checked in one step and read at random."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raddino.corpus.shards import ShardReader, decode_png
+from raddino.errors import ConfigError, RaddinoError, did_you_mean
+
+FORMAT = 1
+
+
+class Corpus:
+    """Images, masks and facts of one corpus folder. Picklable; each process opens its own files.
+
+    Attributes:
+        path: the folder.
+        info: contents of ``corpus.json``.
+        manifest: one row an image, RangeIndex.
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any], manifest: pd.DataFrame) -> None:
+        self.path, self.info, self.manifest = path, info, manifest
+        self._reader = ShardReader(path / "shards")
+
+    @classmethod
+    def open(cls, path: str | Path) -> Corpus:
+        """Open a corpus folder and check that it is whole.
+
+        Raises:
+            RaddinoError: missing, not finished, of another format version, or with bytes missing.
+        """
+        path = Path(path)
+        again = "run prepare again with the same settings"
+        if not (path / "corpus.json").is_file():
+            if (path / ".partial").is_dir():
+                raise RaddinoError(f"corpus {path} is half prepared; {again} and it continues")
+            raise RaddinoError(f"{path} is not a corpus (no corpus.json); make one with: raddino prepare IMAGES --out …")
+        try:
+            info = json.loads((path / "corpus.json").read_text())
+        except ValueError:
+            raise RaddinoError(f"{path / 'corpus.json'} is damaged; {again}") from None
+        if info.get("format") != FORMAT:
+            raise RaddinoError(f"corpus {path} has format {info.get('format')}; this version reads {FORMAT}")
+        sizes = {"manifest.parquet": info["manifest_bytes"]}
+        sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
+        for name, size in sizes.items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != size:
+                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete the folder and {again}")
+        return cls(path, info, pd.read_parquet(path / "manifest.parquet"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of every pixel, mask and fact; the same for the same input, settings and key."""
+        return self.info["fingerprint"]
+
+    @property
+    def synthetic(self) -> bool:
+        """True when any image is synthetic (``info["synthetic"]`` says ``"mixed"`` when not all are)."""
+        return bool(self.info["synthetic"])
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def read(self, i: int) -> np.ndarray:
+        """Image ``i``: (H, W) uint8 or uint16."""
+        shards, offsets, lengths = self._locations
+        return decode_png(self._reader.read(shards[i], int(offsets[i]), int(lengths[i])))
+
+    def read_mask(self, i: int, name: str) -> np.ndarray | None:
+        """Mask ``name`` of image ``i`` at the image's size: (H, W) uint8 or uint16; None when it has none.
+
+        Raises:
+            ConfigError: the corpus has no such mask.
+        """
+        column = f"mask_{name}"
+        if column not in self.manifest:
+            known = self.mask_names
+            raise ConfigError(
+                f"corpus has no mask {name!r}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}."
+            )
+        location = self.manifest[column].iat[i]
+        if pd.isna(location):
+            return None
+        shard, offset, length = location.split(":")
+        return decode_png(self._reader.read(shard, int(offset), int(length)))
+
+    @property
+    def mask_names(self) -> list[str]:
+        """Names that :meth:`read_mask` takes."""
+        return [column.removeprefix("mask_") for column in self.manifest if column.startswith("mask_")]
+
+    def rows(self, split: str | None = None, where: str | None = None) -> np.ndarray:
+        """Row numbers, ascending.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``; None for all.
+            where: pandas query over manifest columns, for example ``"source == 'nih' and view == 'PA'"``.
+
+        Raises:
+            ConfigError: an unknown split, or a query that does not hold here.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        if split is not None:
+            if split not in ("train", "val", "test"):
+                raise ConfigError(f"unknown split {split!r}.{did_you_mean(split, ('train', 'val', 'test'))}")
+            chosen &= (self.manifest["split"] == split).to_numpy()
+        if where is not None:
+            chosen &= query(self.manifest, where)
+        return np.flatnonzero(chosen)
+
+    @cached_property
+    def _locations(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        table = self.manifest
+        return table["shard"].tolist(), table["offset"].to_numpy(), table["length"].to_numpy()
+
+
+def query(table: pd.DataFrame, where: str) -> np.ndarray:
+    """Which rows of ``table`` satisfy a pandas query, as (N,) bool; no outside variable is in its reach.
+
+    Raises:
+        ConfigError: one line with what is wrong and, for a misspelt column, the nearest name.
+    """
+    try:
+        answer = table.eval(where, local_dict={}, global_dict={}, engine="python")
+        return np.asarray(answer, dtype=bool).reshape(len(table))
+    except Exception as error:
+        words = " ".join(str(error).split())
+        unknown = getattr(error, "name", None) or words.split("'")[1] if "'" in words else ""
+        hint = did_you_mean(str(unknown), [str(column) for column in table.columns])
+        raise ConfigError(f"where={where!r} cannot be applied: {words}.{hint}") from None

@@ -1,0 +1,97 @@
+"""Uncompressed tar shards in webdataset's naming (``<id>.png``, ``<id>.mask_lungs.png``, ``<id>.json``)."""
+
+import io
+import os
+import tarfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from raddino.errors import RaddinoError
+
+HEADER = 512
+OPEN_FILES = 64
+COMPRESSION = 2
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """(H, W) uint8 or uint16 to PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """PNG to (H, W) uint8 or uint16."""
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        return np.array(image, dtype=np.uint8 if image.mode == "L" else np.uint16)
+
+
+class ShardWriter:
+    """Writes ``path`` under a temporary name and gives it its own only when it is whole and on disk.
+
+    Bytes depend on the members alone: no times, owners or modes of this machine.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._part = path, path.with_suffix(".tar.part")
+        self._file = open(self._part, "wb")  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, data: bytes) -> tuple[int, int]:
+        """Append one member; returns its (offset, length) in bytes from the start of the shard."""
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o644
+        offset = self._tar.offset + HEADER
+        self._tar.addfile(info, io.BytesIO(data))
+        return offset, len(data)
+
+    def close(self) -> int:
+        """Finish, sync and rename; returns the shard's size in bytes."""
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.rename(self.path)
+        return self.path.stat().st_size
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+class ShardReader:
+    """Random access to the members of a folder of shards; holds at most 64 files open, none of them pickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: OrderedDict[str, IO[bytes]] = OrderedDict()
+
+    def read(self, shard: str, offset: int, length: int) -> bytes:
+        """``length`` bytes at ``offset`` of ``shard``, safe from any thread or forked worker.
+
+        Raises:
+            RaddinoError: the shard is gone or shorter than that.
+        """
+        try:
+            data = os.pread(self._file(shard).fileno(), length, offset)
+        except FileNotFoundError:
+            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again") from None
+        if len(data) != length:
+            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is cut short; prepare it again")
+        return data
+
+    def _file(self, shard: str) -> IO[bytes]:
+        file = self._files.get(shard)
+        if file is None:
+            file = self._files[shard] = open(self.folder / shard, "rb")  # noqa: SIM115
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+        return file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_files": OrderedDict()}

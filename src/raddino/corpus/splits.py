@@ -1,0 +1,73 @@
+"""Splits by patient: given ones are checked, missing ones follow from a hash of the patient alone."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from raddino.errors import ConfigError, RaddinoError
+
+NAMES = ("train", "val", "test")
+SPELLINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SHOWN = 5
+
+
+def parse_splits(values: pd.Series) -> pd.Series:
+    """``"training"``, ``"Valid"`` … to train, val, test; empty stays None.
+
+    Raises:
+        ConfigError: another word.
+    """
+    words = values.map(lambda value: None if pd.isna(value) else str(value).strip().lower() or None)
+    unknown = sorted({str(word) for word in words.dropna() if word not in SPELLINGS})
+    if unknown:
+        raise ConfigError(
+            f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Another column can be "
+            "mapped with columns={'split': …}, or the column left out with columns={'split': ''}"
+        )
+    return words.map(lambda word: SPELLINGS[word] if word is not None else None)
+
+
+def split_of(patient: str, proportions: Sequence[float], seed: int) -> str:
+    """The split of a (hashed) patient: a pure function, so that adding files moves nobody.
+
+    Args:
+        patient: pseudonym.
+        proportions: of train, val and test; they sum to 1.
+        seed: another seed, another draw.
+    """
+    digest = hashlib.sha256(f"{seed}/{patient}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    if position < proportions[0]:
+        return "train"
+    return "val" if position < proportions[0] + proportions[1] else "test"
+
+
+def check_proportions(proportions: Sequence[float]) -> None:
+    """Raise ConfigError unless there are three proportions, none negative, that sum to 1."""
+    if len(proportions) != 3 or min(proportions) < 0 or abs(sum(proportions) - 1) > 1e-6:
+        raise ConfigError(f"splits are three proportions (train, val, test) that sum to 1; got {tuple(proportions)}")
+
+
+def check_patient_splits(table: pd.DataFrame) -> None:
+    """Refuse a table in which a patient stands in two splits.
+
+    Args:
+        table: with columns ``patient`` (hashed) and ``split``; rows without either are ignored.
+
+    Raises:
+        RaddinoError: names the patients by hash and says how to mend it.
+    """
+    known = table[["patient", "split"]].dropna().drop_duplicates()
+    torn = sorted(known.loc[known["patient"].duplicated(), "patient"].unique())
+    if torn:
+        more = f" and {len(torn) - SHOWN} more" if len(torn) > SHOWN else ""
+        raise RaddinoError(
+            f"{len(torn)} patient(s) stand in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). Results "
+            "would be too good: give each patient one split in the manifest, or map columns={'split': ''} to have "
+            "patients split by hash"
+        )

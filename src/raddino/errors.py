@@ -1,0 +1,18 @@
+"""Errors meant for a person: one line that names the thing, the rule and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RaddinoError(Exception):
+    """Base of every error that raddino raises on purpose; the command line prints it as one line."""
+
+
+class ConfigError(RaddinoError):
+    """A configuration key or value that is not accepted."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the known word closest to ``word``, else an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,60 @@
+"""The PHI guard: identifiers become keyed hashes, and the key stays with the person who prepared the corpus."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from raddino.errors import RaddinoError
+
+DIGITS = 20
+SHORTEST_KEY = 16
+
+
+def keyed_hash(key: str, kind: str, *parts: str) -> str:
+    """20 hex digits (80 bits) of HMAC-SHA256 over ``kind`` and ``parts``.
+
+    The same key gives the same hash on any machine and day, so a patient keeps one pseudonym in every corpus made
+    with it; without the key neither the value nor a list of guesses can be checked against the hash.
+    """
+    message = b"\0".join(text.encode() for text in (kind, *parts))
+    return hmac.new(key.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
+
+
+def load_key(key: str | None = None) -> str:
+    """The hashing key: ``key``, else ``$RADDINO_KEY``, else the user's key file, made on first use.
+
+    The file is ``$XDG_CONFIG_HOME/raddino/key`` (``~/.config/raddino/key``), readable by its owner only: one key per
+    person, outside every corpus, so that a corpus may be shared without it.
+
+    Raises:
+        RaddinoError: the key has fewer than 16 characters, or the file can be read by others.
+    """
+    given = key if key is not None else os.environ.get("RADDINO_KEY")
+    if given is not None:
+        if len(given) < SHORTEST_KEY:
+            raise RaddinoError(
+                f"the hashing key needs at least {SHORTEST_KEY} characters, or patient numbers could be guessed from "
+                "their hashes; leave it out to have one made"
+            )
+        return given
+    path = key_path()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return load_key()
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise RaddinoError(f"the key file {path} can be read by other users; run: chmod 600 {path}")
+    return load_key(path.read_text().strip())
+
+
+def key_path() -> Path:
+    """Where the generated key lives."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "raddino" / "key"

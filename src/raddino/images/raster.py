@@ -1,0 +1,100 @@
+"""PNG, JPEG and TIFF to calibrated grey, by Pillow."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.types import Facts, Radiograph
+
+LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
+CHANNEL_TOLERANCE = 4
+GREY_MODES = {"1": 1, "L": 8, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16, "I": 32, "F": 32}
+
+
+def read_raster(data: bytes, kind: str) -> Radiograph:
+    """Decode the bytes of one image file.
+
+    Args:
+        data: the whole file.
+        kind: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``; no other decoder is tried.
+
+    Raises:
+        UnreadableImage: damaged, truncated, too large, or CMYK.
+        NotARadiograph: colour, or several pages.
+    """
+    notes: list[str] = []
+    image = _open(data, kind)
+    if kind == "PNG" and data[24] == 16 and data[25] != 0:
+        notes.append("16-bit colour PNG read at 8 bits")
+    if getattr(image, "n_frames", 1) > 1:
+        raise NotARadiograph(f"{kind} with several pages")
+    white_is_zero = kind == "TIFF" and image.tag_v2.get(262) == 0 and image.mode not in ("1", "L")  # type: ignore
+    bits = GREY_MODES.get(image.mode, 8)
+    pixels, valid = _grey(_load(image, kind), kind)
+    if not np.isfinite(pixels).all():
+        valid = np.isfinite(pixels) if valid is None else valid & np.isfinite(pixels)
+        pixels = np.where(np.isfinite(pixels), pixels, 0)
+    if white_is_zero and pixels.size:
+        pixels = pixels.max() + pixels.min() - pixels
+    return Radiograph(pixels.astype(np.float32), valid, Facts(bits_stored=bits), warnings=tuple(notes))
+
+
+def read_mask(data: bytes, kind: str) -> np.ndarray:
+    """A mask's values as stored: (H, W) uint8 (a 1-bit mask gives 0 and 255) or uint16.
+
+    Raises:
+        UnreadableImage: damaged, or not one channel of whole numbers.
+    """
+    image = _open(data, kind)
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"):
+        raise UnreadableImage("mask is not a single channel of whole numbers")
+    image = _load(image, kind)
+    values = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if values.dtype not in (np.uint8, np.uint16):
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableImage("mask values do not fit 16 bits")
+        values = values.astype(np.uint16)
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=[kind])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels") from None
+    except Exception:
+        raise UnreadableImage(f"{kind} header cannot be read") from None
+    if image.width * image.height > LARGEST_PIXELS:
+        raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels")
+    return image
+
+
+def _load(image: Image.Image, kind: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(image)
+    except Exception:
+        raise UnreadableImage(f"{kind} is damaged or truncated") from None
+
+
+def _grey(image: Image.Image, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and, where there is an alpha channel with holes, the mask of what is not transparent."""
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode in GREY_MODES:
+        return np.asarray(image).astype(np.float32), None
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        raise UnreadableImage(f"{kind} in {image.mode} colours")
+    channels = np.asarray(image.convert("RGBA")).astype(np.int16)
+    colour, alpha = channels[..., :3], channels[..., 3]
+    if np.ptp(colour, axis=-1).max(initial=0) > CHANNEL_TOLERANCE:
+        raise NotARadiograph(f"{kind} in colour")
+    valid = alpha > 0
+    return colour[..., 1].astype(np.float32), None if valid.all() else valid

@@ -1,0 +1,84 @@
+"""One file to one radiograph, recognised by its content and never by its name."""
+
+from pathlib import Path
+
+import numpy as np
+
+from raddino.images import raster
+from raddino.images.errors import UnreadableImage
+from raddino.images.intensity import to_grey
+from raddino.images.types import Radiograph
+
+__all__ = ["read_image", "read_mask", "to_grey"]
+
+LARGEST_FILE = 2**29
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+}
+
+
+def read_image(path: str | Path) -> Radiograph:
+    """Read DICOM, PNG, JPEG or TIFF into calibrated grey.
+
+    Returns:
+        pixels (H, W) float32, higher = brighter: modality LUT and non-linear VOI applied, MONOCHROME1 turned, unused
+        bits dropped, padding marked in ``valid``. A linear window is not applied: up to its clipping it is affine,
+        and the min-max of :func:`to_grey` absorbs that.
+
+    Raises:
+        UnreadableImage: missing, damaged, truncated, of another format, or over a size limit.
+        NotARadiograph: readable and set aside (colour, CT, a hand, several frames).
+    """
+    data = _bytes(Path(path))
+    kind = sniff(data)
+    if kind == "DICOM":
+        from raddino.images.dicom import read_dicom
+
+        return read_dicom(data)
+    return raster.read_raster(data, kind)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A mask file's values, (H, W) uint8 or uint16, exactly as stored.
+
+    Raises:
+        UnreadableImage: missing, damaged, or not one channel of whole numbers.
+    """
+    data = _bytes(Path(path))
+    kind = sniff(data)
+    if kind == "DICOM":
+        raise UnreadableImage("mask is a DICOM file")
+    return raster.read_mask(data, kind)
+
+
+def sniff(data: bytes) -> str:
+    """``"DICOM"``, ``"PNG"``, ``"JPEG"`` or ``"TIFF"`` from the first bytes.
+
+    Raises:
+        UnreadableImage: none of them.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    for signature, kind in SIGNATURES.items():
+        if data.startswith(signature):
+            return kind
+    bare_dataset = data[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(data) > 132
+    if data[128:132] == b"DICM" or bare_dataset:
+        return "DICOM"
+    raise UnreadableImage("not a DICOM, PNG, JPEG or TIFF file")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise UnreadableImage("file not found")
+        if path.stat().st_size > LARGEST_FILE:
+            raise UnreadableImage(f"file of more than {LARGEST_FILE // 2**20} MiB")
+        return path.read_bytes()
+    except OSError:
+        raise UnreadableImage("file cannot be opened") from None

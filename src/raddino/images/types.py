@@ -1,0 +1,59 @@
+"""What one file holds once it is read."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Header facts that may leave the reader (the allow-list); None where a file does not say.
+
+    Attributes:
+        view: ``"PA"``, ``"AP"``, ``"LATERAL"`` or ``"OBLIQUE"``.
+        sex: ``"M"`` or ``"F"``.
+        age: years.
+        weight: kilograms.
+        bmi: kilograms per square metre.
+        modality: DICOM modality, for example ``"DX"``.
+        photometric: ``"MONOCHROME1"`` (stored low = bright) or ``"MONOCHROME2"``.
+        bits_stored: significant bits of a stored value.
+        spacing_mm: height and width of a pixel at the detector, millimetres; only the ratio for an aspect tag.
+    """
+
+    view: str | None = None
+    sex: str | None = None
+    age: float | None = None
+    weight: float | None = None
+    bmi: float | None = None
+    modality: str | None = None
+    photometric: str | None = None
+    bits_stored: int | None = None
+    spacing_mm: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """Who and when: for keyed hashing only, and hidden from ``repr``."""
+
+    patient: str | None = field(default=None, repr=False)
+    study: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One calibrated grey image.
+
+    Attributes:
+        pixels: (H, W) float32, higher = brighter (bone white), in modality units, never clipped.
+        valid: (H, W) bool, False on padding; None when every pixel counts.
+        facts: allow-listed header facts.
+        identifiers: for keyed hashing, never for printing.
+        warnings: what a user should know, in fixed words.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray | None = None
+    facts: Facts = field(default_factory=Facts)
+    identifiers: Identifiers = field(default_factory=Identifiers)
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,71 @@
+"""Tests of the difference between two models on the same images, and the correction for making many of them."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, rankdata
+
+from raddino.metrics.ranking import Floats, checked
+
+
+def paired_bootstrap_p(difference: float, resampled: Floats) -> float:
+    """Two-sided p of "no difference" from paired bootstrap differences: (k + 1) / (B + 1).
+
+    k counts resampled differences that lie at least as far from the observed one as that lies from 0; undefined
+    resamples are left out. NaN when ``difference`` is.
+    """
+    if not np.isfinite(difference):
+        return float("nan")
+    defined = resampled[np.isfinite(resampled)]
+    extreme = np.abs(defined - difference) >= abs(difference) - 1e-12
+    return float((extreme.sum() + 1) / (len(defined) + 1))
+
+
+def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: ArrayLike) -> float:
+    """Two-sided p of equal AUROC of two scores on the same images, several images a patient allowed.
+
+    DeLong et al. 1988 with the variance for clustered data of Obuchowski 1997, which is DeLong's own where every
+    patient has one image. 1 when the scores rank alike; NaN with fewer than two patients in either class.
+    """
+    y, a, _ = checked(target, score, None)
+    _, b, _ = checked(target, other, None)
+    positive = y == 1
+    _, member = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    count = member.max(initial=-1) + 1
+    effect = _placements(positive, a) - _placements(positive, b)
+    difference = effect[positive].mean() if positive.any() else np.nan
+
+    spread, sizes, groups = [], [], []
+    for chosen in (positive, ~positive):
+        n = np.bincount(member[chosen], minlength=count)
+        spread.append(np.bincount(member[chosen], effect[chosen], count) - n * difference)
+        sizes.append(chosen.sum())
+        groups.append((n > 0).sum())
+    if min(groups) < 2:
+        return float("nan")
+    variance = sum(
+        g / (g - 1) * (s**2).sum() / size**2 for s, size, g in zip(spread, sizes, groups, strict=True)
+    ) + 2 * count / (count - 1) * (spread[0] * spread[1]).sum() / (sizes[0] * sizes[1])
+    if variance <= 1e-18:
+        return 1.0 if abs(difference) < 1e-12 else 0.0
+    return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm-adjusted p-values of a family, in the given order; NaN entries stay NaN and do not count."""
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full_like(values, np.nan)
+    order = np.argsort(values)[: np.isfinite(values).sum()]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return adjusted
+
+
+def _placements(positive: np.ndarray, score: Floats) -> Floats:
+    """Share of the other class that each image beats (positives) or is beaten by (negatives); ties one half."""
+    overall = rankdata(score)
+    result = np.empty(len(score))
+    for chosen in (positive, ~positive):
+        others = len(score) - chosen.sum()
+        beaten = (overall[chosen] - rankdata(score[chosen])) / max(others, 1)
+        result[chosen] = beaten if chosen is positive else 1 - beaten
+    return result

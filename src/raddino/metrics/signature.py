@@ -1,0 +1,45 @@
+"""What stands beside every number: how it came about, in fields and in one line."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+INTERVAL = "percentile bootstrap over patients"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Two numbers are comparable when all but value-bearing fields of their signatures agree.
+
+    Attributes:
+        metric: name with its variant, for example ``"sensitivity_at_specificity_95"``.
+        split: the split that was measured.
+        n: images; positives: images with target 1 (None for numbers); prevalence: their share.
+        patients: patients behind the images.
+        interval: method of the interval.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        encoder_fingerprint: weights and preprocessing; data_fingerprint: the packed corpus.
+    """
+
+    metric: str
+    split: str
+    n: int
+    positives: int | None
+    prevalence: float | None
+    patients: int
+    resamples: int
+    seed: int
+    encoder_fingerprint: str
+    data_fingerprint: str
+    interval: str = INTERVAL
+
+    def __str__(self) -> str:
+        positives = "" if self.positives is None else f"|pos:{self.positives}|prev:{self.prevalence:.3f}"
+        return (
+            f"{self.metric}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
+            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields and the line under ``signature``, JSON-ready."""
+        return {**asdict(self), "signature": str(self)}

@@ -1,0 +1,71 @@
+"""The one progress bar: a moving bar on a terminal, a line every few seconds in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+LOG_EVERY_SECONDS = 10.0
+
+
+class Bar:
+    """Counts up to ``total`` and shows ``text`` beside the count."""
+
+    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
+        self.description, self.total, self.done, self.text = description, total, done, ""
+        self._first, self._start, self._shown = done, time.monotonic(), time.monotonic()
+        self._rich = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._rich = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"), console=Console(stderr=True),
+            )  # fmt: skip
+            self._task = self._rich.add_task(description, total=total, completed=done, text="")
+            self._rich.start()
+
+    def advance(self, n: int = 1, text: str | None = None) -> None:
+        """Move on by ``n``; ``text`` (for example ``"loss 5.1"``) replaces what stands beside the count."""
+        self.done += n
+        self.text = self.text if text is None else text
+        if self._rich is not None:
+            self._rich.update(self._task, completed=self.done, text=self.text)
+        elif time.monotonic() - self._shown > LOG_EVERY_SECONDS:
+            self._log()
+
+    def close(self) -> None:
+        """Remove the bar from the terminal, or write the last line to the log."""
+        if self._rich is not None:
+            self._rich.stop()
+        elif self._shown != self._start:
+            self._log()
+
+    def _log(self) -> None:
+        self._shown = time.monotonic()
+        rate = (self.done - self._first) / max(self._shown - self._start, 1e-9)
+        of = f"/{self.total}" if self.total is not None else ""
+        print(f"{self.description} {self.done}{of}  {rate:.1f}/s  {self.text}".rstrip(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(description: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+    """A :class:`Bar` that closes itself."""
+    shown = Bar(description, total, done)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over ``items`` with a bar; ``total`` defaults to ``len(items)`` where there is one."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    with bar(description, total) as shown:
+        for item in items:
+            yield item
+            shown.advance()

@@ -1,0 +1,187 @@
+"""Training curves: what the log of a run says, as ``curves.png`` and as the panels of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raddino.errors import RaddinoError
+from raddino.report.artefacts import Run, read_run
+from raddino.report.style import MUTED, dash, figure, hue, legend, stamp
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+POINTS = 500
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: log columns with their labels, an optional level, and what to look for."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    reads: str
+    level: tuple[float | str, str] | None = None  # a value, or the log column that holds it, and its label
+    log: bool = False
+
+
+PANELS = (
+    Panel("Loss", (("loss", "total"),), "Falls, then flattens."),
+    Panel(
+        "Loss terms", (("dino_global", "DINO global"), ("dino_local", "DINO local"), ("ibot", "iBOT")),
+        "All three start near ln K; a term that stays there has learned nothing.", ("log_prototypes", "ln K"),
+    ),
+    Panel("KoLeo", (("koleo", "KoLeo term"),), "Lower means that embeddings are spread more evenly."),
+    Panel(
+        "Prototype entropy", (("student_entropy", "student"), ("teacher_entropy", "teacher")),
+        "Between the two collapses: ln K (uniform) and 0 (one prototype).", ("log_prototypes", "ln K"),
+    ),
+    Panel("Effective rank", (("effective_rank", "CLS features"),), "Directions that the embedding uses; a fall is collapse."),
+    Panel("Mean cosine", (("mean_cosine", "between images"),), "Near 1, all images look alike to the encoder."),
+    Panel("KoLeo distance", (("koleo_distance", "to nearest neighbour"),), "Near 0, embeddings crowd together."),
+    Panel("kNN probe", (("knn_", ""),), "AUROC of a nearest-neighbour vote on validation labels.", (0.5, "chance")),
+    Panel("Learning rate", (("lr", "learning rate"),), "As scheduled: warm-up, then decay."),
+    Panel("Weight decay", (("weight_decay", "weight decay"),), "As scheduled."),
+    Panel("Teacher momentum", (("momentum", "EMA momentum"),), "Rises to its end value."),
+    Panel("Teacher temperature", (("teacher_temperature", "temperature"),), "Rises in the warm-up, then holds."),
+    Panel("Gradient norm", (("grad_norm_", ""),), "Before clipping, on a log axis; a spike is a hard batch.", log=True),
+    Panel("Throughput", (("images_per_second", "images/s"),), "Images through the whole step, per second."),
+    Panel("Waiting for data", (("data_wait", "seconds a step"),), "Near 0, the loader keeps up."),
+)  # fmt: skip
+
+
+def plot_curves(run: Path, out: Path | None = None) -> Path:
+    """Draw every panel that the run's ``metrics.jsonl`` has values for.
+
+    Args:
+        run: a run folder.
+        out: the PNG to write; default ``run/curves.png``.
+
+    Raises:
+        RaddinoError: no log, or nothing to draw in it.
+    """
+    log, out = read_run(run), out or run / "curves.png"
+    panels = drawable(log)
+    if not panels:
+        raise RaddinoError(f"{run / 'metrics.jsonl'} holds no value to draw")
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with figure(4.3 * columns, 2.75 * rows + 0.3) as page:
+        axes = page.subplots(rows, columns, squeeze=False).ravel()
+        for place, panel in zip(axes, panels, strict=False):
+            place.set_title(panel.title, pad=22)
+            draw(place, panel, log)
+        for place in axes[len(panels) :]:
+            place.set_axis_off()
+        if log.synthetic:
+            stamp(page)
+        page.savefig(out, dpi=160, facecolor="white")
+    return out
+
+
+def drawable(run: Run) -> list[Panel]:
+    """The panels that have at least one finite value, in order."""
+    return [panel for panel in PANELS if any(True for _ in _series(panel, run))]
+
+
+def draw(axes: Axes, panel: Panel, run: Run) -> None:
+    """One panel: each value faint, its running mean strong, broken where steps are missing."""
+    for i, (label, steps, values) in enumerate(_series(panel, run)):
+        steps, values = thinned(steps, values)
+        smooth = running_mean(values)
+        for first, piece in enumerate(pieces(steps, values)):
+            marker = "o" if piece.stop - piece.start == 1 else None
+            if smooth is not values and marker is None:
+                axes.plot(steps[piece], values[piece], color=hue(i), linewidth=0.7, alpha=0.3)
+            axes.plot(
+                steps[piece], smooth[piece], color=hue(i), linestyle=dash(i), marker=marker, markersize=4,
+                label=None if first else label,
+            )  # fmt: skip
+    level = _level(panel, run)
+    if level is not None:
+        axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+        axes.annotate(
+            panel.level[1] if panel.level else "", (0.99, level), xycoords=("axes fraction", "data"),
+            xytext=(0, 2), textcoords="offset points", ha="right", color=MUTED, fontsize=8,
+        )  # fmt: skip
+    if panel.log:
+        axes.set_yscale("log")
+    axes.margins(x=0.02, y=0.12)
+    axes.set_xlabel("step")
+    legend(axes, columns=3)
+
+
+def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``POINTS`` points, each the mean of equally many neighbours; NaN stays NaN."""
+    size = -(-len(steps) // POINTS)
+    if size == 1:
+        return steps, values
+    import numpy as np
+
+    starts = np.arange(0, len(steps), size)
+    counts = np.diff(np.append(starts, len(steps)))
+    return np.add.reduceat(steps, starts) / counts, np.add.reduceat(values, starts) / counts
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Centred mean over a twenty-fifth of the curve; short curves are returned as they are."""
+    import pandas as pd
+
+    window = len(values) // 25
+    if window < 3:
+        return values
+    return (
+        pd.Series(values)
+        .rolling(window, center=True, min_periods=1)
+        .mean()
+        .where(pd.notna(values))
+        .to_numpy()
+    )
+
+
+def pieces(steps: np.ndarray, values: np.ndarray) -> Iterator[slice]:
+    """Runs of finite values whose steps follow each other; a wider gap (a lost part of a log) splits them."""
+    import numpy as np
+
+    finite = np.isfinite(values)
+    usual = np.median(np.diff(steps)) if len(steps) > 1 else 1
+    new = np.ones(len(steps), dtype=bool)
+    new[1:] = (np.diff(steps) > 5 * usual) | (finite[1:] != finite[:-1])
+    starts = np.flatnonzero(new)
+    for start, stop in zip(starts, [*starts[1:], len(steps)], strict=True):
+        if finite[start]:
+            yield slice(int(start), int(stop))
+
+
+def _series(panel: Panel, run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    import numpy as np
+    import pandas as pd
+
+    for table in (run.steps, run.monitors):
+        for key, label in panel.lines:
+            names = [key] if label else [name for name in table.columns if str(name).startswith(key)]
+            for name in names:
+                if name not in table:
+                    continue
+                known: pd.Series = pd.to_numeric(table[name], errors="coerce")
+                present = known.notna() | (table is run.steps)
+                values = known[present].to_numpy(float)
+                if np.isfinite(values).any():
+                    title = label or str(name).removeprefix(key).replace("_", " ")
+                    yield title, table["step"][present].to_numpy(float), values
+
+
+def _level(panel: Panel, run: Run) -> float | None:
+    if panel.level is None:
+        return None
+    if not isinstance(panel.level[0], str):
+        return panel.level[0]
+    for table in (run.monitors, run.steps):
+        if panel.level[0] in table and table[panel.level[0]].notna().any():
+            return float(table[panel.level[0]].dropna().iloc[-1])
+    return None

@@ -1,0 +1,191 @@
+"""The report: one HTML file that opens offline, and the table for a paper beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raddino.errors import RaddinoError
+from raddino.report import curves, ranking
+from raddino.report.artefacts import Results, Run, public, read_results, read_run
+from raddino.report.latex import latex_table
+from raddino.report.style import DASHES, HUES, THEME, svg
+from raddino.report.tables import Block, blocks
+from raddino.report.verdict import verdict
+
+if TYPE_CHECKING:
+    from raddino.corpus.dataset import Corpus
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def report(
+    results: Path,
+    *,
+    run: Path | None = None,
+    corpus: Corpus | None = None,
+    encoder: str | None = None,
+    out: Path | None = None,
+) -> Path:
+    """Write ``report.html``, self-contained, and ``table.tex`` beside it.
+
+    Args:
+        results: folder that ``evaluate`` wrote.
+        run: pre-training run whose curves and settings are shown.
+        corpus: where the images of the galleries come from; images of credentialed sources are never shown.
+        encoder: whose features the galleries show; default the run's own.
+        out: the HTML file; default ``results/report.html``.
+
+    Returns:
+        Path of the HTML file.
+
+    Raises:
+        RaddinoError: ``results`` or ``run`` is not such a folder, or ``encoder`` is unknown.
+    """
+    found, log = read_results(results), read_run(run) if run else None
+    out = out or results / "report.html"
+    spec = encoder or (str(run / "encoder") if run and (run / "encoder" / "config.json").is_file() else None)
+    synthetic = _synthetic(found.metrics, corpus, log)
+    shown = blocks(found.metrics)
+    page = _template().render(
+        metrics=found.metrics,
+        verdict=verdict(shown),
+        blocks=shown,
+        synthetic=synthetic,
+        theme=THEME,
+        dashes=[_css_dash(pattern) for pattern in DASHES],
+        hues=len(HUES),
+        environment=public(found.metrics.get("environment") or {}),
+        run=log,
+        ranking=_ranking(found, shown, bool(synthetic)),
+        training=_training(log, bool(synthetic)),
+        **_galleries(corpus, spec, shown),
+    )
+    out.write_text(page)
+    out.with_name("table.tex").write_text(latex_table(found.metrics))
+    return out
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    environment.filters["count"] = lambda n: f"{n:,}".replace(",", "\u202f")
+    return environment.get_template("report.html.j2")
+
+
+def _synthetic(metrics: dict[str, Any], corpus: Corpus | None, run: Run | None) -> bool | str:
+    """True when all images are drawn, ``"mixed"`` when some are, False when none is known to be."""
+    said = [metrics.get("synthetic"), corpus.synthetic if corpus else None, run.synthetic if run else None]
+    said = [word for word in said if word is not None]
+    if "mixed" in said or (True in said and False in said):
+        return "mixed"
+    return True in said
+
+
+def _ranking(results: Results, shown: list[Block], synthetic: bool) -> list[dict[str, Any]]:
+    """Per task its figures as SVG: ROC and PR for binary targets, predicted against true for the others."""
+    if results.predictions is None:
+        return []
+    figures = []
+    for block in shown:
+        rows = results.predictions[results.predictions["task"] == block.task]
+        if "split" in rows:
+            rows = rows[rows["split"] == "test"]
+        rows = rows.dropna(subset=["target", "score"])
+        colours = {line.encoder: line.colour for line in block.lines}
+        parts = {name: part for name, part in rows.groupby("encoder", sort=False) if name in colours}
+        if block.kind == "binary" and parts:
+            figures.append({"task": block.task, "panels": _curves(parts, colours, block, results, synthetic)})
+        elif parts:
+            figures.append({"task": block.task, "panels": _agreement(parts, colours, synthetic)})
+    return [figure for figure in figures if figure["panels"]]
+
+
+def _curves(
+    parts: dict[Any, Any], colours: dict[str, int], block: Block, results: Results, synthetic: bool
+) -> list[dict[str, Any]]:
+    roc, precision_recall = {}, {}
+    for name, part in parts.items():
+        target, score = part["target"].to_numpy(float), part["score"].to_numpy(float)
+        if set(target) != {0.0, 1.0}:
+            continue
+        weights = ranking.patient_weights(part["patient"].to_numpy(), seed=results.metrics.get("seed", 0))
+        roc[name] = ranking.roc(target, score, weights)
+        precision_recall[name] = ranking.precision_recall(target, score, weights)
+        prevalence = float(target.mean())
+    if not roc:
+        return []
+    return [
+        _panel("ROC", lambda axes: ranking.draw_roc(axes, roc, colours), synthetic, square=True),
+        _panel(
+            "Precision and recall",
+            lambda axes: ranking.draw_precision_recall(axes, precision_recall, colours, prevalence),
+            synthetic,
+            square=True,
+        ),
+    ]
+
+
+def _agreement(parts: dict[Any, Any], colours: dict[str, int], synthetic: bool) -> list[dict[str, Any]]:
+    def one(name: str, part: Any) -> dict[str, Any]:
+        return _panel(name, lambda axes: ranking.draw_agreement(axes, part, colours[name]), synthetic, square=True)
+
+    return [one(str(name), part) for name, part in parts.items()]
+
+
+def _training(run: Run | None, synthetic: bool) -> list[dict[str, Any]]:
+    if run is None:
+        return []
+
+    def one(panel: curves.Panel) -> dict[str, Any]:
+        return _panel(panel.title, lambda axes: curves.draw(axes, panel, run), synthetic) | {"reads": panel.reads}
+
+    return [one(panel) for panel in curves.drawable(run)]
+
+
+def _panel(title: str, draw: Callable[[Any], None], synthetic: bool, square: bool = False) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    drawing = svg(draw, *((3.2, 3.0) if square else (3.7, 2.5)), synthetic=synthetic)
+    return {"title": title, "svg": Markup(drawing)}  # noqa: S704 (matplotlib escapes the text it draws)
+
+
+def _galleries(corpus: Corpus | None, spec: str | None, shown: list[Block]) -> dict[str, Any]:
+    """Pictures and neighbours, or in ``no_gallery`` the sentence that says why there are none."""
+    nothing: dict[str, Any] = {"gallery": [], "retrieval": None, "encoder": None, "no_gallery": ""}
+    if corpus is None:
+        return nothing | {"no_gallery": "No corpus was given to this report, so there are no images to show."}
+    if spec is None:
+        return nothing | {"no_gallery": "No encoder was given to this report, so there are no features to show."}
+    from raddino.encoders.base import load_encoder
+    from raddino.report.gallery import FITTED, draw_rows, gallery
+    from raddino.report.neighbours import retrieve
+
+    encoder = load_encoder(spec)
+    rows = draw_rows(corpus, FITTED)
+    if not len(rows):
+        return nothing | {
+            "no_gallery": "Every image of this corpus comes from a credentialed source; such images are not shown."
+        }
+    if hasattr(encoder, "fit"):
+        encoder.fit(corpus, corpus.rows(split="train"))
+    targets = [block.target for block in shown if block.kind == "binary"]
+    return nothing | {
+        "gallery": gallery(corpus, encoder, list(rows)),
+        "retrieval": retrieve(corpus, encoder, targets),
+        "encoder": encoder.name,
+        "fitted": len(rows),
+    }
+
+
+def _css_dash(pattern: object) -> str:
+    return "" if isinstance(pattern, str) else " ".join(str(length) for length in pattern[1])  # type: ignore[index]
+
+
+__all__ = ["RaddinoError", "report"]

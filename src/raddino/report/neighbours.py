@@ -1,0 +1,186 @@
+"""Nearest neighbours in feature space: does the encoder put like beside like?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raddino.report.gallery import eight_bit, facts, showable
+from raddino.report.style import data_uri
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from raddino.corpus.dataset import Corpus
+    from raddino.encoders.base import Encoder
+
+K, QUERIES, SIDE, MOST = 5, 6, 300, 4000
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A label of an image in words; ``agrees`` with the query's, None for the query itself or where one is unknown."""
+
+    text: str
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of the grid."""
+
+    image: str
+    caption: str
+    marks: list[Mark]
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often the K nearest share the query's label, and how often images drawn at random would."""
+
+    label: str
+    share: float
+    chance: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A few queries, each with its K neighbours, and the agreement over all queries."""
+
+    queries: list[tuple[Shown, list[Shown]]]
+    agreement: list[Agreement]
+    searched: int
+
+
+def nearest(
+    queries: np.ndarray, stored: np.ndarray, query_patients: np.ndarray, stored_patients: np.ndarray, k: int = K
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k stored images of the highest cosine, never one of the query's own patient.
+
+    Args:
+        queries, stored: (Q, D) and (G, D) features. query_patients, stored_patients: (Q,) and (G,) names.
+
+    Returns:
+        (Q, k) indices into ``stored`` and their cosines, best first; cosine ``-inf`` where fewer than k are left.
+    """
+    import numpy as np
+
+    def unit(x: np.ndarray) -> np.ndarray:
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+    cosine = unit(np.asarray(queries, float)) @ unit(np.asarray(stored, float)).T
+    cosine[np.asarray(query_patients)[:, None] == np.asarray(stored_patients)[None]] = -np.inf
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(cosine, order, axis=1)
+
+
+def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int = 0) -> Retrieval | None:
+    """Search the training images for the neighbours of test images; None when the corpus is too small for it.
+
+    Args:
+        targets: manifest columns whose values are compared, for example ``"label_pneumonia"`` or ``"sex"``.
+    """
+    import numpy as np
+
+    from raddino.features.extract import embed
+
+    draw, allowed = np.random.default_rng(seed), showable(corpus)
+    asked, stored = (np.intersect1d(allowed, corpus.rows(split=split)) for split in ("test", "train"))
+    if not len(asked) or len(stored) < K:
+        asked = stored = allowed
+    asked, stored = (np.sort(draw.permutation(rows)[:MOST]) for rows in (asked, stored))
+    if len(stored) <= K:
+        return None
+    rows = np.union1d(asked, stored)
+    features = np.asarray(embed(corpus, encoder, rows=rows).cls)
+    at = {int(row): i for i, row in enumerate(rows)}
+    patients = corpus.manifest["patient"].to_numpy()
+    found, cosine = nearest(
+        features[[at[int(row)] for row in asked]], features[[at[int(row)] for row in stored]],
+        patients[asked], patients[stored],
+    )  # fmt: skip
+    found = stored[found]
+    targets = [target for target in dict.fromkeys(targets) if target in corpus.manifest]
+    chosen = _choose(corpus.manifest.iloc[asked], targets, draw)
+    return Retrieval(
+        [
+            (
+                _shown(corpus, int(asked[i]), targets),
+                [
+                    _shown(corpus, int(row), targets, int(asked[i]), float(near))
+                    for row, near in zip(found[i], cosine[i], strict=True)
+                    if np.isfinite(near)
+                ],
+            )
+            for i in chosen
+        ],
+        [part for target in targets if (part := agreement(corpus.manifest[target], asked, found, stored, target))],
+        len(stored),
+    )
+
+
+def agreement(
+    values: pd.Series, asked: np.ndarray, found: np.ndarray, stored: np.ndarray, target: str
+) -> Agreement | None:
+    """Share of (query, neighbour) pairs with known labels that agree; None when no pair is known.
+
+    Args:
+        values: the label of every corpus row. asked: (Q,) rows. found: (Q, K) rows. stored: (G,) rows.
+    """
+    import numpy as np
+
+    known = values.notna().to_numpy()
+    pairs = known[asked][:, None] & known[found]
+    if not pairs.any():
+        return None
+    every = values.to_numpy()
+    same = every[asked][:, None] == every[found]
+    mine, theirs = (values.iloc[rows].dropna().value_counts(normalize=True) for rows in (asked, stored))
+    chance = float(mine.mul(theirs, fill_value=0).sum())
+    return Agreement(readable(target), float(np.mean(same[pairs])), chance, int(pairs.any(axis=1).sum()))
+
+
+def readable(target: str) -> str:
+    """``label_pleural_effusion`` as a person writes it."""
+    return target.removeprefix("label_").replace("_", " ")
+
+
+def _choose(asked: pd.DataFrame, targets: list[str], draw: Any) -> list[int]:
+    """Queries in turn from the positives of each label, then from all; never two of one patient."""
+    import numpy as np
+
+    order = draw.permutation(len(asked))
+    turns = [[i for i in order if asked[target].iloc[i] in (1, "F")] for target in targets] + [list(order)]
+    chosen: list[int] = []
+    patients: set[Any] = set()
+    for i in (pool[turn] for turn in range(len(asked)) for pool in turns if turn < len(pool)):
+        patient = asked["patient"].iloc[i]
+        if patient not in patients and len(chosen) < QUERIES:
+            chosen.append(int(np.int64(i)))
+            patients.add(patient)
+    return chosen
+
+
+def _shown(
+    corpus: Corpus, row: int, targets: list[str], query: int | None = None, similarity: float | None = None
+) -> Shown:
+    line = corpus.manifest.iloc[row]
+    marks = []
+    for target in targets:
+        value = line[target]
+        if value != value or value is None:
+            continue
+        other = corpus.manifest[target].iloc[query] if query is not None else None
+        known = other is not None and other == other
+        marks.append(Mark(_words(target, value), bool(value == other) if known else None))
+    return Shown(data_uri(eight_bit(corpus.read(row)), SIDE), facts(corpus, row), marks, similarity)
+
+
+def _words(target: str, value: Any) -> str:
+    if isinstance(value, str):
+        return f"{readable(target)} {value}"
+    return {1.0: readable(target), 0.0: f"no {readable(target)}"}.get(float(value), f"{readable(target)} {value:g}")

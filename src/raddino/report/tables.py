@@ -1,0 +1,217 @@
+"""The main table: one block a task, one line an encoder, best and second marked, absences with their reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named, ordered and printed."""
+
+    key: str
+    label: str
+    higher_is_better: bool = True
+    bounded: bool = True  # within 0..1, printed with three decimals
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("auroc", "AUROC"),
+        Metric("auprc", "AUPRC"),
+        Metric("mae", "MAE", higher_is_better=False, bounded=False),
+        Metric("r2", "R²"),
+        Metric("rmse", "RMSE", higher_is_better=False, bounded=False),
+        Metric("brier", "Brier", higher_is_better=False),
+        Metric("ece", "ECE", higher_is_better=False),
+        Metric("dice", "Dice"),
+    )
+}
+SHOWN = {"binary": ("auroc", "auprc"), "regression": ("mae", "r2")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table; ``row`` is its entry in ``metrics.json``."""
+
+    row: dict[str, Any]
+    text: str
+    interval: str
+    best: bool = False
+    second: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One encoder within a block; ``cells`` follow the block's metrics, None where a number is absent."""
+
+    encoder: str
+    colour: int
+    cells: list[Cell | None]
+    difference: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the dot-and-whisker marks of one column stand, in percent of its width."""
+
+    low: float
+    high: float
+    chance: float | None
+
+    def at(self, value: float) -> float:
+        """Percent from the left."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One task: what it was measured on, its metrics and its lines."""
+
+    task: str
+    kind: str
+    target: str
+    where: str
+    n: int
+    patients: int | None
+    positives: int | None
+    prevalence: float | None
+    metrics: list[Metric]
+    lines: list[Line]
+    scales: list[Scale | None]
+    reference: str = ""
+    trained_on: str = ""
+    absent: str = ""
+
+
+def metric(key: str) -> Metric:
+    """The metric of that name; one that is not listed counts as unbounded, higher is better."""
+    return METRICS.get(key, Metric(key, key.replace("_", " "), bounded=False))
+
+
+def number(value: float | None, kind: Metric) -> str:
+    """``0.873`` for bounded metrics, three significant digits for others, ``–`` where there is none."""
+    if value is None or value != value:
+        return "–"
+    if kind.bounded or value == 0:
+        return f"{value:.3f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def blocks(metrics: dict[str, Any]) -> list[Block]:
+    """The blocks of a ``metrics.json``, in the order of its tasks and encoders."""
+    colours = {encoder["name"]: i for i, encoder in enumerate(metrics.get("encoders", []))}
+    tasks = {task["name"]: task for task in metrics.get("tasks", [])}
+    for row in metrics["rows"]:
+        tasks.setdefault(row["task"], {"name": row["task"]})
+        colours.setdefault(row["encoder"], len(colours))
+    for gap in metrics.get("absent", []):
+        tasks.setdefault(gap["task"], {"name": gap["task"]})
+    return [_block(task, metrics, colours) for task in tasks.values()]
+
+
+def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int]) -> Block:
+    rows = [
+        row for row in metrics["rows"] if row["task"] == task["name"] and row.get("split", "test") == "test"
+    ]
+    gaps = [gap for gap in metrics.get("absent", []) if gap["task"] == task["name"]]
+    kinds = [metric(key) for key in _shown(task.get("kind", ""), rows)]
+    columns = [_column(kind, [row for row in rows if row["metric"] == kind.key]) for kind in kinds]
+    present = [name for name in colours if any(row["encoder"] == name for row in rows)]
+    lines = [
+        Line(name, colours[name], [column.get(name) for column in columns], _difference(kinds, columns, name))
+        for name in present
+    ]
+    lines += [
+        Line(
+            gap["encoder"],
+            colours.get(gap["encoder"], len(colours)),
+            [None] * len(kinds),
+            reason=gap["reason"],
+        )
+        for gap in gaps
+        if gap.get("encoder") and gap["encoder"] not in present
+    ]
+    references = {
+        cell.row["difference"]["to"]
+        for column in columns
+        for cell in column.values()
+        if cell.row.get("difference")
+    }
+    first: dict[str, Any] = rows[0] if rows else {}
+    return Block(
+        task=task["name"], kind=task.get("kind", ""), target=task.get("target", ""), where=task.get("where") or "",
+        n=first.get("n", 0), patients=first.get("patients"), positives=first.get("positives"),
+        prevalence=first.get("prevalence"), metrics=kinds, lines=lines,
+        scales=[_scale(kind, column) for kind, column in zip(kinds, columns, strict=True)],
+        reference=next(iter(references), ""), trained_on=_trained_on(task),
+        absent="; ".join(str(gap["reason"]) for gap in gaps if not gap.get("encoder")),
+    )  # fmt: skip
+
+
+def _shown(kind: str, rows: list[dict[str, Any]]) -> list[str]:
+    present = list(dict.fromkeys(row["metric"] for row in rows))
+    return [key for key in SHOWN.get(kind, ()) if key in present] or present[:2]
+
+
+def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
+    values = sorted({row["value"] for row in rows if _is_number(row["value"])}, reverse=kind.higher_is_better)
+    ranked = len(rows) > 1
+    return {
+        row["encoder"]: Cell(
+            row,
+            number(row["value"], kind),
+            f"{number(row.get('low'), kind)} to {number(row.get('high'), kind)}"
+            if _is_number(row.get("low"))
+            else "",
+            best=ranked and row["value"] == values[0] if values else False,
+            second=ranked and len(values) > 1 and row["value"] == values[1],
+        )
+        for row in rows
+    }
+
+
+def _difference(kinds: list[Metric], columns: list[dict[str, Cell]], name: str) -> str:
+    cell = columns[0].get(name) if columns else None
+    gap = cell.row.get("difference") if cell else None
+    if not gap:
+        return ""
+    text = [
+        f"{_signed(gap['value'], kinds[0])} ({_signed(gap['low'], kinds[0])} to {_signed(gap['high'], kinds[0])})"
+    ]
+    if _is_number(gap.get("p")):
+        text.append(f"p = {gap['p']:.3f}" if gap["p"] >= 0.001 else "p < 0.001")
+    return ", ".join(text)
+
+
+def _signed(value: float, kind: Metric) -> str:
+    return ("+" if value > 0 else "−" if value < 0 else "") + number(abs(value), kind)
+
+
+def _scale(kind: Metric, column: dict[str, Cell]) -> Scale | None:
+    rows = [cell.row for cell in column.values()]
+    chance = {"auroc": 0.5, "r2": 0.0}.get(kind.key)
+    if kind.key == "auprc" and rows:
+        chance = rows[0].get("prevalence")
+    ends = [row[key] for row in rows for key in ("low", "value", "high") if _is_number(row.get(key))]
+    if not ends:
+        return None
+    ends += [chance] if _is_number(chance) else []
+    margin = (max(ends) - min(ends) or 1.0) * 0.06
+    return Scale(min(ends) - margin, max(ends) + margin, chance)
+
+
+def _trained_on(task: dict[str, Any]) -> str:
+    n = task.get("n")
+    if not isinstance(n, dict):
+        return ""
+    return ", ".join(
+        f"{n[split]:,} {word}" for split, word in (("train", "to fit"), ("val", "to select")) if n.get(split)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value == value

@@ -1,0 +1,37 @@
+"""The three losses of DINOv2 (arXiv 2304.07193, section 4)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+KOLEO_EPS = 1e-8
+
+
+def full(x: Tensor) -> Tensor:
+    """``x`` in float32, or in float64 if it is that already: losses are never computed in half precision."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def cross_entropy(student_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy per row (..., B) between targets (..., B, K) >= 0 and ``softmax(student_logits / temperature)``.
+
+    Rows of ``targets`` may sum to more than one: a row that is the sum of two targets costs what both cost.
+    """
+    scaled = full(student_logits) / temperature
+    return targets.sum(-1) * scaled.logsumexp(-1) - (targets * scaled).sum(-1)
+
+
+def koleo(features: Tensor) -> Tensor:
+    """Kozachenko-Leonenko estimate, negated: low when the unit-length features (B, D) keep apart.
+
+    Each row's nearest other row is found without gradient; the loss is the mean of ``-log(distance + 1e-8)``.
+    """
+    x = normalize(full(features), dim=-1, eps=KOLEO_EPS)
+    distance = (x - x[nearest_other(x)] + KOLEO_EPS).norm(dim=-1)
+    return -(distance + KOLEO_EPS).log().mean()
+
+
+@torch.no_grad()
+def nearest_other(x: Tensor) -> Tensor:
+    """Index (B,) of the row of ``x`` (B, D) with the largest dot product with each row, itself excluded."""
+    return (x @ x.T).fill_diagonal_(-1).argmax(1)

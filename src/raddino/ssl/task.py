@@ -1,0 +1,208 @@
+"""Student and teacher joined: one step's four loss terms from one step's views."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raddino.config import Config
+from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
+from raddino.ssl.head import HeadConfig, ProjectionHead
+from raddino.ssl.losses import cross_entropy, full, koleo
+from raddino.vit import VisionTransformer, VitConfig
+
+
+class SslConfig(Config):
+    """The objective. Defaults are DINOv2's, with RAD-DINO's head.
+
+    Attributes:
+        head: the DINO head, and the iBOT head too unless ``ibot_head`` is given.
+        ibot_head: a separate head for masked patches; None shares the DINO head.
+        centering: how teacher targets are balanced; Sinkhorn-Knopp holds at small batches.
+        dino_weight: weight of the image-level loss.
+        ibot_weight: weight of masked image modelling; 0 turns it off and no patch is masked.
+        koleo_weight: weight of the KoLeo regulariser on each global view.
+    """
+
+    head: HeadConfig = HeadConfig()
+    ibot_head: HeadConfig | None = None
+    centering: Literal["softmax", "sinkhorn_knopp"] = "softmax"
+    student_temperature: float = Field(0.1, gt=0)
+    center_momentum: float = Field(0.9, ge=0, lt=1)
+    dino_weight: float = Field(1.0, ge=0)
+    ibot_weight: float = Field(1.0, ge=0)
+    koleo_weight: float = Field(0.1, ge=0)
+
+
+@dataclass
+class Views:
+    """One batch of views on the device.
+
+    Attributes:
+        global_crops: (2B, C, G, G), the B first views before the B second ones.
+        local_crops: (n B, C, L, L), view by view; None without local views.
+        masks: (2B, N) boolean over each global view's patches.
+        masked_rows: (M,) int64, positions of the True entries in the flattened masks.
+        masked_weights: (M,) each 1 / (masked patches of its image).
+    """
+
+    global_crops: Tensor
+    local_crops: Tensor | None
+    masks: Tensor
+    masked_rows: Tensor
+    masked_weights: Tensor
+
+    @classmethod
+    def build(cls, global_crops: Tensor, local_crops: Tensor | None, masks: Tensor) -> "Views":
+        """Views on the crops' device from masks that are still on the CPU, where counting them is free."""
+        if local_crops is not None and len(local_crops) == 0:
+            local_crops = None
+        device = global_crops.device
+        weights = (1 / masks.sum(1, keepdim=True).clamp(min=1)).expand_as(masks)[masks]
+        rows = masks.flatten().nonzero().flatten()
+        return cls(
+            global_crops,
+            local_crops,
+            masks.to(device, non_blocking=True),
+            rows.to(device, non_blocking=True),
+            weights.to(device, global_crops.dtype, non_blocking=True),
+        )
+
+
+@dataclass
+class Losses:
+    """One step's terms as scalars on the device, as DINOv2 displays them, and what the step minimises.
+
+    Attributes:
+        total: the weighted sum that is differentiated.
+        dino_local, dino_global: share of the image-level loss of local and global student views.
+        koleo: mean over the two global views, times its weight.
+        ibot: masked image modelling loss.
+        targets, predictions: teacher targets and student logits of the global views, (2B, K), detached.
+    """
+
+    total: Tensor
+    dino_local: Tensor
+    dino_global: Tensor
+    koleo: Tensor
+    ibot: Tensor
+    targets: Tensor
+    predictions: Tensor
+
+    def terms(self) -> dict[str, Tensor]:
+        """The four displayed terms and the total, detached."""
+        return {
+            "loss": self.total.detach(),
+            "dino_local": self.dino_local.detach(),
+            "dino_global": self.dino_global.detach(),
+            "koleo": self.koleo.detach(),
+            "ibot": self.ibot.detach(),
+        }
+
+
+class SelfDistillation(nn.Module):
+    """DINOv2's training task: a student, its moving-average teacher, and their losses.
+
+    ``student`` and ``teacher`` hold ``backbone``, ``dino_head`` and, if separate, ``ibot_head``; the teacher
+    starts equal to the student and receives no gradients.
+    """
+
+    def __init__(self, vit: VitConfig, config: SslConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.student = self._network(vit, config)
+        self.teacher = self._network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
+        self.dino_centering = self._centering(config.head)
+        self.ibot_centering = self._centering(config.ibot_head or config.head)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> "SelfDistillation":
+        """Fresh student weights, copied to the teacher."""
+        for module in self.student.values():
+            module.init_weights(generator)
+        return self.reset_teacher()
+
+    @torch.no_grad()
+    def reset_teacher(self) -> "SelfDistillation":
+        """Make the teacher equal to the student."""
+        self.teacher.load_state_dict(self.student.state_dict())
+        return self
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float) -> None:
+        """``teacher = momentum * teacher + (1 - momentum) * student``."""
+        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
+
+    def forward(
+        self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None
+    ) -> Losses:
+        """Losses of one batch.
+
+        Args:
+            views: the crops and masks.
+            teacher_temperature: sharpening of the teacher's targets at this step.
+            generator: CPU generator of the student's stochastic depth.
+        """
+        temperature = self.config.student_temperature
+        dino_targets, ibot_targets = self._teach(views, teacher_temperature)
+        masks = views.masks if self.config.ibot_weight else None
+        crops = [views.global_crops] if views.local_crops is None else [views.global_crops, views.local_crops]
+        features = self.student.backbone.forward_list(crops, [masks, None][: len(crops)], generator)
+        global_cls, patches = features[0].cls, features[0].patches
+        local_cls = features[1].cls if len(features) > 1 else global_cls[:0]
+
+        masked = patches.flatten(0, 1)[views.masked_rows]
+        cls_logits, masked_logits = self._project(self.student, torch.cat([global_cls, local_cls]), masked)
+        global_logits, local_logits = cls_logits.split([len(global_cls), len(local_cls)])
+
+        batch = len(global_cls) // 2
+        local_views = len(local_cls) // batch
+        pairs = 2 + max(2 * local_views, 1)
+        both = dino_targets[:batch] + dino_targets[batch:]
+        local_rows = cross_entropy(local_logits.unflatten(0, (local_views, batch)), both, temperature)
+        dino_local = local_rows.sum() / batch / pairs
+        dino_global = cross_entropy(global_logits, dino_targets, temperature).mean() * 2 / pairs
+        halves = [koleo(half) for half in global_cls.chunk(2)]
+        koleo_loss = self.config.koleo_weight * (halves[0] + halves[1])
+        rows = cross_entropy(masked_logits, ibot_targets, temperature)
+        ibot = (rows * views.masked_weights).sum() / len(views.masks)
+        total = (
+            self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
+        )
+        return Losses(
+            total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach()
+        )
+
+    @torch.no_grad()
+    def _teach(self, views: Views, temperature: float) -> tuple[Tensor, Tensor]:
+        """Targets for the global views, (2B, K) with the halves swapped, and for the masked patches, (M, K')."""
+        features = self.teacher.backbone(views.global_crops)
+        first, second = features.cls.chunk(2)
+        masked = features.patches.flatten(0, 1)[views.masked_rows]
+        cls_logits, masked_logits = self._project(self.teacher, torch.cat([second, first]), masked)
+        dino = self.dino_centering(full(cls_logits), temperature)
+        if len(masked) == 0:
+            return dino, full(masked_logits)
+        return dino, self.ibot_centering(full(masked_logits), temperature)
+
+    def _project(self, network: nn.ModuleDict, cls: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        if "ibot_head" in network:
+            return network.dino_head(cls), network.ibot_head(masked)
+        logits = network.dino_head(torch.cat([cls, masked]))
+        return logits[: len(cls)], logits[len(cls) :]
+
+    def _centering(self, head: HeadConfig) -> nn.Module:
+        if self.config.centering == "softmax":
+            return SoftmaxCentering(head.prototypes, self.config.center_momentum)
+        return SinkhornKnopp()
+
+    @staticmethod
+    def _network(vit: VitConfig, config: SslConfig) -> nn.ModuleDict:
+        parts: dict[str, nn.Module] = {
+            "backbone": VisionTransformer(vit),
+            "dino_head": ProjectionHead(vit.embed_dim, config.head),
+        }
+        if config.ibot_head is not None:
+            parts["ibot_head"] = ProjectionHead(vit.embed_dim, config.ibot_head)
+        return nn.ModuleDict(parts)

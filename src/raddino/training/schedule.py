@@ -1,0 +1,87 @@
+"""Per-step values of learning rate, weight decay, teacher momentum and temperature."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from raddino.config import Config
+
+
+class ScheduleConfig(Config):
+    """DINOv2's schedules, counted in optimiser steps. Defaults are RAD-DINO's at batch 1,024.
+
+    Attributes:
+        lr: peak learning rate, already scaled for the batch.
+        lr_final: learning rate at the last step.
+        warmup_steps: linear rise of the learning rate from 0.
+        freeze_last_layer_steps: steps at which the prototypes' learning rate is 0.
+        freeze_backbone_steps: steps at which only the heads learn; for a backbone imported without its heads.
+        weight_decay, weight_decay_final: cosine from one to the other.
+        momentum, momentum_final: of the teacher, cosine from one to the other.
+        teacher_temperature, teacher_temperature_final: linear from one to the other.
+        teacher_temperature_steps: length of that rise.
+    """
+
+    lr: float = Field(1e-3, gt=0)
+    lr_final: float = Field(1e-6, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    freeze_last_layer_steps: int = Field(0, ge=0)
+    freeze_backbone_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.04, ge=0)
+    weight_decay_final: float = Field(0.4, ge=0)
+    momentum: float = Field(0.992, ge=0, le=1)
+    momentum_final: float = Field(1.0, ge=0, le=1)
+    teacher_temperature: float = Field(0.04, gt=0)
+    teacher_temperature_final: float = Field(0.07, gt=0)
+    teacher_temperature_steps: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """What one optimiser step uses."""
+
+    lr: float
+    last_layer_lr: float
+    backbone_lr: float
+    weight_decay: float
+    momentum: float
+    teacher_temperature: float
+
+
+class Schedule:
+    """All values of a run of ``steps`` steps; index it by step, from 0."""
+
+    def __init__(self, config: ScheduleConfig, steps: int) -> None:
+        c = config
+        self.lr = cosine(c.lr, c.lr_final, steps, c.warmup_steps)
+        self.last_layer_lr = self.lr.copy()
+        self.last_layer_lr[: c.freeze_last_layer_steps] = 0
+        self.backbone_lr = self.lr.copy()
+        self.backbone_lr[: c.freeze_backbone_steps] = 0
+        self.weight_decay = cosine(c.weight_decay, c.weight_decay_final, steps)
+        self.momentum = cosine(c.momentum, c.momentum_final, steps)
+        rise = np.linspace(
+            c.teacher_temperature, c.teacher_temperature_final, min(c.teacher_temperature_steps, steps)
+        )
+        self.teacher_temperature = np.full(steps, c.teacher_temperature_final)
+        self.teacher_temperature[: len(rise)] = rise
+
+    def __getitem__(self, step: int) -> StepValues:
+        return StepValues(
+            lr=float(self.lr[step]),
+            last_layer_lr=float(self.last_layer_lr[step]),
+            backbone_lr=float(self.backbone_lr[step]),
+            weight_decay=float(self.weight_decay[step]),
+            momentum=float(self.momentum[step]),
+            teacher_temperature=float(self.teacher_temperature[step]),
+        )
+
+
+def cosine(start: float, end: float, steps: int, warmup: int = 0) -> np.ndarray:
+    """(steps,) values: linear from 0 to ``start`` over ``warmup`` steps, then half a cosine towards ``end``."""
+    warmup = min(warmup, steps)
+    rest = np.arange(steps - warmup) / max(steps - warmup, 1)
+    return np.concatenate(
+        [np.linspace(0, start, warmup), end + 0.5 * (start - end) * (1 + np.cos(np.pi * rest))]
+    )

@@ -1,0 +1,79 @@
+"""One optimiser step: what training repeats and what ``verify`` replays."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raddino.ssl import SelfDistillation, Views
+from raddino.training.optimizer import clip_gradients, set_step
+from raddino.training.schedule import StepValues
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step left behind, all on the device: nothing here waits for it.
+
+    Attributes:
+        terms: scalars ``loss``, ``dino_local``, ``dino_global``, ``koleo``, ``ibot``.
+        grad_norms: scalar per sub-module, before clipping.
+        targets, predictions: (2B, K) of the last micro-batch.
+    """
+
+    terms: dict[str, Tensor]
+    grad_norms: dict[str, Tensor]
+    targets: Tensor
+    predictions: Tensor
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """bfloat16 autocast where ``precision`` is ``"bf16"``."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def compute_gradients(
+    task: SelfDistillation,
+    micro_batches: Sequence[Views],
+    values: StepValues,
+    precision: str,
+    generator: torch.Generator | None = None,
+) -> StepOutcome:
+    """Fill the student's gradients with the mean over the micro-batches; norms are not known yet."""
+    share = 1 / len(micro_batches)
+    terms: dict[str, Tensor] = {}
+    for views in micro_batches:
+        with autocast(views.global_crops.device, precision):
+            losses = task(views, values.teacher_temperature, generator)
+        (losses.total * share).backward()
+        for name, value in losses.terms().items():
+            terms[name] = terms[name] + value * share if name in terms else value * share
+    return StepOutcome(terms, {}, losses.targets, losses.predictions)
+
+
+def apply_gradients(
+    task: SelfDistillation, optimizer: torch.optim.Optimizer, values: StepValues, clip_grad: float
+) -> dict[str, Tensor]:
+    """Clip, step the student, move the teacher, clear the gradients; returns the norms before clipping."""
+    norms = clip_gradients(task.student, clip_grad)
+    set_step(optimizer, values)
+    optimizer.step()
+    optimizer.zero_grad()
+    task.update_teacher(values.momentum)
+    return norms
+
+
+def train_step(
+    task: SelfDistillation,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Sequence[Views],
+    values: StepValues,
+    clip_grad: float,
+    precision: str = "fp32",
+    generator: torch.Generator | None = None,
+) -> StepOutcome:
+    """One optimiser step over its micro-batches; schedules, clipping and teacher act once."""
+    outcome = compute_gradients(task, micro_batches, values, precision, generator)
+    norms = apply_gradients(task, optimizer, values, clip_grad)
+    return StepOutcome(outcome.terms, norms, outcome.targets, outcome.predictions)

@@ -1,0 +1,98 @@
+"""One transformer block with LayerScale and a stochastic depth that computes only the kept samples."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, silu
+
+from raddino.vit.attention import Attention, Shapes
+
+NORM_EPS = 1e-6
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU."""
+
+    def __init__(self, dim: int, ratio: float) -> None:
+        super().__init__()
+        hidden = int(dim * ratio)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, D) to (T, D)."""
+        return self.fc2(gelu(self.fc1(x)))
+
+
+class SwiGlu(nn.Module):
+    """The gated feed-forward layer of DINOv2 ViT-g: two thirds of the hidden width, a multiple of 8."""
+
+    def __init__(self, dim: int, ratio: float) -> None:
+        super().__init__()
+        hidden = (int(int(dim * ratio) * 2 / 3) + 7) // 8 * 8
+        self.w12 = nn.Linear(dim, 2 * hidden)
+        self.w3 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, D) to (T, D)."""
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(silu(gate) * value)
+
+
+class LayerScale(nn.Module):
+    """A learned gain per channel."""
+
+    def __init__(self, dim: int, init: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, D) to (T, D)."""
+        return x * self.gamma
+
+
+class Kept:
+    """The samples that one residual branch computes: token rows, the shapes they form, and their gain.
+
+    Stochastic depth keeps ``max(1, int(B (1 - rate)))`` samples of every group and scales what the branch
+    adds by ``B / kept``, as DINOv2 does.
+    """
+
+    def __init__(self, shapes: Shapes, rate: float, generator: torch.Generator | None, device: torch.device) -> None:
+        rows, gains, self.shapes, start = [], [], [], 0
+        for batch, length in shapes:
+            keep = max(1, int(batch * (1 - rate)))
+            samples = torch.rand(batch, generator=generator).argsort()[:keep].sort().values
+            rows.append((start + samples[:, None] * length + torch.arange(length)).flatten())
+            gains.append(torch.full((keep * length, 1), batch / keep))
+            self.shapes.append((keep, length))
+            start += batch * length
+        self.rows = torch.cat(rows).to(device, non_blocking=True)
+        self.gains = torch.cat(gains).to(device, non_blocking=True)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward branches over a token list."""
+
+    def __init__(
+        self, dim: int, num_heads: int, mlp_ratio: float, ffn: Literal["mlp", "swiglu"], layerscale_init: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = Attention(dim, num_heads)
+        self.ls1 = LayerScale(dim, layerscale_init)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, mlp_ratio) if ffn == "mlp" else SwiGlu(dim, mlp_ratio)
+        self.ls2 = LayerScale(dim, layerscale_init)
+
+    def forward(self, x: Tensor, shapes: Shapes, kept: tuple[Kept, Kept] | None = None) -> Tensor:
+        """(T, D) to (T, D); ``kept`` names the samples of the two branches, None computes all."""
+        if kept is None:
+            x = x + self.ls1(self.attn(self.norm1(x), shapes))
+            return x + self.ls2(self.mlp(self.norm2(x)))
+        first, second = kept
+        attended = self.ls1(self.attn(self.norm1(x[first.rows]), first.shapes))
+        x = x.index_add(0, first.rows, (attended * first.gains).to(x.dtype))
+        mapped = self.ls2(self.mlp(self.norm2(x[second.rows])))
+        return x.index_add(0, second.rows, (mapped * second.gains).to(x.dtype))

@@ -1,0 +1,16 @@
+"""Where tests find the real data that stays outside the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real X-rays and golden files (``RADDINO_SHARED`` or ``../shared``); absent means skip."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("RADDINO_SHARED", default))
+    if not (folder / "data").is_dir():
+        pytest.skip("the shared real data is not on this machine")
+    return folder
