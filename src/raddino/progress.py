@@ -37,6 +37,13 @@ class Bar:
         elif time.monotonic() - self._shown > LOG_EVERY_SECONDS:
             self._log()
 
+    def say(self, message: str) -> None:
+        """Print a lasting line above the bar."""
+        if self._rich is not None:
+            self._rich.console.print(message, highlight=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
     def close(self) -> None:
         """Remove the bar from the terminal, or write the last line to the log."""
         if self._rich is not None:

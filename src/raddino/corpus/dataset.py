@@ -22,7 +22,7 @@ class Corpus:
     Attributes:
         path: the folder.
         info: contents of ``corpus.json``.
-        manifest: one row an image, RangeIndex.
+        manifest: one row an image, RangeIndex; absent text is None, absent numbers are NaN.
     """
 
     def __init__(self, path: Path, info: dict[str, Any], manifest: pd.DataFrame) -> None:
@@ -54,7 +54,11 @@ class Corpus:
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
                 raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete the folder and {again}")
-        return cls(path, info, pd.read_parquet(path / "manifest.parquet"))
+        manifest = pd.read_parquet(path / "manifest.parquet")
+        for column in manifest.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in manifest.dtypes]]:
+            values = manifest[column].astype(object)
+            manifest[column] = values.where(values.notna(), None)
+        return cls(path, info, manifest)
 
     @property
     def fingerprint(self) -> str:

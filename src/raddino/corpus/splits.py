@@ -22,14 +22,14 @@ def parse_splits(values: pd.Series) -> pd.Series:
     Raises:
         ConfigError: another word.
     """
-    words = values.map(lambda value: None if pd.isna(value) else str(value).strip().lower() or None)
-    unknown = sorted({str(word) for word in words.dropna() if word not in SPELLINGS})
+    words = [None if pd.isna(value) else str(value).strip().lower() or None for value in values]
+    unknown = sorted({word for word in words if word is not None and word not in SPELLINGS})
     if unknown:
         raise ConfigError(
             f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Another column can be "
             "mapped with columns={'split': …}, or the column left out with columns={'split': ''}"
         )
-    return words.map(lambda word: SPELLINGS[word] if word is not None else None)
+    return pd.Series([word and SPELLINGS[word] for word in words], index=values.index, dtype=object)
 
 
 def split_of(patient: str, proportions: Sequence[float], seed: int) -> str:

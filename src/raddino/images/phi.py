@@ -1,4 +1,7 @@
-"""The PHI guard: identifiers become keyed hashes, and the key stays with the person who prepared the corpus."""
+"""The PHI guard: which DICOM elements are read at all, and how identifiers become keyed hashes.
+
+The key stays with the person who prepared the corpus.
+"""
 
 import hashlib
 import hmac
@@ -9,6 +12,23 @@ from pathlib import Path
 
 from raddino.errors import RaddinoError
 
+# The only DICOM elements the reader parses (PS3.6 keywords): what says how the pixels are to be read,
+PIXEL_ELEMENTS = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
+    "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
+)  # fmt: skip
+# what may be told,
+FACT_ELEMENTS = (
+    "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PresentationIntentType",
+    "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
+)  # fmt: skip
+# and what is hashed, or used up in an age, and goes no further.
+PRIVATE_ELEMENTS = (
+    "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate",
+    "SeriesDate", "ContentDate",
+)  # fmt: skip
 DIGITS = 20
 SHORTEST_KEY = 16
 

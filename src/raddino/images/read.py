@@ -1,5 +1,6 @@
 """One file to one radiograph, recognised by its content and never by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,12 @@ def read_image(path: str | Path) -> Radiograph:
     if kind == "DICOM":
         from raddino.images.dicom import read_dicom
 
-        return read_dicom(data)
-    return raster.read_raster(data, kind)
+        radiograph = read_dicom(data)
+    else:
+        radiograph = raster.read_raster(data, kind)
+    if np.ptp(radiograph.pixels) == 0:
+        radiograph = replace(radiograph, warnings=(*radiograph.warnings, "all pixels are equal"))
+    return radiograph
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -64,11 +69,12 @@ def sniff(data: bytes) -> str:
     """
     if not data:
         raise UnreadableImage("empty file")
+    if data[128:132] == b"DICM":  # first, for the 128 bytes before may hold a TIFF header (PS3.10 7.1)
+        return "DICOM"
     for signature, kind in SIGNATURES.items():
         if data.startswith(signature):
             return kind
-    bare_dataset = data[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(data) > 132
-    if data[128:132] == b"DICM" or bare_dataset:
+    if data[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(data) > 132:  # a data set without preamble
         return "DICOM"
     raise UnreadableImage("not a DICOM, PNG, JPEG or TIFF file")
 

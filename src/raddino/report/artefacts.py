@@ -62,7 +62,7 @@ def read_results(folder: Path) -> Results:
     metrics = _json(path)
     if metrics.get("format") != FORMAT or not isinstance(metrics.get("rows"), list):
         raise RaddinoError(
-            f"{path} has format {metrics.get('format')!r}, this version reads {FORMAT}: run 'raddino evaluate' again"
+            f"{path} has format {metrics.get('format')!r}; this version reads {FORMAT}: evaluate again"
         )
     table = folder / "predictions.parquet"
     return Results(metrics, pd.read_parquet(table) if table.is_file() else None)

@@ -21,13 +21,18 @@ POINTS = 500
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: log columns with their labels, an optional level, and what to look for."""
+    """One pair of axes: log columns with their labels, what to look for, and an optional level.
+
+    A column without a label stands for all that begin with it, labelled by the rest of their names.
+    """
 
     title: str
     lines: tuple[tuple[str, str], ...]
     reads: str
     level: tuple[float | str, str] | None = None  # a value, or the log column that holds it, and its label
     log: bool = False
+    zero: bool = False  # the axis starts at 0
+    exact: bool = False  # a schedule: drawn as it is, without a running mean
 
 
 PANELS = (
@@ -36,22 +41,30 @@ PANELS = (
         "Loss terms", (("dino_global", "DINO global"), ("dino_local", "DINO local"), ("ibot", "iBOT")),
         "All three start near ln K; a term that stays there has learned nothing.", ("log_prototypes", "ln K"),
     ),
-    Panel("KoLeo", (("koleo", "KoLeo term"),), "Lower means that embeddings are spread more evenly."),
+    Panel("KoLeo term", (("koleo", "KoLeo"),), "Lower means that embeddings are spread more evenly."),
     Panel(
-        "Prototype entropy", (("student_entropy", "student"), ("teacher_entropy", "teacher")),
-        "Between the two collapses: ln K (uniform) and 0 (one prototype).", ("log_prototypes", "ln K"),
+        "Prototype use", (("student_entropy", "student"), ("teacher_entropy", "teacher")),
+        "Entropy of the mean assignment; at 0 all images share one prototype.", ("log_prototypes", "ln K"), zero=True,
     ),
-    Panel("Effective rank", (("effective_rank", "CLS features"),), "Directions that the embedding uses; a fall is collapse."),
-    Panel("Mean cosine", (("mean_cosine", "between images"),), "Near 1, all images look alike to the encoder."),
-    Panel("KoLeo distance", (("koleo_distance", "to nearest neighbour"),), "Near 0, embeddings crowd together."),
-    Panel("kNN probe", (("knn_", ""),), "AUROC of a nearest-neighbour vote on validation labels.", (0.5, "chance")),
-    Panel("Learning rate", (("lr", "learning rate"),), "As scheduled: warm-up, then decay."),
-    Panel("Weight decay", (("weight_decay", "weight decay"),), "As scheduled."),
-    Panel("Teacher momentum", (("momentum", "EMA momentum"),), "Rises to its end value."),
-    Panel("Teacher temperature", (("teacher_temperature", "temperature"),), "Rises in the warm-up, then holds."),
-    Panel("Gradient norm", (("grad_norm_", ""),), "Before clipping, on a log axis; a spike is a hard batch.", log=True),
-    Panel("Throughput", (("images_per_second", "images/s"),), "Images through the whole step, per second."),
-    Panel("Waiting for data", (("data_wait", "seconds a step"),), "Near 0, the loader keeps up."),
+    Panel(
+        "Assignment entropy",
+        (("student_sharpness_entropy", "student"), ("teacher_sharpness_entropy", "teacher")),
+        "Mean entropy of single assignments; at ln K they say nothing.", ("log_prototypes", "ln K"), zero=True,
+    ),
+    Panel("Effective rank", (("effective_rank", "effective rank"),), "Directions that CLS features use; a fall is collapse.", zero=True),
+    Panel("Mean cosine", (("mean_cosine", "mean cosine"),), "Between CLS features; near 1, all images look alike."),
+    Panel("KoLeo distance", (("koleo_distance", "koleo distance"),), "To the nearest other CLS feature; near 0, they crowd.", zero=True),
+    Panel(
+        "kNN probe", (("knn_", ""),), "AUROC of the nearest neighbours' vote, on labels that training never uses.",
+        (0.5, "chance"),
+    ),
+    Panel("Learning rate", (("lr", "rate"),), "As scheduled: warm-up, then decay.", exact=True),
+    Panel("Weight decay", (("weight_decay", "decay"),), "As scheduled.", exact=True),
+    Panel("Teacher momentum", (("momentum", "momentum"),), "As scheduled: rises to its end value.", exact=True),
+    Panel("Teacher temperature", (("teacher_temperature", "temperature"),), "As scheduled.", exact=True),
+    Panel("Gradient norm", (("grad_norm_", ""),), "Before clipping, log axis; a spike is a hard batch.", log=True),
+    Panel("Images per second", (("images_per_second", "images"),), "Through the whole step.", zero=True),
+    Panel("Waiting for data", (("data_wait", "wait"),), "Seconds a step; near 0, the loader keeps up.", zero=True),
 )  # fmt: skip
 
 
@@ -74,7 +87,7 @@ def plot_curves(run: Path, out: Path | None = None) -> Path:
     with figure(4.3 * columns, 2.75 * rows + 0.3) as page:
         axes = page.subplots(rows, columns, squeeze=False).ravel()
         for place, panel in zip(axes, panels, strict=False):
-            place.set_title(panel.title, pad=22)
+            place.set_title(panel.title, pad=22 if _several(panel, log) else 8)
             draw(place, panel, log)
         for place in axes[len(panels) :]:
             place.set_axis_off()
@@ -93,7 +106,7 @@ def draw(axes: Axes, panel: Panel, run: Run) -> None:
     """One panel: each value faint, its running mean strong, broken where steps are missing."""
     for i, (label, steps, values) in enumerate(_series(panel, run)):
         steps, values = thinned(steps, values)
-        smooth = running_mean(values)
+        smooth = values if panel.exact else running_mean(values)
         for first, piece in enumerate(pieces(steps, values)):
             marker = "o" if piece.stop - piece.start == 1 else None
             if smooth is not values and marker is None:
@@ -111,9 +124,16 @@ def draw(axes: Axes, panel: Panel, run: Run) -> None:
         )  # fmt: skip
     if panel.log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
     axes.margins(x=0.02, y=0.12)
+    if panel.zero:
+        axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], level or 0))
     axes.set_xlabel("step")
-    legend(axes, columns=3)
+    axes.locator_params(axis="x", integer=True)
+    names = axes.get_legend_handles_labels()[1]
+    if len(names) > 1:
+        legend(axes, columns=3 if len("".join(names)) < 30 else 2)
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,6 +194,10 @@ def _series(panel: Panel, run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarra
                 if np.isfinite(values).any():
                     title = label or str(name).removeprefix(key).replace("_", " ")
                     yield title, table["step"][present].to_numpy(float), values
+
+
+def _several(panel: Panel, run: Run) -> bool:
+    return len(list(_series(panel, run))) > 1
 
 
 def _level(panel: Panel, run: Run) -> float | None:

@@ -1,4 +1,4 @@
-"""What an encoder sees: images beside the first three principal components of their patches and CLS attention."""
+"""What an encoder sees: images beside the principal components of their patches and CLS attention."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME_GEOMETRY = 0.98  # correlation
 
 @dataclass(frozen=True)
 class Picture:
-    """One line of the gallery, as data URIs; ``colours`` and ``attention`` are None where the encoder has none."""
+    """One line of the gallery, as data URIs; None where the encoder has no patches or no attention."""
 
     image: str
     colours: str | None
@@ -70,7 +70,9 @@ def gallery(corpus: Corpus, encoder: Encoder, rows: Sequence[int], shown: int = 
             Picture(
                 data_uri(grey, SIDE),
                 data_uri(painted, SIDE, lossless=True) if painted is not None else None,
-                data_uri(overlay(grey, np.asarray(attention[i].float().cpu())), SIDE) if attention is not None else None,
+                data_uri(overlay(grey, np.asarray(attention[i].float().cpu())), SIDE)
+                if attention is not None
+                else None,
                 facts(corpus, int(row)),
             )
         )
@@ -112,10 +114,12 @@ def overlay(grey: np.ndarray, attention: np.ndarray) -> np.ndarray:
     mean = attention.mean(0)
     low, high = np.percentile(mean, [5, 99.5])
     share = np.clip((mean - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    wide = np.asarray(Image.fromarray(share).resize(grey.shape[::-1], Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-    light = colormaps["inferno"](0.25 + 0.7 * wide[..., 0])[..., :3] * 255
-    opacity = 0.72 * np.sqrt(wide)
-    return ((1 - opacity) * grey[..., None] + opacity * light).round().astype(np.uint8)
+    wide = np.asarray(Image.fromarray(share).resize(grey.shape[::-1], Image.Resampling.BICUBIC)).clip(0, 1)[
+        ..., None
+    ]
+    light = colormaps["inferno"](0.3 + 0.65 * wide[..., 0])[..., :3] * 255
+    opacity = 0.85 * wide
+    return ((1 - opacity) * 0.85 * grey[..., None] + opacity * light).round().astype(np.uint8)
 
 
 def as_seen(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -131,7 +135,9 @@ def as_seen(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
     side = min(grey.shape)
     top, left = (grey.shape[0] - side) // 2, (grey.shape[1] - side) // 2
     square = grey[top : top + side, left : left + side]
-    small = np.asarray(Image.fromarray(square).resize(seen.shape[::-1], Image.Resampling.BICUBIC), dtype=float)
+    small = np.asarray(
+        Image.fromarray(square).resize(seen.shape[::-1], Image.Resampling.BICUBIC), dtype=float
+    )
     if small.std() and seen.std() and np.corrcoef(small.ravel(), seen.ravel())[0, 1] > SAME_GEOMETRY:
         return square
     spread = max(float(np.ptp(seen)), 1e-12)
@@ -145,11 +151,13 @@ def eight_bit(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
 
 
-def facts(corpus: Corpus, row: int) -> str:
+def facts(corpus: Corpus, row: int, omit: Sequence[str] = ()) -> str:
     """What may be said of an image: view, sex and age in words, nothing that identifies."""
     line = corpus.manifest.iloc[row]
-    words = [str(line[key]) for key in ("view", "sex") if key in line and isinstance(line[key], str) and line[key]]
+    words = [
+        str(line[key]) for key in ("view", "sex") if key in line and isinstance(line[key], str) and line[key]
+    ]
     age = line.get("age")
-    if age is not None and age == age:
+    if "age" not in omit and age is not None and age == age:
         words.append(f"{float(age):.0f} years" if float(age) < 90 else "90 years or older")
     return ", ".join(words)

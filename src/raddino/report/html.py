@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raddino.errors import RaddinoError
 from raddino.report import curves, ranking
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
 from raddino.report.latex import latex_table
@@ -16,6 +15,7 @@ from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
+    from raddino.encoders.base import Encoder
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,17 +50,19 @@ def report(
     shown = blocks(found.metrics)
     page = _template().render(
         metrics=found.metrics,
-        verdict=verdict(shown),
+        verdict=verdict(shown, found.metrics.get("encoders", [])),
         blocks=shown,
         synthetic=synthetic,
         theme=THEME,
         dashes=[_css_dash(pattern) for pattern in DASHES],
         hues=len(HUES),
         environment=public(found.metrics.get("environment") or {}),
+        probe=public((found.metrics.get("suite") or {}).get("probe") or {}),
         run=log,
         ranking=_ranking(found, shown, bool(synthetic)),
         training=_training(log, bool(synthetic)),
-        **_galleries(corpus, spec, shown),
+        words=_last_words(log),
+        **_galleries(corpus, spec, found.metrics, shown),
     )
     out.write_text(page)
     out.with_name("table.tex").write_text(latex_table(found.metrics))
@@ -71,10 +73,9 @@ def _template() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
     environment.filters["count"] = lambda n: f"{n:,}".replace(",", "\u202f")
     return environment.get_template("report.html.j2")
 
@@ -92,32 +93,34 @@ def _ranking(results: Results, shown: list[Block], synthetic: bool) -> list[dict
     """Per task its figures as SVG: ROC and PR for binary targets, predicted against true for the others."""
     if results.predictions is None:
         return []
-    figures = []
+    figures, seed = [], results.metrics.get("seed", 0)
     for block in shown:
         rows = results.predictions[results.predictions["task"] == block.task]
         if "split" in rows:
             rows = rows[rows["split"] == "test"]
         rows = rows.dropna(subset=["target", "score"])
         colours = {line.encoder: line.colour for line in block.lines}
-        parts = {name: part for name, part in rows.groupby("encoder", sort=False) if name in colours}
+        parts = {str(name): part for name, part in rows.groupby("encoder", sort=False) if name in colours}
         if block.kind == "binary" and parts:
-            figures.append({"task": block.task, "panels": _curves(parts, colours, block, results, synthetic)})
+            figures.append({"task": block.task, "panels": _curves(parts, colours, seed, synthetic)})
         elif parts:
             figures.append({"task": block.task, "panels": _agreement(parts, colours, synthetic)})
     return [figure for figure in figures if figure["panels"]]
 
 
 def _curves(
-    parts: dict[Any, Any], colours: dict[str, int], block: Block, results: Results, synthetic: bool
+    parts: dict[str, Any], colours: dict[str, int], seed: int, synthetic: bool
 ) -> list[dict[str, Any]]:
-    roc, precision_recall = {}, {}
+    from raddino.metrics.bootstrap import PatientBootstrap
+
+    roc, precision_recall, prevalence = {}, {}, 0.0
     for name, part in parts.items():
         target, score = part["target"].to_numpy(float), part["score"].to_numpy(float)
         if set(target) != {0.0, 1.0}:
             continue
-        weights = ranking.patient_weights(part["patient"].to_numpy(), seed=results.metrics.get("seed", 0))
-        roc[name] = ranking.roc(target, score, weights)
-        precision_recall[name] = ranking.precision_recall(target, score, weights)
+        bootstrap = PatientBootstrap(part["patient"], ranking.RESAMPLES, seed)
+        roc[name] = ranking.roc(target, score, bootstrap)
+        precision_recall[name] = ranking.precision_recall(target, score, bootstrap)
         prevalence = float(target.mean())
     if not roc:
         return []
@@ -132,11 +135,16 @@ def _curves(
     ]
 
 
-def _agreement(parts: dict[Any, Any], colours: dict[str, int], synthetic: bool) -> list[dict[str, Any]]:
-    def one(name: str, part: Any) -> dict[str, Any]:
-        return _panel(name, lambda axes: ranking.draw_agreement(axes, part, colours[name]), synthetic, square=True)
+def _agreement(parts: dict[str, Any], colours: dict[str, int], synthetic: bool) -> list[dict[str, Any]]:
+    values = [part[["target", "score"]] for part in parts.values()]
+    ends = (float(min(part.min().min() for part in values)), float(max(part.max().max() for part in values)))
 
-    return [one(str(name), part) for name, part in parts.items()]
+    def one(name: str, part: Any) -> dict[str, Any]:
+        return _panel(
+            name, lambda axes: ranking.draw_agreement(axes, part, colours[name], ends), synthetic, square=True
+        )
+
+    return [one(name, part) for name, part in parts.items()]
 
 
 def _training(run: Run | None, synthetic: bool) -> list[dict[str, Any]]:
@@ -144,26 +152,40 @@ def _training(run: Run | None, synthetic: bool) -> list[dict[str, Any]]:
         return []
 
     def one(panel: curves.Panel) -> dict[str, Any]:
-        return _panel(panel.title, lambda axes: curves.draw(axes, panel, run), synthetic) | {"reads": panel.reads}
+        return _panel(panel.title, lambda axes: curves.draw(axes, panel, run), synthetic) | {
+            "reads": panel.reads
+        }
 
     return [one(panel) for panel in curves.drawable(run)]
+
+
+def _last_words(run: Run | None) -> str:
+    if run is None or "verdict" not in run.monitors:
+        return ""
+    said = run.monitors["verdict"].dropna()
+    return str(said.iloc[-1]) if len(said) else ""
 
 
 def _panel(title: str, draw: Callable[[Any], None], synthetic: bool, square: bool = False) -> dict[str, Any]:
     from markupsafe import Markup
 
     drawing = svg(draw, *((3.2, 3.0) if square else (3.7, 2.5)), synthetic=synthetic)
-    return {"title": title, "svg": Markup(drawing)}  # noqa: S704 (matplotlib escapes the text it draws)
+    return {"title": title, "svg": Markup(drawing)}
 
 
-def _galleries(corpus: Corpus | None, spec: str | None, shown: list[Block]) -> dict[str, Any]:
+def _galleries(
+    corpus: Corpus | None, spec: str | None, metrics: dict[str, Any], shown: list[Block]
+) -> dict[str, Any]:
     """Pictures and neighbours, or in ``no_gallery`` the sentence that says why there are none."""
     nothing: dict[str, Any] = {"gallery": [], "retrieval": None, "encoder": None, "no_gallery": ""}
     if corpus is None:
         return nothing | {"no_gallery": "No corpus was given to this report, so there are no images to show."}
     if spec is None:
-        return nothing | {"no_gallery": "No encoder was given to this report, so there are no features to show."}
+        return nothing | {
+            "no_gallery": "No encoder was given to this report, so there are no features to show."
+        }
     from raddino.encoders.base import load_encoder
+    from raddino.features.extract import fit_where_needed
     from raddino.report.gallery import FITTED, draw_rows, gallery
     from raddino.report.neighbours import retrieve
 
@@ -173,19 +195,22 @@ def _galleries(corpus: Corpus | None, spec: str | None, shown: list[Block]) -> d
         return nothing | {
             "no_gallery": "Every image of this corpus comes from a credentialed source; such images are not shown."
         }
-    if hasattr(encoder, "fit"):
-        encoder.fit(corpus, corpus.rows(split="train"))
+    fit_where_needed(encoder, corpus)
     targets = [block.target for block in shown if block.kind == "binary"]
     return nothing | {
         "gallery": gallery(corpus, encoder, list(rows)),
         "retrieval": retrieve(corpus, encoder, targets),
-        "encoder": encoder.name,
+        "encoder": _display_name(encoder, metrics),
         "fitted": len(rows),
+        "elsewhere": corpus.fingerprint != (metrics.get("corpus") or {}).get("fingerprint"),
     }
+
+
+def _display_name(encoder: Encoder, metrics: dict[str, Any]) -> str:
+    """The name that the results give to this encoder, else its own."""
+    known = {entry.get("fingerprint"): entry["name"] for entry in metrics.get("encoders", [])}
+    return str(known.get(encoder.fingerprint, encoder.name))
 
 
 def _css_dash(pattern: object) -> str:
     return "" if isinstance(pattern, str) else " ".join(str(length) for length in pattern[1])  # type: ignore[index]
-
-
-__all__ = ["RaddinoError", "report"]

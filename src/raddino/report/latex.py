@@ -8,15 +8,15 @@ from typing import Any
 from raddino.report.tables import Block, Cell, Line, blocks
 
 _ESCAPES = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "²": r"\textsuperscript{2}", "–": "--", "−": r"\textminus{}", "\n": " ",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "²": "$^2$", "–": "--", "−": "$-$", "\n": " ",
 }  # fmt: skip
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands; characters outside Latin-1 become ``?``, as pdflatex has no glyph for them."""
-    return "".join(_ESCAPES.get(letter, letter if ord(letter) < 256 else "?") for letter in text)
+    """Text that LaTeX prints as it stands; characters that pdflatex has no glyph for become ``?``."""
+    return "".join(_ESCAPES.get(letter, letter if letter.isprintable() and ord(letter) < 256 else "?") for letter in text)
 
 
 def latex_table(metrics: dict[str, Any]) -> str:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from raddino.encoders.base import Encoder
 
 K, QUERIES, SIDE, MOST = 5, 6, 300, 4000
+ALL_MARKS = 3  # with more labels than this, those that are 0 in both images are not written out
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A label of an image in words; ``agrees`` with the query's, None for the query itself or where one is unknown."""
+    """A label of an image in words; ``agrees`` with the query's, None for the query itself."""
 
     text: str
     agrees: bool | None
@@ -39,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the K nearest share the query's label, and how often images drawn at random would."""
+    """How often the K nearest share the query's value, and how often images drawn at random would."""
 
     label: str
     share: float
@@ -57,7 +58,11 @@ class Retrieval:
 
 
 def nearest(
-    queries: np.ndarray, stored: np.ndarray, query_patients: np.ndarray, stored_patients: np.ndarray, k: int = K
+    queries: np.ndarray,
+    stored: np.ndarray,
+    query_patients: np.ndarray,
+    stored_patients: np.ndarray,
+    k: int = K,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k stored images of the highest cosine, never one of the query's own patient.
 
@@ -118,7 +123,11 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
             )
             for i in chosen
         ],
-        [part for target in targets if (part := agreement(corpus.manifest[target], asked, found, stored, target))],
+        [
+            part
+            for target in targets
+            if (part := agreement(corpus.manifest[target], asked, found, stored, target))
+        ],
         len(stored),
     )
 
@@ -126,22 +135,24 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
 def agreement(
     values: pd.Series, asked: np.ndarray, found: np.ndarray, stored: np.ndarray, target: str
 ) -> Agreement | None:
-    """Share of (query, neighbour) pairs with known labels that agree; None when no pair is known.
+    """Share of neighbours with the query's value; for 0/1 labels over positive queries only. None without a pair.
 
     Args:
         values: the label of every corpus row. asked: (Q,) rows. found: (Q, K) rows. stored: (G,) rows.
     """
-    import numpy as np
 
-    known = values.notna().to_numpy()
-    pairs = known[asked][:, None] & known[found]
+    known, every = values.notna().to_numpy(), values.to_numpy()
+    binary = set(every[known].tolist()) <= {0, 1}
+    counted = known[asked] & (every[asked] == 1) if binary else known[asked]
+    pairs = counted[:, None] & known[found]
     if not pairs.any():
         return None
-    every = values.to_numpy()
     same = every[asked][:, None] == every[found]
-    mine, theirs = (values.iloc[rows].dropna().value_counts(normalize=True) for rows in (asked, stored))
-    chance = float(mine.mul(theirs, fill_value=0).sum())
-    return Agreement(readable(target), float(np.mean(same[pairs])), chance, int(pairs.any(axis=1).sum()))
+    asked_of, stored_of = (
+        values.iloc[rows].value_counts(normalize=True) for rows in (asked[counted], stored)
+    )
+    chance = float(asked_of.mul(stored_of, fill_value=0).sum())
+    return Agreement(readable(target), float(same[pairs].mean()), chance, int(pairs.any(axis=1).sum()))
 
 
 def readable(target: str) -> str:
@@ -154,7 +165,7 @@ def _choose(asked: pd.DataFrame, targets: list[str], draw: Any) -> list[int]:
     import numpy as np
 
     order = draw.permutation(len(asked))
-    turns = [[i for i in order if asked[target].iloc[i] in (1, "F")] for target in targets] + [list(order)]
+    turns = [[i for i in order if asked[target].iloc[i] == 1] for target in targets] + [list(order)]
     chosen: list[int] = []
     patients: set[Any] = set()
     for i in (pool[turn] for turn in range(len(asked)) for pool in turns if turn < len(pool)):
@@ -172,15 +183,23 @@ def _shown(
     marks = []
     for target in targets:
         value = line[target]
-        if value != value or value is None:
+        other = corpus.manifest[target].iloc[query] if query is not None else value
+        quiet = len(targets) > ALL_MARKS and value == 0 and other == 0
+        if not (_known(value) and _known(other)) or quiet:
             continue
-        other = corpus.manifest[target].iloc[query] if query is not None else None
-        known = other is not None and other == other
-        marks.append(Mark(_words(target, value), bool(value == other) if known else None))
-    return Shown(data_uri(eight_bit(corpus.read(row)), SIDE), facts(corpus, row), marks, similarity)
+        marks.append(Mark(_words(target, value), bool(value == other) if query is not None else None))
+    return Shown(
+        data_uri(eight_bit(corpus.read(row)), SIDE), facts(corpus, row, omit=targets), marks, similarity
+    )
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value == value
 
 
 def _words(target: str, value: Any) -> str:
     if isinstance(value, str):
         return f"{readable(target)} {value}"
-    return {1.0: readable(target), 0.0: f"no {readable(target)}"}.get(float(value), f"{readable(target)} {value:g}")
+    return {1.0: readable(target), 0.0: f"no {readable(target)}"}.get(
+        float(value), f"{readable(target)} {value:g}"
+    )

@@ -1,4 +1,4 @@
-"""One look for every figure: a colour-blind safe palette, quiet axes, and pictures as inline SVG or data URIs.
+"""One look for every figure: colour-blind safe hues, quiet axes, pictures as inline SVG or data URIs.
 
 Figures are drawn in the light colours. In the page's SVG each of them becomes a CSS variable, so that one
 drawing serves light and dark. Hues follow Okabe and Ito (2008), darkened or lightened to a contrast of 3:1.
@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +43,10 @@ DASHES = [
 ]
 INK, MUTED, RULE = (THEME[name][0] for name in ("ink", "muted", "rule"))
 
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "raddino",
+    "font.family": "sans-serif",
     "text.parse_math": False,
     "font.size": 9.0,
     "text.color": INK,
@@ -124,13 +125,14 @@ def svg(
 
 def stamp(page: Figure) -> None:
     """The words without which no figure made from drawn radiographs leaves the house."""
-    page.text(0.995, 0.995, "synthetic data", ha="right", va="top", fontsize=7.5, style="italic", color=MUTED)
+    page.text(
+        0.995, 0.008, "synthetic data", ha="right", va="bottom", fontsize=7.5, style="italic", color=MUTED
+    )
 
 
 def legend(axes: Axes, columns: int = 2) -> None:
     """A legend above the axes, where it hides nothing."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderaxespad=0.2)
 
 
 def data_uri(pixels: np.ndarray, side: int, *, lossless: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""The main table: one block a task, one line an encoder, best and second marked, absences with their reason."""
+"""The main table: a block a task, a line an encoder, best and second marked, absences with their reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METRICS = {
         Metric("dice", "Dice"),
     )
 }
-SHOWN = {"binary": ("auroc", "auprc"), "regression": ("mae", "r2")}
+SHOWN = ("auroc", "auprc", "mae", "r2")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Line:
     encoder: str
     colour: int
     cells: list[Cell | None]
-    difference: str = ""
+    difference: tuple[str, str, str] = ("", "", "")  # value, interval, p
     reason: str = ""
 
 
@@ -65,6 +65,13 @@ class Scale:
     def at(self, value: float) -> float:
         """Percent from the left."""
         return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """A few round values inside the scale, with their texts."""
+        from matplotlib.ticker import MaxNLocator
+
+        inside = [tick for tick in MaxNLocator(4).tick_values(self.low, self.high) if 3 < self.at(tick) < 97]
+        return [(float(tick), f"{tick:.4g}".replace("-", "−")) for tick in inside]
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class Block:
     reference: str = ""
     trained_on: str = ""
     absent: str = ""
+    members: tuple[str, ...] = ()  # of an aggregate: the tasks whose values it averages
 
 
 def metric(key: str) -> Metric:
@@ -97,8 +105,10 @@ def number(value: float | None, kind: Metric) -> str:
     if value is None or value != value:
         return "–"
     if kind.bounded or value == 0:
-        return f"{value:.3f}"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+        text = f"{value:.3f}"
+    else:
+        text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    return text.replace("-", "−")
 
 
 def blocks(metrics: dict[str, Any]) -> list[Block]:
@@ -118,7 +128,7 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         row for row in metrics["rows"] if row["task"] == task["name"] and row.get("split", "test") == "test"
     ]
     gaps = [gap for gap in metrics.get("absent", []) if gap["task"] == task["name"]]
-    kinds = [metric(key) for key in _shown(task.get("kind", ""), rows)]
+    kinds = [metric(key) for key in _shown(rows)]
     columns = [_column(kind, [row for row in rows if row["metric"] == kind.key]) for kind in kinds]
     present = [name for name in colours if any(row["encoder"] == name for row in rows)]
     lines = [
@@ -148,13 +158,14 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         prevalence=first.get("prevalence"), metrics=kinds, lines=lines,
         scales=[_scale(kind, column) for kind, column in zip(kinds, columns, strict=True)],
         reference=next(iter(references), ""), trained_on=_trained_on(task),
+        members=tuple(first.get("detail", {}).get("tasks", ())),
         absent="; ".join(str(gap["reason"]) for gap in gaps if not gap.get("encoder")),
     )  # fmt: skip
 
 
-def _shown(kind: str, rows: list[dict[str, Any]]) -> list[str]:
+def _shown(rows: list[dict[str, Any]]) -> list[str]:
     present = list(dict.fromkeys(row["metric"] for row in rows))
-    return [key for key in SHOWN.get(kind, ()) if key in present] or present[:2]
+    return [key for key in SHOWN if key in present] or present[:2]
 
 
 def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
@@ -174,17 +185,17 @@ def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
     }
 
 
-def _difference(kinds: list[Metric], columns: list[dict[str, Cell]], name: str) -> str:
+def _difference(kinds: list[Metric], columns: list[dict[str, Cell]], name: str) -> tuple[str, str, str]:
+    """Value, interval and p of the paired difference in the first metric; empty texts where there is none."""
     cell = columns[0].get(name) if columns else None
     gap = cell.row.get("difference") if cell else None
     if not gap:
-        return ""
-    text = [
-        f"{_signed(gap['value'], kinds[0])} ({_signed(gap['low'], kinds[0])} to {_signed(gap['high'], kinds[0])})"
-    ]
-    if _is_number(gap.get("p")):
-        text.append(f"p = {gap['p']:.3f}" if gap["p"] >= 0.001 else "p < 0.001")
-    return ", ".join(text)
+        return "", "", ""
+    value, low, high = (_signed(gap[key], kinds[0]) for key in ("value", "low", "high"))
+    adjusted = gap.get("p_holm") is not None
+    p = gap["p_holm"] if adjusted else gap.get("p")
+    said = "" if not _is_number(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return value, f"{low} to {high}", f"{said} (Holm)" if said and adjusted else said
 
 
 def _signed(value: float, kind: Metric) -> str:

@@ -4,52 +4,82 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from raddino.report.tables import Block, Cell, Line
 
-SMALL_POSITIVES = 50
+SMALL_CLASS = 50
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline, and the sentences below it."""
+    """The headline, each encoder against the reference, what makes a difference clear, how far to trust it."""
 
     headline: str
-    sentences: list[str]
+    reference: str = ""
+    comparisons: tuple[str, ...] = ()
+    clear: str = ""
+    caveats: tuple[str, ...] = ()
 
 
-def verdict(blocks: list[Block]) -> Verdict:
-    """Who leads on how many tasks, how that compares with the reference encoder, and how far to trust it.
+def verdict(blocks: list[Block], encoders: list[dict[str, Any]]) -> Verdict:
+    """Who leads on how many tasks, by the first metric of each; aggregates over tasks do not count as tasks.
 
-    Ranks follow the first metric of each task. A difference is called clear when the 95 % interval of the
-    paired difference excludes zero.
+    A difference to the reference is clear when its Holm-adjusted p is below 0.05, or, where the results hold
+    none, when its 95 % interval excludes zero.
+
+    Args:
+        blocks: of :func:`raddino.report.tables.blocks`.
+        encoders: of ``metrics.json``.
     """
-    measured = [block for block in blocks if _ranked(block)]
+    measured = [block for block in blocks if not block.members and _ranked(block)]
     if not measured:
-        return Verdict("Nothing could be measured", ["Every task is absent; the table gives the reasons."])
+        return Verdict(
+            "Nothing could be measured", caveats=("Every task is absent; the reasons stand below.",)
+        )
     names = list(dict.fromkeys(line.encoder for block in measured for line in _ranked(block)))
-    sentences = [*_against_reference(measured, names), *_chance(measured), *_small(measured)]
-    if len(names) == 1:
-        return Verdict(_alone(measured, names[0]), sentences)
-    return Verdict(_leaders(measured), sentences)
+    reference = next((block.reference for block in measured if block.reference), "")
+    comparisons = [
+        _comparison(measured, name, reference) for name in names if reference and name != reference
+    ]
+    adjusted = any("p_holm" in (_gap(line) or {}) for block in measured for line in block.lines)
+    return Verdict(
+        headline=_alone(measured, names[0]) if len(names) == 1 else _leaders(measured),
+        reference=reference,
+        comparisons=tuple(text for text in comparisons if text),
+        clear="p < 0.05 after Holm's correction over tasks and encoders"
+        if adjusted
+        else "the 95 % interval of the paired difference excludes zero",
+        caveats=(*_chance(measured), *_small(measured), *_contaminated(encoders)),
+    )
+
+
+def _cell(line: Line) -> Cell | None:
+    return line.cells[0] if line.cells else None
+
+
+def _value(line: Line) -> float:
+    cell = _cell(line)
+    return float("nan") if cell is None or cell.row["value"] is None else float(cell.row["value"])
+
+
+def _gap(line: Line) -> dict[str, Any] | None:
+    cell = _cell(line)
+    return cell.row.get("difference") if cell else None
 
 
 def _ranked(block: Block) -> list[Line]:
-    lines = [line for line in block.lines if line.cells and line.cells[0] is not None]
-    lines = [line for line in lines if _cell(line).row["value"] == _cell(line).row["value"]]
-    sign = -1 if block.metrics and block.metrics[0].higher_is_better else 1
-    return sorted(lines, key=lambda line: sign * _cell(line).row["value"])
-
-
-def _cell(line: Line) -> Cell:
-    cell = line.cells[0]
-    assert cell is not None
-    return cell
+    """Lines with a value, best first."""
+    lines = [line for line in block.lines if _value(line) == _value(line)]
+    return sorted(lines, key=_value, reverse=block.metrics[0].higher_is_better if lines else False)
 
 
 def _alone(measured: list[Block], name: str) -> str:
     parts = [
-        f"{block.metrics[0].label} {_cell(_ranked(block)[0]).text} on {block.task}" for block in measured[:3]
+        f"{block.metrics[0].label} {cell.text} on {block.task}"
+        for block in measured[:3]
+        if (cell := _cell(_ranked(block)[0]))
     ]
     more = f" and {len(measured) - 3} more" if len(measured) > 3 else ""
     return f"{name}: {', '.join(parts)}{more}"
@@ -59,59 +89,49 @@ def _leaders(measured: list[Block]) -> str:
     wins: Counter[str] = Counter()
     for block in measured:
         ranked = _ranked(block)
-        wins.update(
-            line.encoder for line in ranked if _cell(line).row["value"] == _cell(ranked[0]).row["value"]
-        )
-    total = len(measured)
-    if total == 1:
-        return f"{_and(list(wins))} {_verb(len(wins), 'leads')} on {measured[0].task}"
-    if len(wins) == 1:
-        return f"{next(iter(wins))} leads on {'both tasks' if total == 2 else f'all {total} tasks'}"
-    parts = [f"{name} {'leads on ' if not i else 'on '}{k}" for i, (name, k) in enumerate(wins.most_common())]
-    parts[0] += f" of {total} tasks"
-    return _and(parts)
+        wins.update(line.encoder for line in ranked if _value(line) == _value(ranked[0]))
+    n = len(measured)
+    if n == 1:
+        return f"{_and(list(wins))} {'leads' if len(wins) == 1 else 'lead'} on {measured[0].task}"
+    (first, most), *others = wins.most_common()
+    if not others:
+        return f"{first} leads on {'both' if n == 2 else f'all {n}'} tasks"
+    return f"{first} leads on {most} of {n} tasks, " + ", ".join(f"{name} on {k}" for name, k in others)
 
 
-def _against_reference(measured: list[Block], names: list[str]) -> list[str]:
-    reference = next((block.reference for block in measured if block.reference), "")
-    if not reference:
-        return []
-    sentences = []
-    for name in names:
-        tally = Counter(verdict for block in measured for verdict in _compare(block, name, reference))
-        n = tally["ahead"] + tally["behind"] + tally["level"]
-        if name == reference or not n:
-            continue
-        words = [
-            f"{side} on {tally[side]}{_clearly(tally[f'clearly {side}'], tally[side])}"
-            for side in ("ahead", "behind", "level")
-            if tally[side]
-        ]
-        sentences.append(
-            f"{name} against {reference} on {n} {'task' if n == 1 else 'tasks'}: {', '.join(words)}."
-        )
-    if sentences:
-        sentences.append("Clearly means that the 95 % interval of the paired difference excludes zero.")
-    return sentences
+def _comparison(measured: list[Block], name: str, reference: str) -> str:
+    """One sentence on ``name`` against the reference encoder; empty when no task has both."""
+    tally = Counter(word for block in measured for word in _sides(block, name, reference))
+    n = tally["ahead"] + tally["behind"] + tally["level"]
+    tasks = "task" if n == 1 else "tasks"
+    sides: list[str] = []
+    for side in ("ahead", "behind", "level"):
+        if k := tally[side]:
+            where = f"all {n} {tasks}" if k == n > 1 else str(k) if sides else f"{k} of {n} {tasks}"
+            clearly = f" ({tally[f'clearly {side}']} clearly)" if tally[f"clearly {side}"] else ""
+            sides.append(f"{side} on {where}{clearly}")
+    if not sides:
+        return ""
+    clear = tally["clearly ahead"] + tally["clearly behind"]
+    unclear = "" if clear else "; the difference is not clear" if n == 1 else "; no difference is clear"
+    return f"{name}: {', '.join(sides)}{unclear}"
 
 
-def _clearly(clear: int, of: int) -> str:
-    if not clear:
-        return " (none of it clearly)" if of > 1 else " (not clearly)"
-    return " (clearly)" if clear == of else f" ({clear} clearly)"
-
-
-def _compare(block: Block, name: str, reference: str) -> list[str]:
+def _sides(block: Block, name: str, reference: str) -> list[str]:
     lines = {line.encoder: line for line in _ranked(block)}
     if name not in lines or reference not in lines:
         return []
-    row, other = _cell(lines[name]).row, _cell(lines[reference]).row
-    if row["value"] == other["value"]:
+    value, other, gap = _value(lines[name]), _value(lines[reference]), _gap(lines[name])
+    if value == other:
         return ["level"]
-    side = "ahead" if (row["value"] > other["value"]) == block.metrics[0].higher_is_better else "behind"
-    gap = row.get("difference")
-    clear = gap and (gap["low"] > 0 or gap["high"] < 0)
-    return [side, f"clearly {side}"] if clear else [side]
+    side = "ahead" if (value > other) == block.metrics[0].higher_is_better else "behind"
+    return [side, f"clearly {side}"] if gap and _clear(gap) else [side]
+
+
+def _clear(gap: dict[str, Any]) -> bool:
+    if gap.get("p_holm") is not None:
+        return bool(gap["p_holm"] < SIGNIFICANT)
+    return bool(gap["low"] > 0 or gap["high"] < 0)
 
 
 def _chance(measured: list[Block]) -> list[str]:
@@ -119,30 +139,31 @@ def _chance(measured: list[Block]) -> list[str]:
         block.task
         for block in measured
         if block.metrics[0].key == "auroc"
-        and all((_cell(line).row.get("low") or 0) <= 0.5 for line in _ranked(block))
+        and all((cell.row.get("low") or 0) <= 0.5 for line in _ranked(block) if (cell := _cell(line)))
     ]
     return [f"On {_and(lost)} no encoder is distinguishable from chance."] if lost else []
 
 
 def _small(measured: list[Block]) -> list[str]:
     counts = [
-        (min(block.positives, block.n - block.positives), block)
-        for block in measured
-        if block.positives is not None
+        (min(block.positives, block.n - block.positives), block.task) for block in measured if block.positives
     ]
-    if not counts:
-        return []
-    rarest, block = min(counts, key=lambda pair: pair[0])
-    if rarest >= SMALL_POSITIVES:
+    rarest, task = min(counts, default=(SMALL_CLASS, ""))
+    if rarest >= SMALL_CLASS:
         return []
     return [
-        f"The smallest test class has {rarest} images ({block.task}); read the intervals, not the third decimal."
+        f"The smallest test class has {rarest} images ({task}): read the intervals, not the third decimal."
+    ]
+
+
+def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
+    seen = {"image seen": "test images, unlabelled,", "label seen": "labels of test images"}
+    return [
+        f"{encoder['name']} saw {seen[encoder['seen']]} in pre-training and does not compete on equal terms."
+        for encoder in encoders
+        if encoder.get("seen") in seen
     ]
 
 
 def _and(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _verb(n: int, singular: str) -> str:
-    return singular if n == 1 else singular.removesuffix("s")

@@ -5,7 +5,7 @@ downwards from the lung apices, ``z`` towards the front. Every array on the pixe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Camera:
 
     def magnification(self, depth: Array | float) -> Array | float:
         """How much larger an object at ``depth`` (camera z, cm) appears on the detector."""
-        return self.source / (self.source - np.abs(self.detector - depth))
+        return self.source / (self.source - abs(self.detector - depth))
 
     def axes(self, depth: float) -> tuple[Array, Array]:
         """Column and row coordinates (W,), (H,) in cm of the plane at ``depth``, before the lean."""
@@ -56,10 +56,15 @@ class Camera:
         m = self.magnification(depth)
         return (steps + self.offset[0]) / m, self.beam + (steps + self.offset[1]) / m
 
+    def coarser(self, step: int) -> "Camera":
+        """The same field on a grid of about 1/step as many pixels a side."""
+        size = -(-self.size // step)
+        return replace(self, size=size, pitch=self.pitch * self.size / size)
+
     def project(self, points: Array) -> tuple[Array, Array, Array]:
         """Columns, rows (pixels) and depths (cm) of patient points (..., 3)."""
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
-        c, s = np.cos(self.turn), np.sin(self.turn)
+        c, s = float(np.cos(self.turn)), float(np.sin(self.turn))
         depth = z * c - x * s
         height = y - self.beam
         m = self.magnification(depth)
@@ -119,7 +124,7 @@ class Ellipsoid:
         cx, cy, cz = turn @ np.asarray(self.centre, dtype=float)
         frame = turn if self.rotation is None else turn @ self.rotation
         a = (frame / np.asarray(self.axes, dtype=float) ** 2) @ frame.T
-        u, v = camera.axes(cz)
+        u, v = camera.axes(float(cz))
         dy = (v - cy)[:, None]
         shift = (camera.lean * (v - camera.beam) + cx)[:, None]
         kx, ky = a[0, 2] / a[2, 2], a[1, 2] / a[2, 2]
@@ -156,7 +161,7 @@ class Stack:
     def interval(self, camera: Camera) -> Interval:
         """Intersection with every ray."""
         c, s = np.cos(camera.turn), np.sin(camera.turn)
-        u, v = camera.axes(self.anchor[1] * c - self.anchor[0] * s)
+        u, v = camera.axes(float(self.anchor[1] * c - self.anchor[0] * s))
         cx, a, cz, b = self.profile(v)
         width, depth = np.hypot(a * c, b * s), np.hypot(a * s, b * c)
         centre = cx * c + cz * s + camera.lean * (v - camera.beam)
@@ -165,6 +170,7 @@ class Stack:
         offset = np.where(there, centre * scale[:, 0], 2).astype(np.float32)[:, None]
         t2 = u[None].astype(np.float32) * scale - offset
         t2 *= t2
+        np.minimum(t2, 1, out=t2)
         squared = (1 - t2) * (1 + np.float32(self.squareness) * t2)
         half = _half_chord(squared) * np.maximum(depth, 1e-3).astype(np.float32)[:, None]
         middle = (cz * c - cx * s).astype(np.float32)[:, None]
@@ -174,18 +180,17 @@ class Stack:
 def splat(columns: Array, rows: Array, weight: Array, size: int) -> Array:
     """Sum point weights into a (size, size) grid, each shared bilinearly by its four pixels; outside is lost."""
     left, top = np.floor(columns), np.floor(rows)
-    inside = (left >= 0) & (left < size - 1) & (top >= 0) & (top < size - 1) & (weight != 0)
-    fx, fy = (columns - left)[inside], (rows - top)[inside]
-    index = (top[inside] * size + left[inside]).astype(np.int64)
-    weight = weight[inside]
+    fx, fy = columns - left, rows - top
+    wide = size + 3
+    index = np.clip(top + 1, 0, size + 1).astype(np.int32) * wide
+    index += np.clip(left + 1, 0, size + 1).astype(np.int32)
     right = weight * fx
-    wanted = weight - right
-    low, high = wanted * fy, right * fy
-    out = np.zeros(size * size)
-    for step, part in ((0, wanted - low), (1, right - high), (size, low), (size + 1, high)):
-        if index.size:
-            out += np.bincount(index + step, part, minlength=size * size)
-    return out.reshape(size, size).astype(np.float32)
+    left_ = weight - right
+    low, high = left_ * fy, right * fy
+    out = np.bincount(index, left_ - low, minlength=wide * wide)
+    for step, part in ((1, right - high), (wide, low), (wide + 1, high)):
+        out[step:] += np.bincount(index, part, minlength=wide * wide)[:-step]
+    return out.reshape(wide, wide)[1 : size + 1, 1 : size + 1].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -211,8 +216,8 @@ class Points:
     def join(parts: Sequence["Points"]) -> "Points":
         """All points of several sets in one."""
         return Points(
-            np.concatenate([part.position.reshape(-1, 3) for part in parts]),
-            np.concatenate([part.mass.ravel() for part in parts]),
+            np.concatenate([part.position.reshape(-1, 3).astype(np.float32, copy=False) for part in parts]),
+            np.concatenate([part.mass.ravel().astype(np.float32, copy=False) for part in parts]),
         )
 
 
@@ -238,15 +243,16 @@ def tube(path: Array, radius: Array, camera: Camera, wall: float = 0.0, density:
     Returns:
         Points (..., K, T) spread across each tube in the camera's image plane.
     """
-    turn = camera.rotation
+    turn = camera.rotation.astype(np.float32)
+    path = path.astype(np.float32)
     tangent = np.gradient(path, axis=-2)
-    step = np.linalg.norm(tangent, axis=-1)
+    step = np.sqrt(np.einsum("...i,...i->...", tangent, tangent))
     seen = tangent @ turn.T
     normal = np.stack([seen[..., 1], -seen[..., 0], np.zeros_like(seen[..., 0])], -1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    radius = np.broadcast_to(np.asarray(radius, dtype=float), step.shape)
-    count = max(1, int(np.ceil(2.6 * radius.max() / camera.pitch)))
-    offsets = (np.arange(count) + 0.5) * 2 / count - 1
+    normal /= np.maximum(np.sqrt(seen[..., 0] ** 2 + seen[..., 1] ** 2), 1e-6)[..., None]
+    radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), step.shape)
+    count = max(1, int(np.ceil(2.0 * radius.max() / camera.pitch)))
+    offsets = ((np.arange(count, dtype=np.float32) + 0.5) * 2 / count - 1).astype(np.float32)
     chord = np.sqrt(1 - offsets**2)
     if wall > 0:
         chord = chord - (1 - wall) * np.sqrt(np.maximum(1 - (offsets / (1 - wall)) ** 2, 0))

@@ -1,0 +1,137 @@
+"""The result folder: ``predictions.parquet``, ``metrics.json`` and ``leaderboard.csv``; the report room adds the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raddino.encoders.base import Provenance
+from raddino.errors import RaddinoError
+
+FORMAT = 1
+HEADLINE = ("auprc", "auroc", "mae")
+LOWER_IS_BETTER = {"mae", "brier", "brier_temperature", "ece", "ece_temperature"}
+PACKAGES = ("raddino", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished evaluation.
+
+    Attributes:
+        path: the result folder.
+        data: contents of ``metrics.json``.
+        predictions: task, encoder, id, patient, split (val, test), target, score.
+    """
+
+    path: Path
+    data: dict[str, Any]
+    predictions: pd.DataFrame
+
+    @classmethod
+    def open(cls, path: str | Path) -> Results:
+        """Read a result folder.
+
+        Raises:
+            RaddinoError: missing, unfinished or of another format version.
+        """
+        path = Path(path)
+        if not (path / "metrics.json").is_file():
+            raise RaddinoError(f"{path} holds no results (no metrics.json); make some with: raddino evaluate")
+        try:
+            data = json.loads((path / "metrics.json").read_text())
+        except ValueError:
+            raise RaddinoError(f"{path / 'metrics.json'} is damaged; run evaluate again") from None
+        if data.get("format") != FORMAT:
+            raise RaddinoError(f"{path} has result format {data.get('format')}; this version reads {FORMAT}")
+        return cls(path, data, pd.read_parquet(path / "predictions.parquet"))
+
+    def save(self) -> None:
+        """Write the folder; ``metrics.json`` last, so that a folder that has it is whole."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "metrics.json").unlink(missing_ok=True)
+        self.predictions.to_parquet(self.path / "predictions.parquet", index=False)
+        self.leaderboard().to_csv(self.path / "leaderboard.csv", index=False)
+        draft = self.path / "metrics.json.draft"
+        draft.write_text(json.dumps(_plain(self.data), indent=1, allow_nan=False))
+        os.replace(draft, self.path / "metrics.json")
+
+    def rows(self) -> pd.DataFrame:
+        """All measured rows, one metric of one encoder on one task each."""
+        return pd.DataFrame(self.data["rows"])
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Headline rows, best encoder first within task and metric, each with its interval and signature."""
+        rows = self.rows()
+        rows = rows[rows["metric"].isin(HEADLINE)].copy()
+        seen = {encoder["name"]: encoder["seen"] for encoder in self.data["encoders"]}
+        better = rows["value"].where(rows["metric"].isin(LOWER_IS_BETTER), -rows["value"])
+        rows["rank"] = better.groupby([rows["task"], rows["metric"]]).rank(method="min").astype(int)
+        rows["seen"] = rows["encoder"].map(seen)
+        rows["synthetic"] = str(self.data["synthetic"]).lower()
+        order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
+        rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
+        columns = "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
+        return rows[[*columns.split(), "signature"]].reset_index(drop=True)
+
+    def table(self, metrics: tuple[str, ...] = ("auroc", "mae")) -> pd.DataFrame:
+        """What a terminal shows: a line a task and metric, a column an encoder, cells ``0.853 [0.790, 0.910]``."""
+        rows = self.rows()
+        rows = rows[rows["metric"].isin(metrics)].copy()
+        digits = rows["metric"].map(lambda metric: 2 if metric == "mae" else 3)
+        rows["cell"] = [
+            f"{value:.{d}f} [{low:.{d}f}, {high:.{d}f}]"
+            for value, low, high, d in zip(rows["value"], rows["low"], rows["high"], digits, strict=True)
+        ]
+        rows["n/pos"] = [
+            f"{n}" if pd.isna(positives) else f"{n}/{int(positives)}"
+            for n, positives in zip(rows["n"], rows["positives"], strict=True)
+        ]
+        wide = rows.pivot_table(
+            index=["task", "metric", "n/pos"], columns="encoder", values="cell", aggfunc="first", sort=False
+        )
+        return wide[list(dict.fromkeys(rows["encoder"]))].fillna("absent").reset_index().rename_axis(columns=None)
+
+
+def contamination(provenance: Provenance, sources: list[str]) -> str:
+    """What an encoder saw of a corpus before, as far as its declared pre-training sources tell.
+
+    Returns:
+        ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"`` when from its
+        images alone, ``"clean"`` when from none, ``"unknown"`` when its sources are not known.
+    """
+    if provenance.sources is None:
+        return "unknown"
+    if not set(provenance.sources) & set(sources):
+        return "clean"
+    return "label seen" if provenance.supervision in ("labels", "text") else "image seen"
+
+
+def environment() -> dict[str, str]:
+    """Versions and processor behind the numbers."""
+    import torch
+
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+        **versions,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready copy: NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

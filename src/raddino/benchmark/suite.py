@@ -1,0 +1,101 @@
+"""A suite is a list of tasks: a shipped or own YAML file, or what a corpus has labels for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from raddino.config import Config, read_yaml, validate
+from raddino.errors import ConfigError, did_you_mean
+from raddino.tasks.base import TaskConfig
+from raddino.tasks.probe import ProbeConfig
+
+SUITES = Path(__file__).parent / "suites"
+NUMBERS = ("age", "weight", "bmi")
+POSITIVE = {"sex": "M"}
+
+
+class Suite(Config):
+    """What is measured and how.
+
+    Attributes:
+        description: one sentence for the report.
+        tasks: the tasks, names unique.
+        macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
+        probe: settings of the linear probe.
+    """
+
+    description: str = ""
+    tasks: tuple[TaskConfig, ...]
+    macro: dict[str, tuple[str, ...]] = {}
+    probe: ProbeConfig = ProbeConfig()
+
+
+def suite_names() -> list[str]:
+    """Names of the shipped suites."""
+    return sorted(path.stem for path in SUITES.glob("*.yaml"))
+
+
+def load_suite(name: str | Path) -> Suite:
+    """A suite by shipped name or path of a YAML file.
+
+    Raises:
+        ConfigError: unknown name, unknown key, two tasks of one name, or an aggregate over a task that is not there.
+    """
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    if not path.is_file() and path.parent == SUITES:
+        known = suite_names()
+        raise ConfigError(
+            f"unknown suite {str(name)!r}.{did_you_mean(str(name), known)} Known: {', '.join(known)}, or a .yaml file."
+        )
+    suite = validate(Suite, read_yaml(path))
+    names = [task.name for task in suite.tasks]
+    twice = sorted({one for one in [*names, *suite.macro] if [*names, *suite.macro].count(one) > 1})
+    if twice:
+        raise ConfigError(f"suite {path.name}: the name {twice[0]!r} is used twice")
+    for aggregate, members in suite.macro.items():
+        for member in members:
+            if member not in names:
+                hint = did_you_mean(member, names)
+                raise ConfigError(f"suite {path.name}: aggregate {aggregate!r} names no task {member!r}.{hint}")
+    return suite
+
+
+def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Suite:
+    """The suite of everything a corpus may have: sex, age, weight, BMI and every ``label_`` column.
+
+    Args:
+        manifest: of the corpus.
+        targets: only these columns; ``"view=AP"`` names the positive value of a text column.
+
+    Raises:
+        ConfigError: a target is no column, or is text without a positive value.
+    """
+    if targets is None:
+        labels = [str(column) for column in manifest.columns if str(column).startswith("label_")]
+        targets = [name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()] + labels
+    tasks = tuple(_task(manifest, target) for target in dict.fromkeys(targets))
+    findings = tuple(task.name for task in tasks if task.target.startswith("label_"))
+    return Suite(
+        description="Every target of the corpus with enough images.",
+        tasks=tasks,
+        macro={"findings (macro)": findings} if len(findings) > 1 else {},
+    )
+
+
+def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
+    column, _, positive = target.partition("=")
+    if column not in manifest:
+        known = [str(name) for name in manifest.columns]
+        raise ConfigError(f"target {column!r} is no column of the corpus.{did_you_mean(column, known)}")
+    positive = positive or POSITIVE.get(column, "")
+    name = column.removeprefix("label_")
+    if positive:
+        return TaskConfig(name=name, target=column, kind="binary", positive=positive)
+    values = manifest[column].dropna()
+    numbers = pd.to_numeric(values, errors="coerce")
+    if len(values) and numbers.isna().all():
+        raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}")
+    binary = column.startswith("label_") or numbers.isin([0, 1]).all()
+    return TaskConfig(name=name, target=column, kind="binary" if binary else "regression")

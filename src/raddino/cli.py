@@ -1,0 +1,225 @@
+"""The command line: each command is a thin layer over the function of the same name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="raddino",
+    help="Pre-train, judge and use image-only chest X-ray encoders (DINOv2 self-distillation and masked image "
+    "modelling, no report text).\n\nA first journey: sample, prepare, pretrain, evaluate, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+CorpusArg = Annotated[Path, typer.Argument(help="Corpus folder made by 'raddino prepare'.", show_default=False)]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")]
+Workers = Annotated[Optional[int], typer.Option(help="Processes; the result does not depend on it.", show_default="one a core")]  # noqa: UP045
+Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", "--number", help="Number of images.")] = 1000,
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(help="Pixels on a side.")] = 518,
+    format: Annotated[str, typer.Option(help="png (16-bit) or dicom.")] = "png",
+    workers: Workers = None,
+) -> None:
+    """Draw synthetic chest radiographs with exact ground truth (labels, masks, sex, age, text)."""
+    from raddino.sample.generate import sample as run
+
+    print(f"sample: {run(out, n, seed=seed, size=size, format=format, workers=workers)}")
+
+
+@app.command()
+def prepare(
+    images: Annotated[str, typer.Argument(help="Folder, glob in quotes, or .csv / .parquet manifest.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Corpus folder to write.", show_default=False)],
+    column: Annotated[Optional[list[str]], typer.Option(help="Manifest column mapping, for example patient=subject_id; repeatable.")] = None,  # noqa: UP045
+    source: Annotated[Optional[str], typer.Option(help="Name of the data set, where the manifest has no source column.")] = None,  # noqa: UP045
+    shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
+    bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
+    frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
+    where: Annotated[Optional[str], typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(help="Seed of the patient split, where the manifest has none.")] = 0,
+    workers: Workers = None,
+) -> None:
+    """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
+    from raddino.corpus.prepare import prepare as run
+    from raddino.corpus.prepare import summary
+    from raddino.errors import ConfigError
+
+    columns = {}
+    for text in column or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--column takes ours=theirs, for example patient=subject_id; got {text!r}")
+        columns[key] = value
+    corpus = run(
+        images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
+        frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+    )  # fmt: skip
+    print(summary(corpus))
+
+
+@app.command()
+def pretrain(
+    corpus: CorpusArg,
+    out: Annotated[Path, typer.Option(help="Run folder; the same command on it continues the run.", show_default=False)],
+    preset: Annotated[str, typer.Option(help="Preset name ('raddino presets' lists them) or .yaml file.")] = "small-batch",
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Config override, for example schedule.lr=1e-4; repeatable.")] = None,  # noqa: UP045
+    init: Annotated[Optional[Path], typer.Option(help="Backbone to start from: encoder or Hugging Face folder, or DINOv2 file.")] = None,  # noqa: UP045
+    device: Device = "auto",
+    workers: Workers = None,
+    fork: Annotated[bool, typer.Option("--fork", help="Go on from the run's checkpoint with a changed config.")] = False,
+) -> None:
+    """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
+    from raddino.config import load_config
+    from raddino.corpus.dataset import Corpus
+    from raddino.report.curves import plot_curves
+    from raddino.training.pretrain import PretrainConfig
+    from raddino.training.pretrain import pretrain as run
+
+    overrides = [*(set_ or []), *([f"init={init}"] if init else [])]
+    config = load_config(PretrainConfig, preset, overrides)
+    encoder = run(Corpus.open(corpus), out, config, device=device, workers=workers, fork=fork)
+    print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
+
+
+@app.command()
+def embed(
+    corpus: CorpusArg,
+    encoder: Annotated[str, typer.Option(help="Encoder folder, or a name such as raddino-tiny.", show_default=False)],
+    out: Annotated[Optional[Path], typer.Option(help="Features file (.safetensors).", show_default="in the corpus folder")] = None,  # noqa: UP045
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
+    device: Device = "auto",
+) -> None:
+    """Compute every image's features once and keep them."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.encoders.base import load_encoder
+    from raddino.features.extract import embed as run
+
+    opened = Corpus.open(corpus)
+    features = run(opened, load_encoder(encoder, device=device), batch_size=batch_size, out=out)
+    print(f"features: {features.path} ({len(features.cls)} x {features.cls.shape[1]})")
+
+
+@app.command()
+def evaluate(
+    corpus: CorpusArg,
+    out: Annotated[Path, typer.Option(help="Results folder.", show_default=False)],
+    encoders: Annotated[str, typer.Option(help="Comma-separated encoders, each NAME, FOLDER or NAME=FOLDER; the first is the reference.", show_default=False)],
+    suite: Annotated[Optional[str], typer.Option(help="Suite name or .yaml file.", show_default="every usable column")] = None,  # noqa: UP045
+    target: Annotated[Optional[list[str]], typer.Option(help="Manifest column to predict; repeatable.")] = None,  # noqa: UP045
+    run: Annotated[Optional[Path], typer.Option(help="Pre-training run whose curves go into the report.")] = None,  # noqa: UP045
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Judge encoders by linear probes on frozen features, with patient-level intervals, and write the report."""
+    from raddino.benchmark.evaluate import evaluate as judge
+    from raddino.corpus.dataset import Corpus
+    from raddino.report.html import report as write
+    from raddino.report.tables import text_table
+
+    names, specs = [], []
+    for text in encoders.split(","):
+        name, equals, spec = text.strip().partition("=")
+        names.append(name if equals else None)
+        specs.append(spec if equals else name)
+    opened = Corpus.open(corpus)
+    results = judge(
+        opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names
+    )
+    page = write(out, run=run, corpus=opened, encoder=specs[0])
+    print(text_table(results.path))
+    print(f"report: {page}")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder of 'raddino evaluate'.", show_default=False)],
+    run: Annotated[Optional[Path], typer.Option(help="Pre-training run whose curves to show.")] = None,  # noqa: UP045
+    corpus: Annotated[Optional[Path], typer.Option(help="Corpus whose images to show.")] = None,  # noqa: UP045
+    encoder: Annotated[Optional[str], typer.Option(help="Encoder whose features to show.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="HTML file.", show_default="report.html in the results folder")] = None,  # noqa: UP045
+) -> None:
+    """Write one self-contained HTML page (and LaTeX table) from a results folder."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.report.html import report as write
+
+    opened = Corpus.open(corpus) if corpus else None
+    print(f"report: {write(results, run=run, corpus=opened, encoder=encoder, out=out)}")
+
+
+@app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(help="Golden .safetensors files, each with its .json beside it.", show_default=False)],
+    precision: Annotated[str, typer.Option(help="float64, float32 or both.")] = "both",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Replay golden files of DINOv2's training step through our own; exit 1 if any limit is exceeded."""
+    from raddino.errors import ConfigError
+    from raddino.training.verify import verify as run
+
+    if precision not in ("float64", "float32", "both"):
+        raise ConfigError(f"--precision takes float64, float32 or both, got {precision!r}")
+    held = True
+    for file in files:
+        for dtype in ("float64", "float32"):
+            if precision not in (dtype, "both"):
+                continue
+            print(f"{file.stem}  {dtype}  {device}")
+            for check in run(file, dtype, device):
+                held &= check.ok
+                print(
+                    f"  {'ok  ' if check.ok else 'FAIL'}  {check.quantity:<17} {check.deviation:9.2e}"
+                    f"  limit {check.limit:7.0e}  of {check.count:>3}, worst {check.worst}"
+                )
+    print("all limits hold" if held else "a limit is exceeded")
+    raise typer.Exit(0 if held else 1)
+
+
+@app.command()
+def presets() -> None:
+    """List the pre-training presets."""
+    from raddino.config import PRESETS, preset_names
+
+    for name in preset_names():
+        first = (PRESETS / f"{name}.yaml").read_text().splitlines()[0]
+        print(f"{name:<22} {first.lstrip('# ')}")
+
+
+@app.command()
+def encoders() -> None:
+    """List the encoders that are known by name; any encoder folder is one too."""
+    from raddino.encoders.base import ENCODERS, known_encoders
+
+    for name in known_encoders():
+        print(f"{name:<16} {ENCODERS.describe(name)}")
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line on stderr and exit status 2."""
+    from raddino.errors import RaddinoError
+
+    try:
+        app(standalone_mode=True)
+    except RaddinoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted; the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What is to be packed: a folder, a glob or a manifest, read to one table of canonical columns."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raddino.corpus.dataset import query
+from raddino.corpus.labels import label_columns, listed_labels, numeric_labels, snake_case
+from raddino.corpus.splits import parse_splits
+from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
+
+COLUMN_NAMES = {
+    "path": ("path", "image_path", "file_path", "filepath", "image", "file", "filename", "file_name", "image_index"),
+    "id": ("id", "image_id", "sop_instance_uid"),
+    "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
+    "study": ("study_id", "study", "studyid", "study_instance_uid"),
+    "source": ("source", "dataset"),
+    "split": ("split", "subset"),
+    "view": ("view", "view_position", "viewposition", "projection"),
+    "sex": ("sex", "gender", "patient_sex", "patient_gender"),
+    "age": ("age", "patient_age"),
+    "weight": ("weight", "weight_kg"),
+    "bmi": ("bmi",),
+    "report": ("report", "findings"),
+    "licence": ("licence", "license"),
+    "synthetic": ("synthetic",),
+    "labels": ("labels", "finding_labels"),
+}
+FACTS = ("view", "sex", "age", "weight", "bmi", "report", "licence")
+MASK_FILE = re.compile(r".*\.(?:png|tiff?)", re.IGNORECASE)
+MASK_NAME = re.compile(r"[a-z0-9_]{1,40}")
+DEFAULT_SOURCE = "local"
+PROBED = 100
+
+
+def read_items(
+    images: str | Path,
+    columns: dict[str, str] | None = None,
+    source: str | None = None,
+    where: str | None = None,
+    exclude: Path | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """List what is to be packed.
+
+    Args:
+        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (a folder with ``manifest.csv`` counts as one).
+        columns: ours to the manifest's column, e.g. ``{"patient": "PatientID", "label_covid": "covid19"}``; an empty
+            value leaves a recognised column out.
+        source: name of the data set for rows that have none.
+        where: pandas query on the manifest's columns.
+        exclude: folder not to look into (the output).
+
+    Returns:
+        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient`` and
+        ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (absolute paths); and the
+        classes of each mask where the manifest has a ``mask_<name>_classes`` column.
+
+    Raises:
+        RaddinoError: nothing there, or paths that lead nowhere.
+        ConfigError: a mapping or query that does not fit the manifest.
+    """
+    path = Path(images)
+    if path.is_dir() and (path / "manifest.csv").is_file():
+        path = path / "manifest.csv"
+    if path.suffix.lower() in (".csv", ".parquet") and not glob.has_magic(str(images)):
+        raw = _read_table(path)
+        if where is not None:
+            raw = raw[query(raw, where)].reset_index(drop=True)
+            if raw.empty:
+                raise RaddinoError(f"no row of {path} satisfies where={where!r}")
+        return _canonical(raw, path, columns or {}, source)
+    if columns or where is not None:
+        raise ConfigError("columns and where speak of a manifest; give a .csv or .parquet file")
+    files = list(_find(str(images), exclude))
+    if not files:
+        raise RaddinoError(f"no file in {images}; give a folder, a glob such as 'xrays/**/*.dcm', or a manifest")
+    table = pd.DataFrame(files, columns=["file", "name"]).assign(source=source or DEFAULT_SOURCE, synthetic=False)
+    return table.assign(**dict.fromkeys(("patient", "study", "split", *FACTS))), {}
+
+
+def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
+    """(absolute path, path below the root) of every regular file, in a fixed order; hidden ones are left out."""
+    excluded = str(exclude.resolve()) if exclude is not None else ""
+    if not os.path.isdir(images):
+        for name in sorted(glob.glob(images, recursive=True)):
+            if os.path.isfile(name):
+                yield os.path.abspath(name), name
+        return
+    for folder, below, names in os.walk(images):
+        below[:] = sorted(
+            name for name in below if name[0] != "." and str(Path(folder, name).resolve()) != excluded
+        )
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name[0] != "." and os.path.isfile(path):
+                yield os.path.abspath(path), Path(path).relative_to(images).as_posix()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise RaddinoError(f"manifest {path} does not exist")
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, low_memory=False)
+    except Exception as error:
+        raise RaddinoError(f"manifest {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if table.empty:
+        raise RaddinoError(f"manifest {path} has no rows")
+    return table.reset_index(drop=True)
+
+
+def _canonical(
+    raw: pd.DataFrame, path: Path, mapping: dict[str, str], source: str | None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    chosen = _choose(raw, mapping)
+    if "path" not in chosen:
+        raise ConfigError(
+            f"manifest {path} has no column of image paths; map one with columns={{'path': …}}. "
+            f"It has: {', '.join(map(str, raw.columns))}"
+        )
+    text = {name: _text(raw[column]) for name, column in chosen.items() if not name.startswith("label_")}
+    empty = pd.Series(None, index=raw.index, dtype=object)
+    base = _base_folder(text["path"], path)
+    source_names = text.get("source", empty).fillna(source or DEFAULT_SOURCE)
+    masks = {name: column for name, column in chosen.items() if name.startswith("mask_")}
+    table = pd.DataFrame(
+        {
+            "file": _map(lambda name: str(base / name), text["path"].fillna("")),
+            "name": text["id"].fillna(text["path"]) if "id" in text else text["path"],
+            "patient": text.get("patient", empty),
+            "study": text.get("study", empty),
+            "source": source_names,
+            "split": parse_splits(text["split"]) if "split" in text else empty,
+            "view": _map(parse_view, text.get("view", empty)),
+            "sex": _map(parse_sex, text.get("sex", empty)),
+            "age": _map(parse_age, text.get("age", empty)),
+            "weight": _map(lambda value: plausible(value, 0.3, 400), text.get("weight", empty)),
+            "bmi": _map(lambda value: plausible(value, 5, 120), text.get("bmi", empty)),
+            "report": text.get("report", empty),
+            "licence": text.get("licence", empty),
+            "synthetic": text.get("synthetic", empty).isin(["True", "true", "1"]),
+            **{name: _map(lambda mask: mask and str(base / mask), text[name]) for name in masks},
+        }
+    )
+    return pd.concat([table, _labels(raw, chosen, source_names)], axis=1), _mask_classes(raw, masks)
+
+
+def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
+    """Our name to the manifest's column: recognised names first, then the user's mapping over them."""
+    by_name = {snake_case(str(column)): str(column) for column in reversed(raw.columns)}
+    chosen = {
+        ours: by_name[known]
+        for ours, names in COLUMN_NAMES.items()
+        for known in reversed(names)
+        if known in by_name
+    }
+    sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if "source" in chosen else []
+    chosen |= label_columns([str(column) for column in raw.columns], sources)
+    for column in map(str, raw.columns):
+        if column.lower().startswith("mask_") and raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
+            chosen[snake_case(column)] = column
+    for ours, column in mapping.items():
+        if ours not in COLUMN_NAMES and not re.fullmatch(r"(label|mask)_[a-z0-9_]{1,60}", ours):
+            known = [*COLUMN_NAMES, "label_…", "mask_…"]
+            raise ConfigError(f"columns: {ours!r} is not ours.{did_you_mean(ours, known)} Ours: {', '.join(known)}")
+        if column and column not in raw.columns:
+            raise ConfigError(f"the manifest has no column {column!r}.{did_you_mean(column, map(str, raw.columns))}")
+        chosen[ours] = column
+    return {ours: column for ours, column in chosen.items() if column}
+
+
+def _text(values: pd.Series) -> pd.Series:
+    """Strings with None for what is empty; whole numbers without a trailing ``.0``."""
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    return _map(lambda value: None if pd.isna(value) else str(value).strip() or None, values)
+
+
+def _map(function: Callable[[Any], Any], values: pd.Series) -> pd.Series:
+    """``values.map`` that keeps None as None."""
+    return pd.Series([function(value) for value in values], index=values.index, dtype=object)
+
+
+def _base_folder(paths: pd.Series, manifest: Path) -> Path:
+    """The folder that paths are relative to: the manifest's own, its parent, or its parent's parent."""
+    folder = manifest.resolve().parent
+    candidates = [folder, folder.parent, folder.parent.parent]
+    first = paths.dropna().head(PROBED).tolist()
+    found = {base: sum((base / name).is_file() for name in first) for base in candidates}
+    best = max(candidates, key=lambda base: found[base])
+    if not found[best]:
+        example = first[0] if first else "(empty)"
+        raise RaddinoError(
+            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); tried them "
+            f"as they are and relative to {', '.join(map(str, candidates))}"
+        )
+    return best
+
+
+def _labels(raw: pd.DataFrame, chosen: dict[str, str], sources: pd.Series) -> pd.DataFrame:
+    """Numeric label columns, completed by the listed ones; a number given for a row wins over the list."""
+    numeric = {
+        name: numeric_labels(raw[column], column) for name, column in chosen.items() if name.startswith("label_")
+    }
+    table = pd.DataFrame(numeric, index=raw.index)
+    if "labels" in chosen:
+        for name, values in listed_labels(raw[chosen["labels"]], sources).items():
+            table[name] = table[name].fillna(values) if name in table else values
+    return table
+
+
+def _mask_classes(raw: pd.DataFrame, masks: dict[str, str]) -> dict[str, str]:
+    """The one value of ``mask_<name>_classes`` (for example a bit field's order) for each mask that has it."""
+    classes = {}
+    for name, column in masks.items():
+        values = raw[f"{column}_classes"].dropna().unique() if f"{column}_classes" in raw else []
+        if len(values) == 1:
+            classes[name.removeprefix("mask_")] = str(values[0])
+    return classes

@@ -1,0 +1,171 @@
+"""One shard from a list of items: the unit of parallel, resumable and cluster-wide packing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from raddino.config import Config
+from raddino.corpus.shards import ShardWriter, encode_png
+from raddino.corpus.splits import split_of
+from raddino.images.errors import ImageError, UnreadableImage
+from raddino.images.intensity import resize_nearest
+from raddino.images.phi import keyed_hash
+from raddino.images.read import read_image, read_mask, to_grey
+from raddino.images.types import Facts
+
+PARTIAL = ".partial"
+HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
+MASK_ASPECT_TOLERANCE = 0.02
+Record = dict[str, Any]
+
+
+class Recipe(Config):
+    """How images become grey arrays; kept in ``corpus.json``.
+
+    Attributes:
+        shorter_side: pixels; images are never enlarged.
+        bits: 8 or 16 bits a pixel.
+        frontal_only: leave lateral and oblique views out.
+        splits: proportions of train, val and test for patients without a given split.
+        seed: of the split.
+    """
+
+    shorter_side: int = Field(default=518, ge=16, le=8192)
+    bits: Literal[8, 16] = 8
+    frontal_only: bool = False
+    splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything :func:`pack_shard` needs, picklable.
+
+    Attributes:
+        out: the corpus folder.
+        number: of the shard.
+        items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts, ``labels``
+            and ``masks`` (name to file) of each image.
+        recipe: how to prepare.
+        key: for hashing identifiers found in headers; stays in memory.
+    """
+
+    out: Path
+    number: int
+    items: list[Record]
+    recipe: Recipe
+    key: str
+
+    @property
+    def name(self) -> str:
+        """File name of the shard."""
+        return f"{self.number:06d}.tar"
+
+    @property
+    def record(self) -> Path:
+        """Where the shard's rows are kept until the manifest is written; it exists once the shard is whole."""
+        return self.out / PARTIAL / f"{self.number:06d}.json"
+
+
+def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> None:
+    """Read, prepare and pack every item; a file that cannot be read is recorded with its reason.
+
+    Args:
+        task: the work.
+        advance: called after every image; what it raises ends the shard, which then leaves nothing behind.
+    """
+    rows: list[Record] = []
+    skipped: list[Record] = []
+    writer = ShardWriter(task.out / "shards" / task.name)
+    try:
+        for item in task.items:
+            try:
+                image, masks, row = prepare_image(item, task.recipe, task.key)
+            except ImageError as error:
+                skipped.append({"hash": item["id"], "reason": error.reason})
+            except Exception as error:
+                skipped.append({"hash": item["id"], "reason": f"unexpected {type(error).__name__}"})
+            else:
+                rows.append(_write(writer, task.name, image, masks, row))
+            advance()
+    except BaseException:
+        writer.abandon()
+        raise
+    size = 0
+    if rows:
+        size = writer.close()
+    else:
+        writer.abandon()
+    part = task.record.with_suffix(".part")
+    part.write_text(json.dumps({"size": size, "rows": rows, "skipped": skipped}))
+    part.rename(task.record)
+
+
+def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], Record]:
+    """One file to its packed array (H, W), its masks at the same size, and its manifest row.
+
+    Raises:
+        ImageError: the file is unreadable or set aside; its ``reason`` holds nothing private.
+    """
+    if recipe.frontal_only and item["view"] in ("LATERAL", "OBLIQUE"):
+        raise UnreadableImage(f"{item['view'].lower()} view left out")
+    radiograph = read_image(item["file"])
+    found: Record = {name: value for name, value in asdict(radiograph.facts).items() if name in HEADER_FACTS}
+    row = {name: item[name] for name in ("id", "source", "study", "report", "licence", "synthetic")}
+    row |= {name: item[name] if item[name] is not None else found[name] for name in HEADER_FACTS}
+    if recipe.frontal_only and row["view"] in ("LATERAL", "OBLIQUE"):
+        raise UnreadableImage(f"{row['view'].lower()} view left out")
+    image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
+    notes = list(radiograph.warnings)
+    masks = {}
+    for name, file in item["masks"].items():
+        try:
+            masks[name] = _mask(file, radiograph.pixels.shape, image.shape)
+        except ImageError as error:
+            notes.append(f"mask {name} left out: {error.reason}")
+    who = radiograph.identifiers
+    row["patient"] = item["patient"] or (who.patient and keyed_hash(key, "patient", item["source"], who.patient))
+    row["study"] = item["study"] or (who.study and keyed_hash(key, "study", item["source"], who.study))
+    row["patient_known"] = bool(row["patient"])
+    row["patient"] = row["patient"] or item["id"]
+    row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
+    row |= {"height": image.shape[0], "width": image.shape[1], **item["labels"]}
+    row |= {"warnings": "; ".join(notes) or None, "sha256": digest(image)}
+    row["sha256_masks"] = "".join(digest(mask) for _, mask in sorted(masks.items())) or None
+    return image, masks, row
+
+
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's type, shape and little-endian values."""
+    header = f"{array.dtype.name}{array.shape}".encode()
+    return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _mask(file: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    mask = read_mask(file)
+    aspects = mask.shape[1] / mask.shape[0], source_shape[1] / source_shape[0]
+    if abs(aspects[0] / aspects[1] - 1) > MASK_ASPECT_TOLERANCE:
+        raise UnreadableImage("its shape is not the image's")
+    return resize_nearest(mask, (shape[0], shape[1]))
+
+
+def _write(
+    writer: ShardWriter, shard: str, image: np.ndarray, masks: dict[str, np.ndarray], row: Record
+) -> Record:
+    """Append the members of one image; returns its row with their places."""
+    offset, length = writer.add(f"{row['id']}.png", encode_png(image))
+    places = {}
+    for name, mask in masks.items():
+        at, size = writer.add(f"{row['id']}.mask_{name}.png", encode_png(mask))
+        places[f"mask_{name}"] = f"{shard}:{at}:{size}"
+    facts = {name: value for name, value in row.items() if value is not None}
+    writer.add(f"{row['id']}.json", json.dumps(facts, sort_keys=True).encode())
+    return {**row, "shard": shard, "offset": offset, "length": length, **places}

@@ -1,0 +1,346 @@
+"""Soft tissue and air: trunk, lungs, heart, vessels of the mediastinum, diaphragm, breasts, airways, stomach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from raddino.sample.patient import Patient
+from raddino.sample.projection import Array, Camera, Ellipsoid, Points, Stack, resample, tube
+
+_STEPS = np.linspace(-1.0, 2.0, 601)
+SIDES = ("right", "left")
+
+
+def sign(side: str) -> int:
+    """-1 for the patient's right (image left), +1 for the left."""
+    return -1 if side == "right" else 1
+
+
+def _table(knots: Sequence[tuple[float, float]]) -> Array:
+    at, value = zip(*knots, strict=True)
+    return PchipInterpolator(at, value, extrapolate=False)(np.clip(_STEPS, at[0], at[-1]))
+
+
+# Shares of the chest's half width or half depth, by height as a share of the lung's height (0 apex, 1 angle).
+_LATERAL = _table([(0, 0.50), (0.08, 0.63), (0.2, 0.785), (0.35, 0.90), (0.5, 0.955), (0.68, 0.99), (0.85, 1), (1.2, 0.97)])
+_MEDIAL = _table([(0, 0.19), (0.1, 0.15), (0.3, 0.11), (0.6, 0.07), (1.2, 0.04)])
+_DEPTH = _table([(0, 0.50), (0.1, 0.62), (0.3, 0.86), (0.6, 1.0), (0.9, 1.0), (1.2, 0.9)])
+_FORWARD = _table([(0, -0.30), (0.2, -0.16), (0.5, 0.0), (0.9, -0.02), (1.2, -0.12)])
+_PEDICLE = _table([(-0.4, 0.24), (-0.1, 0.23), (0.0, 0.21), (0.15, 0.185), (0.3, 0.20), (0.45, 0.21), (0.7, 0.22), (1.0, 0.26), (1.5, 0.3)])
+
+
+_SPINE = _table([(-0.5, -0.12), (-0.2, -0.28), (0, -0.52), (0.25, -0.78), (0.5, -0.88), (0.75, -0.82), (1.0, -0.64), (1.4, -0.45)])
+
+
+def _at(table: Array, t: Array | float) -> Array:
+    return np.interp(t, _STEPS, table)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A patient's body as solids and tubes, in a given state of breath and disease.
+
+    Args:
+        patient: whose body.
+        heart_ratio: cardiothoracic ratio.
+        breath: depth of inspiration, 1 full.
+        supine: lying: shoulders forward, scapulae over the lungs, diaphragm high.
+        shift: displacement of the mediastinum to the patient's left, cm.
+    """
+
+    patient: Patient
+    heart_ratio: float
+    breath: float = 1.0
+    supine: bool = False
+    shift: float = 0.0
+
+    @cached_property
+    def size(self) -> float:
+        """Body length against 1.72 m."""
+        return self.patient.height / 1.72
+
+    @cached_property
+    def width(self) -> float:
+        """Half of the inner chest's largest width, cm."""
+        p = self.patient
+        return (13.9 if p.male else 12.5) * self.size**0.6 * (1 + 0.035 * p.frame + 0.004 * (p.bmi - 25))
+
+    @cached_property
+    def depth(self) -> float:
+        """Half of the inner chest's largest depth, cm."""
+        p = self.patient
+        build = 0.006 * (p.bmi - 25) + 0.09 * p.ageing + 0.12 * p.hyperinflation
+        return (8.3 if p.male else 7.4) * self.size**0.6 * (1 + 0.03 * p.frame + build)
+
+    @cached_property
+    def lung(self) -> float:
+        """Height of the lung from apex to costophrenic angle, cm."""
+        p = self.patient
+        full = (27.0 if p.male else 25.2) * self.size * (1 + 0.07 * p.hyperinflation - 0.05 * p.kyphosis)
+        return full * (0.62 + 0.38 * self.breath - 0.003 * max(0.0, p.bmi - 27))
+
+    @cached_property
+    def fat(self) -> float:
+        """Thickness of the fat under the skin, cm."""
+        p = self.patient
+        return float(np.clip(0.14 * (p.bmi - 18) + (0 if p.male else 0.35), 0.35, 4.2))
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.patient.seed, 2, self.patient.index])
+
+    @cached_property
+    def quirks(self) -> Array:
+        """Uniform deviates (64,) in [0, 1) that make this body unlike others of its kind."""
+        return np.random.default_rng([self.patient.seed, 3, self.patient.index]).random(64)
+
+    def bend(self, y: Array | float) -> Array:
+        """How far back (negative z) the spine and what hangs on it lie at height y, cm, from kyphosis."""
+        t = np.asarray(y) / self.lung - 0.35
+        return self.patient.kyphosis * (2.2 * t * t - 0.9)
+
+    def spine(self, y: Array | float) -> Array:
+        """Depth coordinate of the vertebral bodies at height y, cm: hollow neck, rounded chest, hollow loins."""
+        t = np.asarray(y) / self.lung
+        return self.depth * _at(_SPINE, t) + 0.8 * self.bend(y) * np.clip(t + 0.4, 0, 1)
+
+    def lateral(self, y: Array | float) -> Array:
+        """Distance of the inner chest wall from the midline at height y, cm."""
+        return self.width * _at(_LATERAL, np.asarray(y) / self.lung)
+
+    def half_depth(self, y: Array | float) -> Array:
+        """Half depth of the inner chest at height y, cm."""
+        return self.depth * _at(_DEPTH, np.asarray(y) / self.lung)
+
+    def forward(self, y: Array | float) -> Array:
+        """Depth coordinate of the chest's middle at height y, cm."""
+        return self.depth * _at(_FORWARD, np.asarray(y) / self.lung) + 0.6 * self.bend(y)
+
+    # --- lungs and what bounds them
+
+    def pleura(self, side: str, shrink: float = 0.0, slip: float = 0.0) -> Stack:
+        """Pleural space of one side; ``shrink`` (cm) is the visceral pleura's retreat from the chest wall.
+
+        ``slip`` lets the apex fall by as many centimetres more.
+        """
+        s = sign(side)
+
+        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
+            t = (y - slip) / self.lung
+            apex = np.sqrt(np.clip(1 - (1 - np.clip(t / 0.15, 0, 1)) ** 2, 0, 1))
+            outer = self.width * _at(_LATERAL, t) - shrink
+            inner = self.width * _at(_MEDIAL, t) + 0.6 * s * self.shift * (t < 0.8)
+            half = np.maximum(outer - inner, 0) / 2 * apex
+            return s * (outer + inner) / 2, half, self.forward(y), self.half_depth(y) * (0.25 + 0.75 * apex)
+
+        return Stack(profile, squareness=0.75, anchor=(s * self.width / 2, 0.0))
+
+    def dome_top(self, side: str) -> float:
+        """Height of the diaphragm's dome, cm."""
+        p, q = self.patient, self.quirks
+        rise = 5.6 * self.size * (1 - 0.45 * p.hyperinflation) * (0.85 + 0.3 * q[0]) + 2.5 * (1 - self.breath)
+        return float(self.lung + 0.6 - rise + (0.6 + 1.4 * q[1] if side == "left" else 0.0))
+
+    def dome(self, side: str) -> Stack:
+        """Diaphragm and all below it on one side."""
+        s, top, floor = sign(side), self.dome_top(side), self.lung + 0.9
+        peak = 0.44 + 0.14 * self.quirks[2 if side == "left" else 3]
+
+        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
+            t = np.clip((floor - y) / (floor - top), 0, 1)
+            bulge = np.sqrt(np.clip(1 - t**1.8, 0, 1))
+            bulge = np.where(y < top, 0.0, bulge)
+            outer = self.width * (peak + (1.06 - peak) * bulge)
+            inner = self.width * (peak - (peak + 0.1) * bulge)
+            half = (outer - inner) / 2
+            ahead = 0.2 * self.depth * (1 - bulge)
+            depth = (0.25 + 1.0 * bulge) * self.half_depth(y) * (bulge > 0)
+            return s * (outer + inner) / 2, half, self.forward(y) + ahead, depth
+
+        return Stack(profile, squareness=0.2, anchor=(s * self.width / 2, 0.0))
+
+    @cached_property
+    def heart_top(self) -> float:
+        """Height of the heart's centre, cm."""
+        base = (self.dome_top("right") + self.dome_top("left")) / 2
+        return float(base + 0.4 - 0.54 * self.width * self.heart_ratio)
+
+    def heart(self) -> list[Ellipsoid]:
+        """Ventricles, right atrium and outflow tract; together as wide as the cardiothoracic ratio says."""
+        p, q = self.patient, self.quirks
+        w = 2 * self.width * self.heart_ratio
+        upright = 0.42 + 0.25 * q[4] - 0.006 * (p.bmi - 25) + 0.3 * p.hyperinflation - 0.25 * (self.heart_ratio > 0.5)
+        angle = float(np.clip(upright, 0.25, 1.0))
+        short = 0.35 * w
+        long = np.sqrt(max(0.25 * w * w - (short * np.sin(angle)) ** 2, 0.04 * w * w)) / np.cos(angle)
+        c, s = np.cos(angle), np.sin(angle)
+        tilt = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        yaw = np.array([[np.cos(0.45), 0, -np.sin(0.45)], [0, 1, 0], [np.sin(0.45), 0, np.cos(0.45)]])
+        y, z, x = self.heart_top, 0.16 * self.depth, self.shift
+        thick = 0.42 * w**0.75 * 13**0.25
+        return [
+            Ellipsoid((x + 0.15 * w, y + 0.02 * w, z), (long, short, thick), tilt),
+            Ellipsoid((x - 0.12 * w, y + 0.02 * w, z + 0.05 * w), (0.235 * w, 0.33 * w, 0.36 * w), yaw),
+            Ellipsoid((x + 0.10 * w, y - 0.34 * w, z - 0.04 * w), (0.17 * w, 0.25 * w, 0.30 * w)),
+        ]
+
+    def great_vessels(self) -> list[Ellipsoid]:
+        """Aortic arch, ascending aorta with superior vena cava, and the main pulmonary artery."""
+        p, q = self.patient, self.quirks
+        unfold = p.ageing * (0.7 + 0.6 * q[5])
+        x, top = self.shift * 0.8, 0.205 * self.lung - 0.8 * unfold
+        knob = 1.35 + 0.65 * unfold
+        return [
+            Ellipsoid((x + 1.55 + 0.9 * unfold, top, -0.05 * self.depth), (knob, knob * 1.05, 3.0 + unfold)),
+            Ellipsoid((x - 1.25 - 0.45 * unfold, 0.31 * self.lung, 0.22 * self.depth), (1.5 + 0.5 * unfold, 4.6, 1.9)),
+            Ellipsoid((x + 1.9, 0.345 * self.lung, 0.1 * self.depth), (1.6, 2.3, 2.2)),
+        ]
+
+    def mediastinum(self) -> Stack:
+        """Midline tissue between the lungs."""
+        wide = 0.92 + 0.2 * self.quirks[6] + 0.006 * (self.patient.bmi - 25) + 0.12 * self.supine
+
+        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
+            t = y / self.lung
+            half = self.width * _at(_PEDICLE, t) * wide
+            return self.shift * np.clip(1.2 - t * 0.5, 0, 1) * (t > -0.2), half, self.forward(y), 0.96 * self.half_depth(y)
+
+        return Stack(profile, squareness=-0.35)
+
+    def descending_aorta(self) -> Stack:
+        """From the arch down, left of the spine, to the diaphragm."""
+        p = self.patient
+        unfold = p.ageing * (0.6 + 0.8 * self.quirks[7])
+
+        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
+            t = y / self.lung
+            centre = 1.2 + 1.0 * np.sin(np.pi * np.clip(t - 0.15, 0, 1) / 0.85) * (0.35 + 1.2 * unfold)
+            radius = np.where(t > 0.2, 1.15 + 0.35 * unfold, 0.0)
+            return centre + 0.6 * self.shift, radius, self.forward(y) - 0.62 * self.depth, radius
+
+        return Stack(profile, anchor=(1.5, -0.6 * self.depth))
+
+    # --- the body's outline
+
+    def trunk(self, skin: float) -> Stack:
+        """Neck, shoulders, chest and abdomen, ``skin`` cm below the surface."""
+        p = self.patient
+        wall = 1.9 + 0.7 * p.male + self.fat
+        w = self.width + wall
+        neck = (6.1 if p.male else 5.2) + 0.06 * (p.bmi - 25)
+        lift = 1.4 * (self.quirks[8] - 0.5) - (1.0 if self.supine else 0.0)
+        heights = np.array([-30, -9, -6, -4.2, -2.4, -0.6, 1.5, 4, 7.5, 11, 15, 21, 28, 45]) * self.size
+        heights[1:8] += lift
+        belly = w + 0.05 * (p.bmi - 24)
+        widths = [neck * 1.5, neck, neck * 1.06, neck * 1.35, w * 0.72, w * 0.92, w * 1.03, w * 1.07, w * 1.05, w * 1.0]
+        widths += [w * 0.985, w, belly, belly * 1.03]
+        front = self.depth + 2.2 + 0.8 * self.fat
+        depths = [neck * 1.5, neck, neck, neck * 1.05, 7.0, 7.9, 8.8, 9.9, front * 0.98, front]
+        paunch = front + 0.22 * (p.bmi - 23)
+        depths += [front, front * 1.02, paunch, paunch * 1.05]
+        outline = PchipInterpolator(heights, np.stack([widths, depths], 1))
+
+        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
+            a, b = outline(np.clip(y, heights[0], heights[-1])).T
+            return np.zeros_like(y), a - skin, 0.5 * self.forward(y), b - skin
+
+        return Stack(profile, squareness=0.35)
+
+    def limbs(self, skin: float, frontal: bool = True) -> list[Ellipsoid]:
+        """Shoulders and upper arms, ``skin`` cm below the surface; raised and forward in a lateral view."""
+        p, q = self.patient, self.quirks
+        girth = (5.0 if p.male else 4.2) + 0.35 * self.fat - skin
+        spread = (0.12 if self.supine else 0.30) + 0.18 * q[9]
+        x = self.width + 5.2 + 0.8 * p.male + 0.5 * self.fat
+        y = 4.2 * self.size + 1.0 * (q[8] - 0.5)
+        solids = []
+        for side in SIDES:
+            s = sign(side)
+            if frontal:
+                c, n = np.cos(spread), np.sin(spread)
+                tilt = np.array([[c, s * n, 0.0], [-s * n, c, 0.0], [0.0, 0.0, 1.0]])
+                solids.append(Ellipsoid((s * (x + 13 * n), y + 13 * c, 0.0), (girth * 0.98, 21.0, girth), tilt))
+                solids.append(Ellipsoid((s * (x - 0.6), y + 0.4, 0.0), (girth * 1.12, girth * 1.35, girth * 1.1)))
+            else:
+                c, n = np.cos(0.5 + 0.3 * q[9]), np.sin(0.5 + 0.3 * q[9])
+                tilt = np.array([[1.0, 0.0, 0.0], [0.0, c, n], [0.0, -n, c]])
+                solids.append(Ellipsoid((s * 0.9 * self.width, y - 11 * c, 11 * n), (girth, 17.0, girth), tilt))
+        return solids
+
+    def breasts(self) -> list[Stack]:
+        """Breasts of women, pectoral muscles of men: solids lying half in the front of the trunk."""
+        p, q = self.patient, self.quirks
+        if p.male:
+            volume, low, reach = 0.8 + 0.15 * p.frame, 0.36 * self.lung, 5.4
+        else:
+            volume = float(np.clip(1.0 + 0.22 * p.breast + 0.045 * (p.bmi - 24), 0.45, 2.4))
+            low, reach = self.lung * (0.60 + 0.14 * p.ageing + 0.10 * q[10] + 0.03 * volume), 6.6
+            low -= 0.1 * self.lung * self.supine
+        solids = []
+        for side in SIDES:
+            s, uneven = sign(side), 0.95 + 0.1 * q[11 if side == "left" else 12]
+            radius = reach * max(volume, 0.3) ** (1 / 3) * uneven
+            x = s * (0.60 * self.width + 0.12 * radius * (1 + self.supine))
+            solids.append(self._mound(x, low * uneven, radius, max(volume, 0.3) * uneven))
+        return solids
+
+    def _mound(self, x: float, y: float, radius: float, volume: float) -> Stack:
+        male = self.patient.male
+        below = radius * (0.8 if male else 0.50)
+        thick = (1.3 if male else 4.2) * volume ** (1 / 3)
+        centre, width, middle, depth = (float(v[0]) for v in self.trunk(0.0).profile(np.array([y])))
+        skin = middle + depth * np.sqrt(max(0.1, 1 - (x / width) ** 2)) - 0.8
+
+        def profile(at: Array) -> tuple[Array, Array, Array, Array]:
+            t = np.where(at < y, (y - at) / (radius * 1.35), (at - y) / below)
+            round_ = np.sqrt(np.clip(1 - t**2, 0, 1))
+            reach = thick * np.where(at < y, round_**1.7, np.sqrt(round_))
+            return np.full_like(at, x), radius * round_, np.full_like(at, skin), reach
+
+        return Stack(profile, anchor=(x, self.depth))
+
+    # --- air in tubes and bowel
+
+    def carina(self) -> Array:
+        """Where the trachea divides (3,), cm."""
+        return np.array([0.25 + 0.9 * self.shift, 0.265 * self.lung, float(self.forward(0.265 * self.lung)) - 0.5])
+
+    def hilum(self, side: str) -> Array:
+        """Root of one lung's vessels (3,), cm."""
+        s = sign(side)
+        y = self.lung * (0.375 if side == "right" else 0.34)
+        return np.array([s * (0.155 * self.width) + self.shift * 0.8, y, -0.02 * self.depth])
+
+    def airway(self, camera: Camera) -> Points:
+        """Trachea and main bronchi as air."""
+        p, q = self.patient, self.quirks
+        radius = (1.0 if p.male else 0.84) * self.size
+        end = self.carina()
+        bow = 0.5 * (q[13] - 0.3) - 0.5 * p.ageing
+        trachea = np.array([[0.0, -16, 1.5], [0.0, -8, 0.5], [bow * 0.4 + 0.5 * self.shift, 0, end[2] + 0.8], [bow + end[0], end[1] * 0.6, end[2] + 0.3], end])
+        step = camera.pitch * 0.8
+        path = resample(trachea, step)
+        parts = [tube(path, np.full(len(path), radius), camera)]
+        for side, drop, length in (("right", 1.35, 3.6), ("left", 0.85, 4.8)):
+            s = sign(side)
+            direction = np.array([s * np.cos(drop * 0.75), np.sin(drop * 0.75), -0.12])
+            path = resample(np.stack([end - [0, 0.4, 0], end + direction * length * 0.5, end + direction * length * 1.15]), step)
+            taper = np.linspace(0.78, 0.5, len(path)) * radius
+            parts.append(tube(path, taper, camera, density=np.linspace(1, 0.25, len(path))))
+        return Points.join(parts)
+
+    def bowel_gas(self) -> list[Ellipsoid]:
+        """The stomach's bubble and gas in the bend of the colon, where there is any."""
+        q, top, w = self.quirks, self.dome_top("left"), self.width
+        bubbles = []
+        if q[14] < 0.75:
+            rx, ry = 1.6 + 2.2 * q[15], 0.7 + 1.3 * q[16]
+            bubbles.append(Ellipsoid((w * (0.30 + 0.18 * q[17]), top + 1.3 + ry, 0.5), (rx, ry, 1.2 + 1.6 * q[18])))
+        for k in range(int(q[19] * 4)):
+            u = self.quirks[20 + 3 * k : 23 + 3 * k]
+            centre = (w * (0.45 + 0.4 * u[0]), self.lung + 2.0 + 3.5 * u[1], 0.0)
+            bubbles.append(Ellipsoid(centre, (0.8 + 1.2 * u[2], 0.7 + 0.8 * u[1], 1.3)))
+        return bubbles

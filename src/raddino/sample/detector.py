@@ -1,0 +1,129 @@
+"""From path integrals to a picture: scatter, blur, quantum noise, logarithm, tone, collimation and markers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
+
+from raddino.sample.projection import Array
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Technique and processing of one image.
+
+    Args:
+        scatter: strength of scattered radiation that passes the grid.
+        photons: detected photons per cm^2 of open beam.
+        blur: focal spot and detector unsharpness, sigma in cm.
+        lung, mediastinum: grey levels (0 to 1) at which both are shown.
+        equalise: share of the large-scale contrast that processing takes out.
+        sharpen: share of fine detail that processing adds.
+        black: share of the open air's grey level that is subtracted.
+        collimation: left, top, right, bottom borders as shares of the image; negative is none.
+        tilt: rotation of the collimator, radians.
+        marker: letters of the side marker.
+        marker_at: its centre as shares (x, y) of the image.
+        note: a second line, such as PORTABLE.
+        seed: of the noise.
+    """
+
+    scatter: float
+    photons: float
+    blur: float
+    lung: float
+    mediastinum: float
+    equalise: float
+    sharpen: float
+    black: float
+    collimation: tuple[float, float, float, float]
+    tilt: float
+    marker: str
+    marker_at: tuple[float, float]
+    note: str
+    seed: tuple[int, ...]
+
+
+def cloud(size: int, power: float, rng: np.random.Generator, cut: float = 0.0) -> Array:
+    """Unit-variance random field (size, size) whose spectrum falls as frequency^-power, from ``cut`` cycles up."""
+    from scipy.fft import irfft2
+
+    fy, fx = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
+    f2 = (fy[:, None] ** 2 + fx[None] ** 2 + 1.0 + cut * cut).astype(np.float32)
+    shape = f2 ** np.float32(-power / 4)
+    shape[0, 0] = 0
+    wave = rng.standard_normal((2, *shape.shape), dtype=np.float32) * shape
+    field = irfft2(wave[0] + 1j * wave[1], s=(size, size))
+    return (field / field.std()).astype(np.float32)
+
+
+def low_pass(image: Array, sigma: float) -> Array:
+    """Gaussian blur by ``sigma`` pixels, computed on a coarser grid where it is wide."""
+    size = image.shape[0]
+    step = max(1, min(size // 16, int(sigma / 2.5)))
+    coarse = size // step
+    small = np.asarray(Image.fromarray(image).resize((coarse, coarse), Image.Resampling.BOX))
+    small = gaussian_filter(small, sigma * coarse / size, mode="nearest", truncate=3)
+    return np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def expose(path: Array, exposure: Exposure, pitch: float) -> Array:
+    """Attenuation as the detector sees it, -log of the relative signal (H, W).
+
+    Args:
+        path: line integral of attenuation along each ray (H, W).
+        exposure: technique.
+        pitch: pixel, cm.
+    """
+    rng = np.random.default_rng(exposure.seed)
+    primary = np.exp(-path)
+    scattered = low_pass(primary * (1 - np.exp(-3 * path)), 4.5 / pitch)
+    signal = primary + np.float32(exposure.scatter) * np.maximum(scattered, 0)
+    signal = gaussian_filter(signal, exposure.blur / pitch, mode="nearest", truncate=3)
+    noise = rng.standard_normal(path.shape, dtype=np.float32)
+    signal = signal + noise * np.sqrt(signal / np.float32(exposure.photons * pitch * pitch))
+    return -np.log(np.maximum(signal, 2e-4))
+
+
+def tone(seen: Array, exposure: Exposure, pitch: float) -> Array:
+    """Grey levels (H, W) in [0, 1]: equalisation, sharpening and a sigmoid look-up table (PS3.3 C.11.2.1.3.1)."""
+    h = seen.shape[0]
+    centre = seen[int(0.15 * h) : int(0.85 * h) : 3, int(0.15 * h) : int(0.85 * h) : 3]
+    clear, dense = np.percentile(centre, [14, 80])
+    wide = low_pass(seen, 3.0 / pitch)
+    fine = seen - gaussian_filter(seen, 0.25 / pitch, mode="nearest", truncate=2.5)
+    seen = seen - np.float32(exposure.equalise) * (wide - np.float32((clear + dense) / 2)) + np.float32(exposure.sharpen) * fine
+    contrast = 1 - exposure.equalise * 0.6
+    low, high = np.log(exposure.lung / (1 - exposure.lung)), np.log(exposure.mediastinum / (1 - exposure.mediastinum))
+    slope = (high - low) / max((dense - clear) * contrast, 0.2)
+    middle = (clear + dense) / 2
+    grey = 1 / (1 + np.exp(-(np.float32(slope) * (seen - np.float32(middle)) + np.float32((low + high) / 2))))
+    air = 1 / (1 + np.exp(slope * (middle + 0.3) - (low + high) / 2))
+    floor = exposure.black * air
+    return np.clip((grey - floor) / (0.97 - floor), 0, 1).astype(np.float32)
+
+
+def collimate(grey: Array, exposure: Exposure) -> Array:
+    """Black out what the collimator's blades cover."""
+    if max(exposure.collimation) <= 0:
+        return grey
+    size = grey.shape[0]
+    at = np.linspace(0, 1, size, dtype=np.float32)
+    x, y = at[None] + exposure.tilt * (at[:, None] - 0.5), at[:, None] - exposure.tilt * (at[None] - 0.5)
+    left, top, right, bottom = exposure.collimation
+    edge = np.float32(size / 3)
+    inside = np.minimum(np.minimum(x - left, 1 - right - x), np.minimum(y - top, 1 - bottom - y))
+    return grey * np.clip(inside * edge + 1, 0.02, 1)
+
+
+def mark(grey: Array, exposure: Exposure) -> Array:
+    """Lay the side marker and the note over the picture, as lead letters and burnt-in text."""
+    size = grey.shape[0]
+    layer = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(layer)
+    x, y = exposure.marker_at[0] * size, exposure.marker_at[1] * size
+    pen.text((x, y), exposure.marker, fill=255, anchor="mm", font=ImageFont.load_default(max(8, size * 0.055)))
+    if exposure.note:
+        pen.text((x, y + 0.05 * size), exposure.note, fill=235, anchor="mm", font=ImageFont.load_default(max(6, size * 0.021)))
+    return np.maximum(grey, np.asarray(layer, dtype=np.float32) / 255 * 0.98)

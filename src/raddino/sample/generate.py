@@ -1,0 +1,164 @@
+"""``raddino sample``: a folder of synthetic radiographs with exact ground truth."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import raddino
+from raddino.errors import RaddinoError, did_you_mean
+from raddino.progress import track
+
+FORMATS = {"png": ".png", "dicom": ".dcm"}
+STRUCTURES = ("lungs", "zones", "heart", "ribs")
+NOTICE = "Synthetic images drawn by raddino. No patient was imaged. Never mix them silently with real data."
+
+
+def sample(
+    out: Path, n: int, *, seed: int = 0, size: int = 518, format: str = "png", workers: int | None = None
+) -> Path:
+    """Draw ``n`` synthetic chest radiographs into a folder.
+
+    Image ``i`` is a pure function of (seed, i): the same whatever ``n``, the number of workers, and the order. A
+    run that was interrupted goes on where it stopped and ends with the same bytes; a larger ``n`` extends.
+
+    Args:
+        out: folder to make: ``images/``, ``masks/``, ``manifest.csv``, ``sample.json``.
+        n: how many images, at least 1.
+        seed: 0 or more.
+        size: side of the square images in pixels, at least 32.
+        format: ``"png"`` (16 bit) or ``"dicom"`` (12 bits stored, MONOCHROME1 and 2).
+        workers: processes; None takes all cores.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        RaddinoError: an argument out of range, or a folder that holds something else.
+    """
+    out = Path(out)
+    _check(n, seed, size, format, workers)
+    _claim(out, n, seed, size, format)
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(exist_ok=True)
+    jobs = [(str(out), index, seed, size, format) for index in range(n)]
+    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with _mapper(min(count, n)) as run:
+        rows = list(track(run(jobs), "draw", total=n))
+    _write_manifest(out, rows)
+    return out
+
+
+def _check(n: int, seed: int, size: int, format: str, workers: int | None) -> None:
+    if n < 1:
+        raise RaddinoError(f"the number of images must be at least 1, got {n}")
+    if seed < 0:
+        raise RaddinoError(f"seed must be 0 or more, got {seed}")
+    if not 32 <= size <= 4096:
+        raise RaddinoError(f"size must be 32 to 4096 pixels, got {size}")
+    if format not in FORMATS:
+        raise RaddinoError(f"unknown format {format!r}.{did_you_mean(format, FORMATS)} Known: {', '.join(FORMATS)}.")
+    if workers is not None and workers < 1:
+        raise RaddinoError(f"workers must be at least 1, got {workers}")
+
+
+def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
+    """Make the folder ours: write ``sample.json``, or accept one that says the same with as many images or fewer."""
+    wanted = {
+        "synthetic": True, "notice": NOTICE, "format": 1, "raddino": raddino.__version__,
+        "seed": seed, "size": size, "files": format, "n": n,
+    }  # fmt: skip
+    file = out / "sample.json"
+    if out.exists() and not out.is_dir():
+        raise RaddinoError(f"{out} is a file; --out takes a folder")
+    if file.is_file():
+        try:
+            found = json.loads(file.read_text())
+        except json.JSONDecodeError:
+            raise RaddinoError(f"{file} cannot be read; remove the folder or choose another") from None
+        other = [key for key in wanted if key != "n" and found.get(key) != wanted[key]]
+        if other:
+            key = other[0]
+            raise RaddinoError(
+                f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted[key]!r}; choose another folder"
+            )
+        if found.get("n", 0) > n:
+            raise RaddinoError(f"{out} holds a sample of {found['n']} images, more than {n}; choose another folder")
+    elif out.is_dir() and any(out.iterdir()):
+        raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    _write_text(file, json.dumps(wanted, indent=2) + "\n")
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Any]:
+    if workers == 1:
+        yield lambda jobs: map(_make, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield lambda jobs: pool.imap(_make, jobs, chunksize=4)
+
+
+def _make(job: tuple[str, int, int, int, str]) -> dict[str, Any]:
+    """Draw one image unless it is there, and return its manifest row. The image is written after its masks."""
+    from raddino.sample.scene import render
+    from raddino.sample.studies import draw_scene
+    from raddino.sample.write import write_dicom, write_png
+
+    folder, index, seed, size, format = job
+    out = Path(folder)
+    image = draw_scene(seed, index, size)
+    row = manifest_row(image, format)
+    if not (out / row["path"]).is_file():
+        rendering = render(image.scene)
+        for name, mask in rendering.masks.items():
+            write_png(out / row[f"mask_{name}"], mask)
+        if format == "dicom":
+            write_dicom(out / row["path"], rendering.image, image)
+        else:
+            write_png(out / row["path"], np.round(rendering.image * 65535).astype(np.uint16))
+    return row
+
+
+def manifest_row(image: Any, format: str) -> dict[str, Any]:
+    """One row of ``manifest.csv``; it follows from the scene alone. Masks that are not drawn are empty cells."""
+    from raddino.sample.text import report
+
+    patient, scene = image.patient, image.scene
+    labels = {**scene.findings.labels, **scene.devices.labels}
+    stem = f"{image.index:06d}"
+    drawn = {name: True for name in STRUCTURES} | {"zones": scene.view != "LATERAL"} | labels
+    return {
+        "id": f"synthetic-{patient.seed}-{stem}",
+        "path": f"images/{stem}{FORMATS[format]}",
+        "source": "synthetic",
+        "patient_id": f"S{patient.seed}P{patient.index:06d}",
+        "study_id": f"S{patient.seed}P{patient.index:06d}E{image.study}",
+        "split": image.split,
+        "view": scene.view,
+        "sex": patient.sex,
+        "age": patient.age,
+        "weight": patient.weight,
+        "bmi": patient.bmi,
+        **{f"label_{name}": value for name, value in labels.items()},
+        "report": report(patient, image.study, scene.findings, scene.devices, scene.view),
+        **{f"mask_{name}": f"masks/{stem}_{name}.png" if there else "" for name, there in drawn.items()},
+        "synthetic": True,
+    }
+
+
+def _write_manifest(out: Path, rows: list[dict[str, Any]]) -> None:
+    import pandas as pd
+
+    _write_text(out / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)

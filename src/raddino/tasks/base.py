@@ -1,0 +1,183 @@
+"""What a task is: a target column, the images that have it, and the statistics of predictions for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from raddino.config import Config
+from raddino.errors import RaddinoError, did_you_mean
+from raddino.metrics.ranking import Floats
+from raddino.registry import Registry
+from raddino.tasks.probe import Loss
+
+if TYPE_CHECKING:
+    from raddino.corpus.dataset import Corpus
+
+SPLITS = ("train", "val", "test")
+MIN_TEST_PATIENTS = 10
+
+
+class Absent(RaddinoError):
+    """The corpus does not hold enough of a target to measure it; the message is the reason a report prints."""
+
+
+class TaskConfig(Config):
+    """One task of a suite.
+
+    Attributes:
+        name: how results call it.
+        target: column of the corpus manifest.
+        kind: ``"binary"`` or ``"regression"``.
+        where: pandas query that restricts the images, for example ``"source == 'nih'"``.
+        positive: for text columns, the value that counts as 1; every other value counts as 0.
+        min_positives: least number of test images in either class of a binary task.
+    """
+
+    name: str
+    target: str
+    kind: Literal["binary", "regression"]
+    where: str | None = None
+    positive: str | float | None = None
+    min_positives: int = 10
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The labelled images of a task.
+
+    Attributes:
+        config: the task.
+        rows: (N,) row numbers in the corpus, ascending.
+        target: (N,) 0 and 1, or numbers.
+        split: (N,) train, val or test.
+        ids, patients: (N,) of the corpus manifest.
+        excluded: images left out, by reason.
+    """
+
+    config: TaskConfig
+    rows: np.ndarray
+    target: Floats
+    split: np.ndarray
+    ids: np.ndarray
+    patients: np.ndarray
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def at(self) -> dict[str, np.ndarray]:
+        """Positions of each split's images among the examples."""
+        return {split: np.flatnonzero(self.split == split) for split in SPLITS}
+
+    def describe(self) -> dict[str, Any]:
+        """The task and its counts per split, JSON-ready."""
+        binary = self.config.kind == "binary"
+        positives = {split: int(self.target[at].sum()) for split, at in self.at.items()}
+        return {
+            **self.config.model_dump(include={"name", "target", "kind", "where", "positive"}),
+            "n": {split: len(at) for split, at in self.at.items()},
+            "patients": {split: len(set(self.patients[at])) for split, at in self.at.items()},
+            "positives": positives if binary else None,
+            "prevalence": {s: positives[s] / max(len(at), 1) for s, at in self.at.items()} if binary else None,
+            "excluded": self.excluded,
+        }
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number of a task's test predictions.
+
+    Attributes:
+        compute: from image weights (..., N), or None for ones, to values (...).
+        detail: what was fixed on training or validation images, for example a threshold.
+    """
+
+    compute: Callable[[Floats | None], Floats]
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """How one kind of task is trained and measured. Register instances in :data:`TASKS` under the kind."""
+
+    loss: Loss
+
+    def score(self, output: Floats) -> Floats:
+        """Probe output to what a person reads: a probability, or a number in the target's unit."""
+        ...
+
+    def statistics(self, examples: Examples, val: Floats, test: Floats) -> dict[str, Statistic]:
+        """Statistics by metric name of probe outputs ``val`` (N_val,) and ``test`` (N_test,)."""
+        ...
+
+
+TASKS: Registry[Task] = Registry("kind of task")
+
+
+def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
+    """The images of ``corpus`` that carry the target, with missing and unusable values excluded and counted.
+
+    Raises:
+        Absent: the column is missing, or a split has too little of it to train, select or measure.
+    """
+    manifest = corpus.manifest
+    if config.target not in manifest:
+        hint = did_you_mean(config.target, manifest.columns)
+        raise Absent(f"the corpus has no column {config.target!r}.{hint}")
+    chosen = np.sort(corpus.rows(where=config.where))
+    frame = manifest.iloc[chosen]
+    values = frame[config.target].replace("", np.nan)
+    numbers = _binary(values, config) if config.kind == "binary" else pd.to_numeric(values, errors="coerce")
+    target = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    split = frame["split"].astype(str).to_numpy()
+    usable = np.isfinite(target) & np.isin(split, SPLITS)
+    missing = int(values.isna().sum())
+    excluded = {"no value": missing, "unusable value or split": int((~usable).sum()) - missing}
+    kept = frame[usable]
+    examples = Examples(
+        config=config,
+        rows=chosen[usable],
+        target=target[usable],
+        split=split[usable],
+        ids=kept["id"].astype(str).to_numpy(),
+        patients=kept["patient"].astype(str).to_numpy(),
+        excluded={reason: count for reason, count in excluded.items() if count},
+    )
+    _require_enough(examples)
+    return examples
+
+
+def _binary(values: pd.Series, config: TaskConfig) -> pd.Series:
+    """0, 1 and NaN. Values that are neither (an uncertain -1, say) become NaN."""
+    if config.positive is not None:
+        return (values == config.positive).astype(float).where(values.notna())
+    numbers = pd.to_numeric(values, errors="coerce")
+    if values.notna().any() and not numbers.notna().any():
+        found = ", ".join(map(repr, sorted(values.dropna().astype(str).unique())[:4]))
+        raise Absent(f"column {config.target!r} holds text ({found}): say which value is positive")
+    return numbers.astype(float).where(numbers.isin([0, 1]))
+
+
+def _require_enough(examples: Examples) -> None:
+    config = examples.config
+    for split, at in examples.at.items():
+        target = examples.target[at]
+        if not len(at):
+            raise Absent(f"no image of the {split} split has a value")
+        if len(np.unique(target)) < 2:
+            what = f"all {len(at)} are {int(target[0])}" if config.kind == "binary" else "the value does not vary"
+            raise Absent(f"{split} split: {what}")
+    test = examples.target[examples.at["test"]]
+    if config.kind == "binary":
+        positives, fewest = int(test.sum()), int(min(test.sum(), (1 - test).sum()))
+        if fewest < config.min_positives:
+            raise Absent(
+                f"test split has {positives} positives among {len(test)} images; at least "
+                f"{config.min_positives} of either class are needed"
+            )
+    patients = len(set(examples.patients[examples.at["test"]]))
+    if patients < MIN_TEST_PATIENTS:
+        raise Absent(f"test split has {patients} patients; at least {MIN_TEST_PATIENTS} are needed")

@@ -1,0 +1,192 @@
+"""The loop: steps, their record, looks of the monitor, checkpoints, and an orderly stop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from raddino.encoders.ours import VitEncoder
+from raddino.errors import RaddinoError
+from raddino.progress import Bar, bar
+from raddino.ssl import SelfDistillation
+from raddino.training.checkpoint import save_checkpoint
+from raddino.training.loader import Batch, make_views
+from raddino.training.metrics_log import MetricsLog
+from raddino.training.monitor import Monitor, assignments
+from raddino.training.schedule import Schedule, StepValues
+from raddino.training.step import StepOutcome, train_step
+from raddino.views import Multicrop
+from raddino.views.randomness import integer
+
+if TYPE_CHECKING:
+    from raddino.training.pretrain import PretrainConfig
+
+RECORD_EVERY = 10
+IDS_SHOWN = 8
+
+
+@dataclass
+class _Done:
+    """A finished step whose figures are still on the device."""
+
+    step: int
+    outcome: StepOutcome
+    values: StepValues
+    rows: np.ndarray
+    data_wait: float
+
+
+@dataclass
+class Loop:
+    """Drives ``train_step`` from a loader of micro-batches; everything it needs is handed in."""
+
+    task: SelfDistillation
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    config: PretrainConfig
+    monitor: Monitor
+    log: MetricsLog
+    checkpoints: Path
+    ids: np.ndarray
+    device: torch.device
+    encoder: Callable[[str], VitEncoder]
+    export: Callable[[int], None]
+    _pending: list[_Done] = field(default_factory=list)
+    _window: float = 0.0
+
+    def run(self, loader: Iterable[Batch], start: int) -> None:
+        """Steps ``start`` to ``config.steps``; stops in order on Ctrl-C or SIGTERM.
+
+        Raises:
+            RaddinoError: a term of the loss is not a finite number.
+            KeyboardInterrupt: asked to stop; the state is on disk.
+        """
+        batches = iter(loader)
+        multicrop = Multicrop(self.config.views)
+        self._window = time.perf_counter()
+        with bar("pretrain", self.config.steps, done=start) as shown, _stop_signal() as stopped:
+            for step in range(start, self.config.steps):
+                outcome = self._step(step, batches, multicrop)
+                last = step + 1 == self.config.steps
+                look = step % self.config.monitor.every == 0 or last
+                save = (step + 1) % self.config.checkpoint_every == 0 or last or bool(stopped)
+                if look or save or len(self._pending) == RECORD_EVERY:
+                    self._record(shown)
+                if look:
+                    self._look(step, outcome, shown)
+                if save:
+                    self._save(step + 1)
+                shown.advance()
+                if stopped and not last:
+                    raise KeyboardInterrupt(f"stopped after step {step + 1}; the same command continues from there")
+        self.log.close()
+
+    def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
+        begun = time.perf_counter()
+        micro = [next(batches) for _ in range(self.config.accumulate)]
+        waited = time.perf_counter() - begun
+        values = self.schedule[step]
+        outcome = train_step(
+            self.task,
+            self.optimizer,
+            [make_views(batch, multicrop, self.device) for batch in micro],
+            values,
+            self.config.optim.clip_grad,
+            self.config.precision,
+            torch.Generator().manual_seed(integer(self.config.seed, "drop_path", step)),
+        )
+        rows = np.concatenate([batch.rows.numpy() for batch in micro])
+        self._pending.append(_Done(step, outcome, values, rows, waited))
+        return outcome
+
+    def _record(self, shown: Bar) -> None:
+        """Bring the pending steps' figures to the host, check them and write them."""
+        lines = [self._line(done) for done in self._pending]
+        now = time.perf_counter()
+        rate = len(lines) * self.config.batch_size / max(now - self._window, 1e-9)
+        for done, line in zip(self._pending, lines, strict=True):
+            self._refuse_nan(done, line)
+            self.log.write(line | {"images_per_second": round(rate, 2), "data_wait": round(done.data_wait, 4)})
+        self.log.flush()
+        if lines:
+            shown.advance(0, f"loss {lines[-1]['loss']:.3f}  {rate:.0f} images/s")
+        self._pending.clear()
+        self._window = now
+
+    def _line(self, done: _Done) -> dict[str, Any]:
+        values = done.values
+        terms = {name: value.item() for name, value in done.outcome.terms.items()}
+        norms = {f"grad_norm_{part}": norm.item() for part, norm in done.outcome.grad_norms.items()}
+        return {
+            "step": done.step,
+            "samples": (done.step + 1) * self.config.batch_size,
+            **terms,
+            "lr": values.lr,
+            "weight_decay": values.weight_decay,
+            "momentum": values.momentum,
+            "teacher_temperature": values.teacher_temperature,
+            **norms,
+        }
+
+    def _refuse_nan(self, done: _Done, line: dict[str, Any]) -> None:
+        terms = ("dino_local", "dino_global", "koleo", "ibot", "loss")
+        named = [*terms, *(name for name in line if name.startswith("grad_norm_"))]
+        bad = [name for name in named if not math.isfinite(line[name])]
+        if not bad:
+            return
+        ids = [str(i) for i in self.ids[done.rows]]
+        self.log.write({"step": done.step, "failure": bad, "ids": ids})
+        self.log.close()
+        raise RaddinoError(
+            f"step {done.step}: {', '.join(bad)} is not a finite number; batch ids {', '.join(ids[:IDS_SHOWN])}"
+            f"{f' and {len(ids) - IDS_SHOWN} more in metrics.jsonl' if len(ids) > IDS_SHOWN else ''}. "
+            "Look at these images, or lower schedule.lr; the last checkpoint is sound"
+        )
+
+    def _look(self, step: int, outcome: StepOutcome, shown: Bar) -> None:
+        values = assignments(outcome, self.config.ssl.student_temperature)
+        values |= self.monitor.look(self.encoder("monitor"))
+        words = self.monitor.judge(step, values)
+        self.log.write({"step": step, "monitor": True, **values, "verdict": words})
+        self.log.flush()
+        if words != "healthy":
+            shown.say(f"step {step}: {words}")
+        self._window = time.perf_counter()
+
+    def _save(self, done: int) -> None:
+        save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
+        self.export(done)
+        self._window = time.perf_counter()
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """A list that is filled at the first SIGINT or SIGTERM; the second SIGINT stops at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("stopping after this step …", file=sys.stderr, flush=True)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

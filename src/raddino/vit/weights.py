@@ -1,0 +1,278 @@
+"""Weights in and out: official DINOv2 names, Hugging Face Dinov2 (with and without registers), grey folding."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from raddino.errors import RaddinoError
+from raddino.vit.embedding import position_embedding
+from raddino.vit.model import VisionTransformer, VitConfig
+
+State = dict[str, Tensor]
+OFFICIAL_HEAD_DIM = 64
+
+_TO_HUGGINGFACE = {
+    "cls_token": "embeddings.cls_token",
+    "mask_token": "embeddings.mask_token",
+    "register_tokens": "embeddings.register_tokens",
+    "pos_embed": "embeddings.position_embeddings",
+    "patch_embed.proj.": "embeddings.patch_embeddings.projection.",
+    "norm.": "layernorm.",
+}
+_BLOCK_TO_HUGGINGFACE = {
+    "attn.proj.": "attention.output.dense.",
+    "ls1.gamma": "layer_scale1.lambda1",
+    "ls2.gamma": "layer_scale2.lambda1",
+    "mlp.w12.": "mlp.weights_in.",
+    "mlp.w3.": "mlp.weights_out.",
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and SD per channel that network input in [0, 1] is normalised with."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network's shape, its weights under official names, and the normalisation its input needs if known."""
+
+    config: VitConfig
+    state: State
+    normalisation: Normalisation | None
+
+    def build(self) -> VisionTransformer:
+        """The network with these weights.
+
+        Raises:
+            RaddinoError: the weights do not fit the shape.
+        """
+        model = VisionTransformer(self.config)
+        try:
+            model.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise RaddinoError(f"weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
+        return model
+
+
+def load_backbone(path: Path) -> Backbone:
+    """Read a backbone from a Hugging Face folder or an official DINOv2 file (.pth, .pt or .safetensors).
+
+    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed.
+
+    Raises:
+        RaddinoError: nothing readable there, or not the weights of a DINOv2 vision transformer.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _from_huggingface_folder(path)
+    if not path.is_file():
+        raise RaddinoError(f"no weights at {path}: give a Hugging Face folder or a .safetensors / .pth file")
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise RaddinoError(f"{path.name} is not a readable weights file ({type(error).__name__})") from None
+    except Exception as error:  # pickle raises many kinds; weights_only refuses code with UnpicklingError
+        raise RaddinoError(f"{path.name} was refused by the safe loader ({type(error).__name__})") from None
+    return from_official(state)
+
+
+def from_official(state: dict[str, Any]) -> Backbone:
+    """Shape and weights from official names, whole training states (``teacher.backbone. ...``) included.
+
+    Heads are 64 wide, as in every published DINOv2 model.
+    """
+    for key in ("teacher", "model"):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+    backbone = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    flat = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", name): t for name, t in (backbone or state).items()}
+    for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight"):
+        if name not in flat:
+            raise RaddinoError(f"not DINOv2 weights: {name!r} is missing")
+    dim, channels, patch, _ = flat["patch_embed.proj.weight"].shape
+    registers = flat["register_tokens"].shape[1] if "register_tokens" in flat else 0
+    swiglu = "blocks.0.mlp.w12.weight" in flat
+    config = VitConfig(
+        embed_dim=dim,
+        depth=1 + max(int(m[1]) for name in flat if (m := re.match(r"blocks\.(\d+)\.", name))),
+        num_heads=max(1, dim // OFFICIAL_HEAD_DIM),
+        patch_size=patch,
+        image_size=round((flat["pos_embed"].shape[1] - 1) ** 0.5) * patch,
+        mlp_ratio=4.0 if swiglu else flat["blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        in_channels=channels,
+        num_register_tokens=registers,
+        ffn="swiglu" if swiglu else "mlp",
+        interpolate_offset=0.0 if registers else 0.1,
+        interpolate_antialias=bool(registers),
+    )
+    return Backbone(config, {k: v.float() for k, v in flat.items()}, None)
+
+
+def from_huggingface(config: dict[str, Any], state: State) -> Backbone:
+    """Shape and weights from a Dinov2Model's or Dinov2WithRegistersModel's config and state."""
+    kind = config.get("model_type")
+    if kind not in ("dinov2", "dinov2_with_registers"):
+        raise RaddinoError(f"model_type {kind!r} is not dinov2 or dinov2_with_registers")
+    state = {re.sub(r"^(dinov2(_with_registers)?)\.", "", name): t.float() for name, t in state.items()}
+    shape = VitConfig(
+        embed_dim=config["hidden_size"],
+        depth=config["num_hidden_layers"],
+        num_heads=config["num_attention_heads"],
+        patch_size=config["patch_size"],
+        image_size=config["image_size"],
+        mlp_ratio=config.get("mlp_ratio", 4),
+        in_channels=config.get("num_channels", 3),
+        num_register_tokens=config.get("num_register_tokens", 4) if kind == "dinov2_with_registers" else 0,
+        ffn="swiglu" if config.get("use_swiglu_ffn") else "mlp",
+        interpolate_offset=0.0,
+        interpolate_antialias=kind == "dinov2_with_registers",
+    )
+    ours: State = {}
+    for name, tensor in state.items():
+        if match := re.match(r"encoder\.layer\.(\d+)\.(.+)", name):
+            rest = match[2]
+            for our, theirs in _BLOCK_TO_HUGGINGFACE.items():
+                rest = rest.replace(theirs, our)
+            ours[f"blocks.{match[1]}.{rest}"] = tensor
+            continue
+        for our, theirs in _TO_HUGGINGFACE.items():
+            if name.startswith(theirs):
+                ours[our + name.removeprefix(theirs)] = tensor
+    for name in [n for n in ours if ".attention.attention.query." in n]:
+        parts = [ours.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        ours[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
+    ours.setdefault("mask_token", torch.zeros(1, shape.embed_dim))
+    return Backbone(shape, ours, None)
+
+
+def to_huggingface(model: VisionTransformer) -> tuple[dict[str, Any], State]:
+    """Config and state of the equal three-channel Dinov2Model (or Dinov2WithRegistersModel).
+
+    Raises:
+        RaddinoError: positions are interpolated in a way that Transformers does not offer.
+    """
+    config = model.config
+    registers = config.num_register_tokens > 0
+    if config.interpolate_offset or config.interpolate_antialias != registers:
+        raise RaddinoError(
+            "Transformers interpolates positions by size (antialiased only with registers): train with "
+            f"interpolate_offset=0 and interpolate_antialias={str(registers).lower()} to export"
+        )
+    state: State = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().float().cpu().clone()
+        if name == "patch_embed.proj.weight":
+            tensor = unfold_grey(tensor)
+        if match := re.match(r"blocks\.(\d+)\.(.+)", name):
+            layer, rest = f"encoder.layer.{match[1]}.", match[2]
+            if rest.startswith("attn.qkv."):
+                for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                    state[f"{layer}attention.attention.{part}.{rest.split('.')[-1]}"] = piece.contiguous()
+                continue
+            for our, theirs in _BLOCK_TO_HUGGINGFACE.items():
+                rest = rest.replace(our, theirs)
+            state[layer + rest] = tensor
+            continue
+        for our, theirs in _TO_HUGGINGFACE.items():
+            if name.startswith(our):
+                state[theirs + name.removeprefix(our)] = tensor
+    kind = "dinov2_with_registers" if registers else "dinov2"
+    described: dict[str, Any] = {
+        "architectures": ["Dinov2WithRegistersModel" if registers else "Dinov2Model"],
+        "model_type": kind,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "patch_size": config.patch_size,
+        "image_size": config.image_size,
+        "mlp_ratio": int(config.mlp_ratio) if config.mlp_ratio == int(config.mlp_ratio) else config.mlp_ratio,
+        "num_channels": 3,
+        "layer_norm_eps": 1e-6,
+        "layerscale_value": config.layerscale_init,
+        "use_swiglu_ffn": config.ffn == "swiglu",
+        "qkv_bias": True,
+        "hidden_act": "gelu",
+        "dtype": "float32",
+    }
+    if registers:
+        described["num_register_tokens"] = config.num_register_tokens
+    return described, state
+
+
+def fold_grey(backbone: Backbone, mean: float, std: float) -> Backbone:
+    """The one-channel backbone that gives the same tokens from grey input normalised by ``mean`` and ``std``.
+
+    Summing the three channels' weights is exact because a grey image repeats its channel; the difference
+    between the published normalisation per channel and the new one goes into weights and bias.
+    """
+    if backbone.config.in_channels == 1:
+        return backbone
+    theirs = backbone.normalisation or Normalisation((mean,) * 3, (std,) * 3)
+    weight = backbone.state["patch_embed.proj.weight"].double()
+    their_mean, their_std = torch.tensor(theirs.mean).double(), torch.tensor(theirs.std).double()
+    gain = (std / their_std).view(1, -1, 1, 1)
+    shift = ((mean - their_mean) / their_std).view(1, -1, 1, 1)
+    state = dict(backbone.state)
+    state["patch_embed.proj.weight"] = (weight * gain).sum(1, keepdim=True).float()
+    state["patch_embed.proj.bias"] = (
+        backbone.state["patch_embed.proj.bias"].double() + (weight * shift).sum((1, 2, 3))
+    ).float()
+    return Backbone(
+        backbone.config.model_copy(update={"in_channels": 1}), state, Normalisation((mean,), (std,))
+    )
+
+
+def unfold_grey(weight: Tensor) -> Tensor:
+    """Three-channel patch weights (D, 3, P, P) that give a grey RGB image what (D, 1, P, P) give one channel."""
+    return weight if weight.shape[1] == 3 else weight.expand(-1, 3, -1, -1) / 3
+
+
+def resize_positions(backbone: Backbone, image_size: int) -> Backbone:
+    """The backbone with its position embeddings interpolated once to another native image size in pixels."""
+    config = backbone.config.model_copy(update={"image_size": image_size})
+    grid = image_size // config.patch_size
+    state = dict(backbone.state)
+    state["pos_embed"] = position_embedding(
+        state["pos_embed"], (grid, grid), config.interpolate_offset, config.interpolate_antialias
+    )
+    return Backbone(config, state, backbone.normalisation)
+
+
+def _from_huggingface_folder(folder: Path) -> Backbone:
+    if not (folder / "config.json").is_file():
+        raise RaddinoError(f"{folder} has no config.json: a Hugging Face model folder is expected")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise RaddinoError(f"{folder} has no .safetensors file: convert the weights with save_pretrained()")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        state = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    except (SafetensorError, ValueError) as error:
+        raise RaddinoError(f"{folder} cannot be read: {error}") from None
+    backbone = from_huggingface(config, state)
+    preprocessor = folder / "preprocessor_config.json"
+    if not preprocessor.is_file():
+        return backbone
+    values = json.loads(preprocessor.read_text())
+    if "image_mean" not in values or "image_std" not in values:
+        return backbone
+    return Backbone(
+        backbone.config,
+        backbone.state,
+        Normalisation(tuple(values["image_mean"]), tuple(values["image_std"])),
+    )
