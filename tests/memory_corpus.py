@@ -1,4 +1,4 @@
-"""A corpus that lives in memory: images in a list, the manifest in a table; the face of ``raddino.corpus.dataset.Corpus``."""
+"""A corpus that lives in memory, with the face of ``raddino.corpus.dataset.Corpus``."""
 
 import hashlib
 from pathlib import Path
@@ -33,9 +33,9 @@ class MemoryCorpus:
 
 
 def toy_corpus(path: Path, n: int = 240, size: int = 24, seed: int = 0) -> MemoryCorpus:
-    """Noise images, two a patient, in which brightness of the left half says ``label_left``, of the right half age.
+    """Noise images, two a patient: the left half's brightness says ``label_left`` and sex, the right's age.
 
-    ``label_left`` is missing for every tenth image, ``label_none`` is 0 throughout, ``label_noise`` is unrelated.
+    ``label_left`` misses for every tenth image, ``label_none`` is always 0, ``label_noise`` is unrelated.
     """
     rng = np.random.default_rng(seed)
     patient = np.arange(n) // 2

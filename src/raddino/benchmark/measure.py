@@ -1,4 +1,4 @@
-"""Probe outputs to rows of results: value, interval, spread over seeds, difference to the reference, signature."""
+"""Probe outputs to rows of results: value, interval, spread over seeds, difference, signature."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Scores:
 
     Attributes:
         examples: of the task.
-        val, test: (S, N) outputs of S seeds.
+        val: (S, N_val) outputs of S seeds.
+        test: (S, N_test).
         chosen: learning rate and weight decay that validation chose.
     """
 
@@ -33,88 +34,111 @@ class Scores:
     chosen: tuple[float, float]
 
     def statistics(self, seed: int | None = None) -> dict[str, Statistic]:
-        """Statistics of one seed, or of the mean output over seeds."""
+        """Statistics of one seed, or of the output averaged over seeds."""
         val, test = (part.mean(0) if seed is None else part[seed] for part in (self.val, self.test))
         return TASKS[self.examples.config.kind].statistics(self.examples, val, test)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Draw:
+    """Resampled patients behind the test images of one task or of several.
+
+    Attributes:
+        bootstrap: over all those images in corpus order.
+        places: for each task, where its test images stand among them.
+    """
+
+    bootstrap: PatientBootstrap
+    places: list[np.ndarray]
+
+    @classmethod
+    def of(cls, tasks: Sequence[Examples], resamples: int, seed: int) -> Draw:
+        """The draw that every encoder shares."""
+        rows = [one.rows[one.at["test"]] for one in tasks]
+        patients = np.concatenate([one.patients[one.at["test"]] for one in tasks])
+        union, first = np.unique(np.concatenate(rows), return_index=True)
+        bootstrap = PatientBootstrap(patients[first], resamples, seed)
+        return cls(bootstrap, [np.searchsorted(union, one) for one in rows])
+
+    def distribution(self, statistics: Sequence[Statistic]) -> Floats:
+        """(R,) unweighted mean of one statistic of each task."""
+
+        def mean(weights: Floats) -> Floats:
+            values = [one.compute(weights[:, at]) for one, at in zip(statistics, self.places, strict=True)]
+            return np.mean(values, axis=0)
+
+        return self.bootstrap.distribution(mean)
+
+
+@dataclass(frozen=True)
 class Measured:
-    """A row of ``metrics.json`` and the bootstrap values behind it."""
+    """A row of ``metrics.json`` and the bootstrap values (R,) behind it."""
 
     row: dict[str, Any]
     samples: Floats
 
 
-def measure(scores: Scores, bootstrap: PatientBootstrap, encoder: tuple[str, str], data: str) -> list[Measured]:
-    """Every statistic of a task for one encoder, on the test images.
+def measure(
+    task: str, members: Sequence[Scores], draw: Draw, encoder: str, fingerprint: str, data: str
+) -> list[Measured]:
+    """Every statistic of one task, or AUPRC and AUROC averaged over several, on test images.
 
-    ``value`` belongs to the probe outputs averaged over seeds; ``seed_mean`` and ``seed_sd`` to single seeds; the
-    interval to the patients.
+    ``value`` belongs to the probe outputs averaged over seeds, ``seed_mean`` and ``seed_sd`` to single
+    seeds, the interval to the patients.
 
     Args:
-        scores: outputs of the probes.
-        bootstrap: over the patients of the test images, in their order; the same for all encoders.
-        encoder: display name and fingerprint.
+        task: name of the task or aggregate.
+        members: scores of one encoder; more than one make an aggregate.
+        draw: of the members' test images.
+        encoder: display name.
+        fingerprint: of the encoder.
         data: fingerprint of the corpus.
     """
-    examples = scores.examples
-    target = examples.target[examples.at["test"]]
-    positives = int(target.sum()) if examples.config.kind == "binary" else None
-    by_seed = [scores.statistics(seed) for seed in range(len(scores.test))]
-    rate, decay = scores.chosen
-    return [
-        _measured(
-            task=examples.config.name, metric=metric, encoder=encoder, data=data, bootstrap=bootstrap, n=len(target),
-            positives=positives, labels=len(target), value=float(statistic.compute(None)),
-            samples=bootstrap.distribution(statistic.compute),
-            seeds=[float(one[metric].compute(None)) for one in by_seed],
-            detail={"probe": "linear", "learning_rate": rate, "weight_decay": decay, **statistic.detail},
+    overall = [one.statistics() for one in members]
+    by_seed = [[one.statistics(seed) for one in members] for seed in range(len(members[0].test))]
+    targets = np.concatenate([one.examples.target[one.examples.at["test"]] for one in members])
+    binary = members[0].examples.config.kind == "binary"
+    measured = []
+    for metric in overall[0] if len(members) == 1 else AGGREGATED:
+        samples = draw.distribution([one[metric] for one in overall])
+        interval = percentile_interval(samples)
+        seeds = [_mean(one, metric) for one in by_seed]
+        signature = Signature(
+            metric=metric,
+            split="test",
+            n=len(np.unique(np.concatenate(draw.places))),
+            positives=int(targets.sum()) if binary else None,
+            prevalence=float(targets.mean()) if binary else None,
+            patients=draw.bootstrap.patients,
+            resamples=draw.bootstrap.resamples,
+            seed=draw.bootstrap.seed,
+            encoder_fingerprint=fingerprint,
+            data_fingerprint=data,
         )
-        for metric, statistic in scores.statistics().items()
-    ]  # fmt: skip
+        row = {
+            "task": task,
+            "encoder": encoder,
+            "value": _mean(overall, metric),
+            "low": interval.low,
+            "high": interval.high,
+            "median": interval.median,
+            "undefined_resamples": interval.undefined,
+            "seed_mean": float(np.mean(seeds)),
+            "seed_sd": float(np.std(seeds)),
+            "difference": None,
+            "detail": _detail(members, overall[0][metric]),
+        }
+        measured.append(Measured(row | signature.to_dict(), samples))
+    return measured
 
 
-def measure_macro(
-    name: str, members: Sequence[Scores], bootstrap: PatientBootstrap, places: Sequence[np.ndarray],
-    encoder: tuple[str, str], data: str,
-) -> list[Measured]:  # fmt: skip
-    """Unweighted means of AUPRC and AUROC over tasks, resampled jointly.
-
-    Args:
-        name: of the aggregate.
-        members: scores of one encoder on each task.
-        bootstrap: over the patients of all test images of the members.
-        places: for each member, the positions of its test images among those images.
-        encoder, data: as :func:`measure`.
-    """
-    tests = [one.examples.target[one.examples.at["test"]] for one in members]
-    rows = []
-    for metric in AGGREGATED:
-        statistics = [one.statistics()[metric] for one in members]
-        samples = bootstrap.distribution(
-            lambda w, chosen=statistics: np.mean(
-                [one.compute(w[..., place]) for one, place in zip(chosen, places, strict=True)], axis=0
-            )
-        )
-        by_seed = zip(
-            *([float(one.statistics(seed)[metric].compute(None)) for seed in range(len(one.test))] for one in members),
-            strict=True,
-        )
-        rows.append(
-            _measured(
-                task=name, metric=metric, encoder=encoder, data=data, bootstrap=bootstrap,
-                n=len(np.unique(np.concatenate(places))), positives=int(sum(test.sum() for test in tests)),
-                labels=sum(map(len, tests)), value=float(np.mean([one.compute(None) for one in statistics])),
-                samples=samples, seeds=[float(np.mean(values)) for values in by_seed],
-                detail={"tasks": [one.examples.config.name for one in members]},
-            )
-        )  # fmt: skip
-    return rows
-
-
-def compare(measured: list[Measured], reference: list[Measured], scores: Scores | None, against: Scores | None) -> None:
-    """Fill in ``difference`` (paired, same resamples) of an encoder's rows to the reference encoder's.
+def compare(
+    measured: Sequence[Measured],
+    reference: Sequence[Measured],
+    scores: Sequence[Scores],
+    reference_scores: Sequence[Scores],
+) -> None:
+    """Fill in ``difference``, paired over the shared resamples, of an encoder's rows to the reference's.
 
     p is DeLong's, clustered by patient, for the AUROC of a single task, and a paired bootstrap's elsewhere.
     """
@@ -122,20 +146,25 @@ def compare(measured: list[Measured], reference: list[Measured], scores: Scores 
         difference = one.row["value"] - other.row["value"]
         samples = one.samples - other.samples
         interval = percentile_interval(samples)
-        if one.row["metric"] == "auroc" and scores is not None and against is not None:
-            examples = scores.examples
-            at = examples.at["test"]
+        if one.row["metric"] == "auroc" and len(scores) == 1:
+            examples, at = scores[0].examples, scores[0].examples.at["test"]
+            ours, theirs = scores[0].test.mean(0), reference_scores[0].test.mean(0)
             test = "DeLong, clustered by patient"
-            p = delong_p(examples.target[at], scores.test.mean(0), against.test.mean(0), examples.patients[at])
+            p = delong_p(examples.target[at], ours, theirs, examples.patients[at])
         else:
-            test, p = "paired bootstrap over patients", paired_bootstrap_p(difference, samples)
+            test = "paired bootstrap over patients"
+            p = paired_bootstrap_p(difference, samples)
         one.row["difference"] = {
-            "to": other.row["encoder"], "value": difference, "low": interval.low, "high": interval.high, "p": p,
+            "to": other.row["encoder"],
+            "value": difference,
+            "low": interval.low,
+            "high": interval.high,
+            "p": p,
             "test": test,
-        }  # fmt: skip
+        }
 
 
-def adjust(rows: list[dict[str, Any]]) -> None:
+def adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Add ``p_holm`` to every difference: Holm over tasks and encoders, within a metric."""
     for metric in {row["metric"] for row in rows}:
         family = [row["difference"] for row in rows if row["metric"] == metric and row["difference"]]
@@ -143,19 +172,12 @@ def adjust(rows: list[dict[str, Any]]) -> None:
             difference["p_holm"] = float(p)
 
 
-def _measured(
-    *, task: str, metric: str, encoder: tuple[str, str], data: str, bootstrap: PatientBootstrap, n: int,
-    positives: int | None, labels: int, value: float, samples: Floats, seeds: list[float], detail: dict[str, Any],
-) -> Measured:  # fmt: skip
-    interval = percentile_interval(samples)
-    signature = Signature(
-        metric=metric, split="test", n=n, positives=positives,
-        prevalence=None if positives is None else positives / labels, patients=bootstrap.patients,
-        resamples=bootstrap.resamples, seed=bootstrap.seed, encoder_fingerprint=encoder[1], data_fingerprint=data,
-    )  # fmt: skip
-    row = {
-        "task": task, "encoder": encoder[0], "value": value, "low": interval.low, "high": interval.high,
-        "median": interval.median, "undefined_resamples": interval.undefined, "seed_mean": float(np.mean(seeds)),
-        "seed_sd": float(np.std(seeds)), "difference": None, "detail": detail, **signature.to_dict(),
-    }  # fmt: skip
-    return Measured(row, samples)
+def _mean(statistics: Sequence[dict[str, Statistic]], metric: str) -> float:
+    return float(np.mean([one[metric].compute(None) for one in statistics]))
+
+
+def _detail(members: Sequence[Scores], statistic: Statistic) -> dict[str, Any]:
+    if len(members) > 1:
+        return {"tasks": [one.examples.config.name for one in members]}
+    rate, decay = members[0].chosen
+    return {"probe": "linear", "learning_rate": rate, "weight_decay": decay, **statistic.detail}

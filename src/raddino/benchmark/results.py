@@ -1,4 +1,4 @@
-"""The result folder: ``predictions.parquet``, ``metrics.json`` and ``leaderboard.csv``; the report room adds the rest."""
+"""The result folder: ``predictions.parquet``, ``metrics.json``, ``leaderboard.csv``."""
 
 from __future__ import annotations
 
@@ -78,12 +78,16 @@ class Results:
         rows["seen"] = rows["encoder"].map(seen)
         rows["synthetic"] = str(self.data["synthetic"]).lower()
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
-        rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
-        columns = "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
+        rows = rows.sort_values(
+            ["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c
+        )
+        columns = (
+            "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
+        )
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
     def table(self, metrics: tuple[str, ...] = ("auroc", "mae")) -> pd.DataFrame:
-        """What a terminal shows: a line a task and metric, a column an encoder, cells ``0.853 [0.790, 0.910]``."""
+        """For a terminal: a line a task and metric, a column an encoder, cells ``0.853 [0.790, 0.910]``."""
         rows = self.rows()
         rows = rows[rows["metric"].isin(metrics)].copy()
         digits = rows["metric"].map(lambda metric: 2 if metric == "mae" else 3)
@@ -98,15 +102,20 @@ class Results:
         wide = rows.pivot_table(
             index=["task", "metric", "n/pos"], columns="encoder", values="cell", aggfunc="first", sort=False
         )
-        return wide[list(dict.fromkeys(rows["encoder"]))].fillna("absent").reset_index().rename_axis(columns=None)
+        return (
+            wide[list(dict.fromkeys(rows["encoder"]))]
+            .fillna("absent")
+            .reset_index()
+            .rename_axis(columns=None)
+        )
 
 
 def contamination(provenance: Provenance, sources: list[str]) -> str:
     """What an encoder saw of a corpus before, as far as its declared pre-training sources tell.
 
     Returns:
-        ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"`` when from its
-        images alone, ``"clean"`` when from none, ``"unknown"`` when its sources are not known.
+        ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"``
+        when from its images alone, ``"clean"`` when from none, ``"unknown"`` when its sources are not known.
     """
     if provenance.sources is None:
         return "unknown"

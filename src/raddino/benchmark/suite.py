@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from pydantic import Field
 
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
@@ -28,7 +29,7 @@ class Suite(Config):
 
     description: str = ""
     tasks: tuple[TaskConfig, ...]
-    macro: dict[str, tuple[str, ...]] = {}
+    macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeConfig = ProbeConfig()
 
 
@@ -41,24 +42,28 @@ def load_suite(name: str | Path) -> Suite:
     """A suite by shipped name or path of a YAML file.
 
     Raises:
-        ConfigError: unknown name, unknown key, two tasks of one name, or an aggregate over a task that is not there.
+        ConfigError: unknown name or key, two tasks of one name, or an aggregate over what it cannot average.
     """
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
     if not path.is_file() and path.parent == SUITES:
         known = suite_names()
         raise ConfigError(
-            f"unknown suite {str(name)!r}.{did_you_mean(str(name), known)} Known: {', '.join(known)}, or a .yaml file."
+            f"unknown suite {str(name)!r}.{did_you_mean(str(name), known)} "
+            f"Known: {', '.join(known)}, or a .yaml file."
         )
     suite = validate(Suite, read_yaml(path))
     names = [task.name for task in suite.tasks]
+    binary = [task.name for task in suite.tasks if task.kind == "binary"]
     twice = sorted({one for one in [*names, *suite.macro] if [*names, *suite.macro].count(one) > 1})
     if twice:
         raise ConfigError(f"suite {path.name}: the name {twice[0]!r} is used twice")
     for aggregate, members in suite.macro.items():
         for member in members:
-            if member not in names:
-                hint = did_you_mean(member, names)
-                raise ConfigError(f"suite {path.name}: aggregate {aggregate!r} names no task {member!r}.{hint}")
+            if member not in binary:
+                hint = did_you_mean(member, binary)
+                raise ConfigError(
+                    f"suite {path.name}: {aggregate!r} averages {member!r}, no binary task.{hint}"
+                )
     return suite
 
 
@@ -74,7 +79,9 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
     """
     if targets is None:
         labels = [str(column) for column in manifest.columns if str(column).startswith("label_")]
-        targets = [name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()] + labels
+        targets = [
+            name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()
+        ] + labels
     tasks = tuple(_task(manifest, target) for target in dict.fromkeys(targets))
     findings = tuple(task.name for task in tasks if task.target.startswith("label_"))
     return Suite(
@@ -96,6 +103,8 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
     values = manifest[column].dropna()
     numbers = pd.to_numeric(values, errors="coerce")
     if len(values) and numbers.isna().all():
-        raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}")
+        raise ConfigError(
+            f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}"
+        )
     binary = column.startswith("label_") or numbers.isin([0, 1]).all()
     return TaskConfig(name=name, target=column, kind="binary" if binary else "regression")

@@ -41,7 +41,9 @@ class Corpus:
         if not (path / "corpus.json").is_file():
             if (path / ".partial").is_dir():
                 raise RaddinoError(f"corpus {path} is half prepared; {again} and it continues")
-            raise RaddinoError(f"{path} is not a corpus (no corpus.json); make one with: raddino prepare IMAGES --out …")
+            raise RaddinoError(
+                f"{path} is no corpus (no corpus.json); make one with: raddino prepare IMAGES --out …"
+            )
         try:
             info = json.loads((path / "corpus.json").read_text())
         except ValueError:
@@ -53,7 +55,7 @@ class Corpus:
         for name, size in sizes.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
-                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete the folder and {again}")
+                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete it and {again}")
         manifest = pd.read_parquet(path / "manifest.parquet")
         for column in manifest.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in manifest.dtypes]]:
             values = manifest[column].astype(object)
@@ -86,10 +88,8 @@ class Corpus:
         """
         column = f"mask_{name}"
         if column not in self.manifest:
-            known = self.mask_names
-            raise ConfigError(
-                f"corpus has no mask {name!r}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}."
-            )
+            known = ", ".join(self.mask_names) or "none"
+            raise ConfigError(f"no mask {name!r} here.{did_you_mean(name, self.mask_names)} Known: {known}.")
         location = self.manifest[column].iat[i]
         if pd.isna(location):
             return None

@@ -39,15 +39,15 @@ def numeric_labels(values: pd.Series, name: str) -> pd.Series:
     numbers = pd.to_numeric(values.replace({True: 1, False: 0}), errors="coerce").astype("float32")
     wrong = values.notna() & (numbers.isna() | (numbers > 1) | ((numbers < 0) & (numbers != -1)))
     if wrong.any():
-        raise ConfigError(f"column {name!r} is taken for a label, but has values other than 0, 1, -1 and empty")
+        raise ConfigError(f"column {name!r} is taken for a label, but holds more than 0, 1, -1 and empty")
     return numbers.where(numbers != -1)
 
 
 def listed_labels(values: pd.Series, sources: pd.Series) -> pd.DataFrame:
     """``"Edema|Pneumonia"`` strings to one column a label.
 
-    A label a row does not list is 0 where its source uses that label at all, and NaN where the source never does;
-    a row without any entry (or ``todo``, ``unknown``) is NaN throughout.
+    A label a row does not list is 0 where its source uses that label at all, and NaN where the source never
+    does; a row without any entry (or ``todo``, ``unknown``) is NaN throughout.
     """
     names = values.fillna("").astype(str).map(lambda text: {snake_case(part) for part in text.split("|")})
     labelled = ~names.map(lambda row: row <= UNLABELLED).to_numpy(bool)

@@ -18,7 +18,7 @@ from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 
 COLUMN_NAMES = {
-    "path": ("path", "image_path", "file_path", "filepath", "image", "file", "filename", "file_name", "image_index"),
+    "path": ("path", "image_path", "file_path", "filepath", "filename", "image", "file", "image_index"),
     "id": ("id", "image_id", "sop_instance_uid"),
     "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
     "study": ("study_id", "study", "studyid", "study_instance_uid"),
@@ -51,17 +51,18 @@ def read_items(
     """List what is to be packed.
 
     Args:
-        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (a folder with ``manifest.csv`` counts as one).
-        columns: ours to the manifest's column, e.g. ``{"patient": "PatientID", "label_covid": "covid19"}``; an empty
-            value leaves a recognised column out.
+        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (a folder with ``manifest.csv`` is
+            one).
+        columns: ours to the manifest's column, e.g. ``{"patient": "PatientID", "label_covid": "covid19"}``;
+            an empty value leaves a recognised column out.
         source: name of the data set for rows that have none.
         where: pandas query on the manifest's columns.
         exclude: folder not to look into (the output).
 
     Returns:
-        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient`` and
-        ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (absolute paths); and the
-        classes of each mask where the manifest has a ``mask_<name>_classes`` column.
+        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``
+        and ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (absolute paths);
+        and the classes of each mask where the manifest has a ``mask_<name>_classes`` column.
 
     Raises:
         RaddinoError: nothing there, or paths that lead nowhere.
@@ -81,13 +82,14 @@ def read_items(
         raise ConfigError("columns and where speak of a manifest; give a .csv or .parquet file")
     files = list(_find(str(images), exclude))
     if not files:
-        raise RaddinoError(f"no file in {images}; give a folder, a glob such as 'xrays/**/*.dcm', or a manifest")
-    table = pd.DataFrame(files, columns=["file", "name"]).assign(source=source or DEFAULT_SOURCE, synthetic=False)
+        raise RaddinoError(f"no file in {images}; give a folder, a glob like 'xrays/**/*.dcm', or a manifest")
+    table = pd.DataFrame(files, columns=["file", "name"])
+    table = table.assign(source=source or DEFAULT_SOURCE, synthetic=False)
     return table.assign(**dict.fromkeys(("patient", "study", "split", *FACTS))), {}
 
 
 def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
-    """(absolute path, path below the root) of every regular file, in a fixed order; hidden ones are left out."""
+    """(absolute path, path below the root) of every regular file that is not hidden, in a fixed order."""
     excluded = str(exclude.resolve()) if exclude is not None else ""
     if not os.path.isdir(images):
         for name in sorted(glob.glob(images, recursive=True)):
@@ -108,7 +110,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise RaddinoError(f"manifest {path} does not exist")
     try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, low_memory=False)
+        is_parquet = path.suffix.lower() == ".parquet"
+        table = pd.read_parquet(path) if is_parquet else pd.read_csv(path, low_memory=False)
     except Exception as error:
         raise RaddinoError(f"manifest {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if table.empty:
@@ -163,15 +166,17 @@ def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
     }
     sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if "source" in chosen else []
     chosen |= label_columns([str(column) for column in raw.columns], sources)
-    for column in map(str, raw.columns):
-        if column.lower().startswith("mask_") and raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
+    for column in (name for name in map(str, raw.columns) if name.lower().startswith("mask_")):
+        if raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
             chosen[snake_case(column)] = column
     for ours, column in mapping.items():
         if ours not in COLUMN_NAMES and not re.fullmatch(r"(label|mask)_[a-z0-9_]{1,60}", ours):
             known = [*COLUMN_NAMES, "label_…", "mask_…"]
-            raise ConfigError(f"columns: {ours!r} is not ours.{did_you_mean(ours, known)} Ours: {', '.join(known)}")
+            hint = did_you_mean(ours, known)
+            raise ConfigError(f"columns: {ours!r} is not one of ours.{hint} Ours: {', '.join(known)}")
         if column and column not in raw.columns:
-            raise ConfigError(f"the manifest has no column {column!r}.{did_you_mean(column, map(str, raw.columns))}")
+            hint = did_you_mean(column, map(str, raw.columns))
+            raise ConfigError(f"the manifest has no column {column!r}.{hint}")
         chosen[ours] = column
     return {ours: column for ours, column in chosen.items() if column}
 
@@ -198,8 +203,8 @@ def _base_folder(paths: pd.Series, manifest: Path) -> Path:
     if not found[best]:
         example = first[0] if first else "(empty)"
         raise RaddinoError(
-            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); tried them "
-            f"as they are and relative to {', '.join(map(str, candidates))}"
+            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); tried "
+            f"them as they are and relative to {', '.join(map(str, candidates))}"
         )
     return best
 
@@ -207,7 +212,9 @@ def _base_folder(paths: pd.Series, manifest: Path) -> Path:
 def _labels(raw: pd.DataFrame, chosen: dict[str, str], sources: pd.Series) -> pd.DataFrame:
     """Numeric label columns, completed by the listed ones; a number given for a row wins over the list."""
     numeric = {
-        name: numeric_labels(raw[column], column) for name, column in chosen.items() if name.startswith("label_")
+        name: numeric_labels(raw[column], column)
+        for name, column in chosen.items()
+        if name.startswith("label_")
     }
     table = pd.DataFrame(numeric, index=raw.index)
     if "labels" in chosen:
@@ -217,7 +224,7 @@ def _labels(raw: pd.DataFrame, chosen: dict[str, str], sources: pd.Series) -> pd
 
 
 def _mask_classes(raw: pd.DataFrame, masks: dict[str, str]) -> dict[str, str]:
-    """The one value of ``mask_<name>_classes`` (for example a bit field's order) for each mask that has it."""
+    """What ``mask_<name>_classes`` says (for example a bit field's order), where it says one thing."""
     classes = {}
     for name, column in masks.items():
         values = raw[f"{column}_classes"].dropna().unique() if f"{column}_classes" in raw else []

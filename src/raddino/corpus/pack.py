@@ -19,7 +19,6 @@ from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.intensity import resize_nearest
 from raddino.images.phi import keyed_hash
 from raddino.images.read import read_image, read_mask, to_grey
-from raddino.images.types import Facts
 
 PARTIAL = ".partial"
 HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
@@ -52,8 +51,8 @@ class ShardTask:
     Attributes:
         out: the corpus folder.
         number: of the shard.
-        items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts, ``labels``
-            and ``masks`` (name to file) of each image.
+        items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts,
+            ``labels`` and ``masks`` (name to file) of each image.
         recipe: how to prepare.
         key: for hashing identifiers found in headers; stays in memory.
     """
@@ -71,7 +70,7 @@ class ShardTask:
 
     @property
     def record(self) -> Path:
-        """Where the shard's rows are kept until the manifest is written; it exists once the shard is whole."""
+        """Keeps the shard's rows until the manifest is written; it exists once the shard is whole."""
         return self.out / PARTIAL / f"{self.number:06d}.json"
 
 
@@ -132,7 +131,9 @@ def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, d
         except ImageError as error:
             notes.append(f"mask {name} left out: {error.reason}")
     who = radiograph.identifiers
-    row["patient"] = item["patient"] or (who.patient and keyed_hash(key, "patient", item["source"], who.patient))
+    row["patient"] = item["patient"] or (
+        who.patient and keyed_hash(key, "patient", item["source"], who.patient)
+    )
     row["study"] = item["study"] or (who.study and keyed_hash(key, "study", item["source"], who.study))
     row["patient_known"] = bool(row["patient"])
     row["patient"] = row["patient"] or item["id"]

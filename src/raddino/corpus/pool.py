@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -36,7 +37,7 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
     Raises:
         RaddinoError: a worker process died.
     """
-    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers <= 1:
         for task in tasks:
             pack_shard(task, bar.advance)
@@ -55,12 +56,17 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
                 shown = count.value
         except BrokenProcessPool:
             raise RaddinoError(
-                "a worker process died (out of memory, or killed); run the same command again and it continues. In a "
-                "script of your own, call prepare under: if __name__ == '__main__'"
+                "a worker process died (out of memory, or killed); run the same command again and it continues. "
+                "In a script of your own, call prepare under: if __name__ == '__main__'"
             ) from None
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(count: Synchronized, stop: Event) -> None:
@@ -79,10 +85,8 @@ def _end_with_parent() -> None:
 
 
 def _work(task: ShardTask) -> None:
-    try:
+    with contextlib.suppress(Stopped):
         pack_shard(task, _advance)
-    except Stopped:
-        pass
 
 
 def _advance() -> None:

@@ -7,9 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
-import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,21 +19,18 @@ from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.manifest import FACTS, read_items
 from raddino.corpus.pack import PARTIAL, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
+from raddino.corpus.seal import seal, summary
 from raddino.corpus.splits import check_patient_splits, check_proportions
 from raddino.errors import RaddinoError
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
 
+__all__ = ["prepare", "summary"]
+
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS = 16, 512, 64
 SYNTHETIC_KEY = "synthetic images have no patient"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LISTED_TWICE = "listed twice: only the first row is packed"
-COLUMNS = (
-    ("id", "shard", "offset", "length", "height", "width", "source", "patient", "study", "split")
-    + FACTS
-    + ("synthetic", "warnings", "sha256", "sha256_masks")
-)  # fmt: skip
-PLACES = ("shard", "offset", "length")
 
 
 def prepare(
@@ -56,11 +50,13 @@ def prepare(
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
-    Interrupted, it goes on where it stopped when called again with the same arguments; finished, it returns the
-    corpus. A file that cannot be read is listed in ``skipped.csv`` by keyed hash and reason, and stops nothing.
+    Interrupted, it goes on where it stopped when called again with the same arguments; finished, it returns
+    the corpus. A file that cannot be read is listed in ``skipped.csv`` by keyed hash and reason, and stops
+    nothing.
 
     Args:
-        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (also a folder that holds ``manifest.csv``).
+        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (also a folder that holds
+            ``manifest.csv``).
         out: the corpus folder, new or from an interrupted run.
         columns: our column to the manifest's, see :func:`raddino.corpus.manifest.read_items`.
         source: the data set's name where the manifest gives none.
@@ -74,12 +70,13 @@ def prepare(
         seed: of those splits.
 
     Raises:
-        RaddinoError: nothing to read, ``out`` holds something else, a patient stands in two splits, no image left.
+        RaddinoError: nothing to read, ``out`` holds something else, a patient stands in two splits, no image
+            left.
     """
     out = Path(out)
     check_proportions(splits)
-    values = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only, "splits": splits, "seed": seed}
-    recipe = validate(Recipe, values)
+    values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
+    recipe = validate(Recipe, {**values, "splits": tuple(splits), "seed": seed})
     table, classes = read_items(images, columns, source, where, exclude=out)
     key = SYNTHETIC_KEY if table["synthetic"].all() else load_key(key)
     items, repeated = _pseudonymise(table, key)
@@ -92,21 +89,7 @@ def prepare(
     with bar("prepare", total=len(items), done=len(items) - sum(len(task.items) for task in todo)) as shown:
         pack_all(todo, workers, shown)
     info = {"preparation": recipe.model_dump(mode="json"), "plan": plan}
-    return _finish(out, tasks, repeated, classes, info)
-
-
-def summary(corpus: Corpus) -> str:
-    """What a person wants to know after ``prepare``: counts, reasons for what is missing, and notes."""
-    info = corpus.info
-    kind = {True: "synthetic ", False: "", "mixed": "real and synthetic "}[info["synthetic"]]
-    counts = ", ".join(f"{name} {n}" for name, n in info["splits"].items())
-    lines = [
-        f"{info['images']} {kind}images of {info['patients']} patients ({counts}), fingerprint {info['fingerprint']}",
-        *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
-        *(f"  note on {n}: {text}" for text, n in info["warnings"].items()),
-        *(f"  {note}" for note in info["notes"]),
-    ]
-    return "\n".join(lines)
+    return seal(out, tasks, repeated, classes, info)
 
 
 def _pseudonymise(table: pd.DataFrame, key: str) -> tuple[list[Record], list[Record]]:
@@ -136,18 +119,20 @@ def _pseudonymise(table: pd.DataFrame, key: str) -> tuple[list[Record], list[Rec
         items.setdefault(item["id"], item)
     split_of_patient = {item["patient"]: item["split"] for item in items.values() if item["split"]}
     for item in items.values():
-        item["split"] = item["split"] or split_of_patient.get(item["patient"]) if item["patient"] else item["split"]
+        if item["patient"] and not item["split"]:
+            item["split"] = split_of_patient.get(item["patient"])
     return list(items.values()), repeated
 
 
 def _plan(items: list[Record], recipe: Recipe, key: str) -> str:
-    """Keyed digest of everything the result depends on, with each file's size and time of change."""
+    """Keyed digest of all that the result depends on; of each file its size and time of change."""
     digest = hashlib.sha256(f"{FORMAT} {__version__} {recipe.model_dump_json()}".encode())
     for item in items:
         files = [item["file"], *item["masks"].values()]
         stats = [os.stat(file) if os.path.isfile(file) else None for file in files]
         states = [(stat.st_size, stat.st_mtime_ns) if stat else None for stat in stats]
-        digest.update(json.dumps([item, states], sort_keys=True).encode())
+        told = {name: value for name, value in item.items() if name not in ("file", "masks")}
+        digest.update(json.dumps([told, list(item["masks"]), states], sort_keys=True).encode())
     return keyed_hash(key, "plan", digest.hexdigest())
 
 
@@ -158,7 +143,7 @@ def _begin(out: Path, plan: str) -> bool:
         RaddinoError: ``out`` holds something that these inputs and settings did not make.
     """
     marker = out / PARTIAL / "plan"
-    other = f"{out} was made from other images, settings or another key; choose another --out, or delete it first"
+    other = f"{out} was made from other images, settings or key; choose another --out, or delete it first"
     if (out / "corpus.json").is_file():
         if Corpus.open(out).info["plan"] != plan:
             raise RaddinoError(other)
@@ -183,75 +168,3 @@ def _tasks(out: Path, items: list[Record], recipe: Recipe, key: str) -> list[Sha
         ShardTask(out, number, items[start : start + size], recipe, key)
         for number, start in enumerate(range(0, len(items), size))
     ]
-
-
-def _finish(
-    out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], info: Record
-) -> Corpus:
-    """Join the shards' records into manifest, skipped list and, last of all, ``corpus.json``."""
-    records = [json.loads(task.record.read_text()) for task in tasks]
-    skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
-    reasons = Counter(entry["reason"] for entry in skipped)
-    rows = [row for record in records for row in record["rows"]]
-    pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(out / "skipped.csv", index=False)
-    if not rows:
-        why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
-        raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
-    unknown = sum(not row.pop("patient_known") for row in rows)
-    manifest = _manifest(rows)
-    check_patient_splits(manifest)
-    part = out / PARTIAL / "manifest.part"
-    manifest.to_parquet(part, index=False)
-    part.rename(out / "manifest.parquet")
-    notes = []
-    if unknown:
-        notes.append(f"{unknown} images without a patient: each counts as a patient of its own, so splits may leak")
-        warnings.warn(notes[-1], stacklevel=3)
-    if manifest["synthetic"].nunique() > 1:
-        notes.append("real and synthetic images are mixed")
-    masks = {column.removeprefix("mask_"): int(manifest[column].notna().sum()) for column in manifest if column.startswith("mask_")}
-    info = {
-        "format": FORMAT,
-        "raddino": __version__,
-        **info,
-        "images": len(manifest),
-        "patients": int(manifest["patient"].nunique()),
-        "sources": _counts(manifest["source"]),
-        "splits": _counts(manifest["split"]),
-        "views": _counts(manifest["view"]),
-        "licences": _counts(manifest["licence"]),
-        "masks": {name: {"images": n, "classes": classes.get(name)} for name, n in masks.items()},
-        "synthetic": "mixed" if manifest["synthetic"].nunique() > 1 else bool(manifest["synthetic"].iat[0]),
-        "skipped": dict(reasons.most_common()),
-        "warnings": _counts(manifest["warnings"].dropna().str.split("; ").explode()),
-        "notes": notes,
-        "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True) if record["size"]},
-        "manifest_bytes": (out / "manifest.parquet").stat().st_size,
-        "fingerprint": fingerprint(manifest),
-    }
-    part = out / PARTIAL / "corpus.part"
-    part.write_text(json.dumps(info, indent=1) + "\n")
-    part.rename(out / "corpus.json")
-    shutil.rmtree(out / PARTIAL)
-    return Corpus.open(out)
-
-
-def _manifest(rows: list[Record]) -> pd.DataFrame:
-    """Rows to a table with fixed column order and types."""
-    table = pd.DataFrame(rows)
-    labels = [column for column in table if column.startswith("label_")]
-    masks = sorted(column for column in table if column.startswith("mask_"))
-    table = table[[*COLUMNS, *labels, *masks]]
-    numbers = {"age": "float64", "weight": "float64", "bmi": "float64", **dict.fromkeys(labels, "float32")}
-    return table.astype(numbers).astype({"synthetic": bool})
-
-
-def fingerprint(manifest: pd.DataFrame) -> str:
-    """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images."""
-    content = [column for column in manifest if column not in PLACES and not column.startswith("mask_")]
-    text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _counts(values: pd.Series) -> dict[str, int]:
-    return {str(name): int(n) for name, n in values.value_counts().items()}

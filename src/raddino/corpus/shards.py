@@ -39,7 +39,7 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.path, self._part = path, path.with_suffix(".tar.part")
         self._file = open(self._part, "wb")  # noqa: SIM115
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
         """Append one member; returns its (offset, length) in bytes from the start of the shard."""
@@ -65,7 +65,7 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Random access to the members of a folder of shards; holds at most 64 files open, none of them pickled."""
+    """Random access to the members of shards; holds at most 64 files open, none of which is pickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +80,9 @@ class ShardReader:
         try:
             data = os.pread(self._file(shard).fileno(), length, offset)
         except FileNotFoundError:
-            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again") from None
+            raise RaddinoError(
+                f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again"
+            ) from None
         if len(data) != length:
             raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is cut short; prepare it again")
         return data

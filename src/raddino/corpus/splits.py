@@ -26,8 +26,8 @@ def parse_splits(values: pd.Series) -> pd.Series:
     unknown = sorted({word for word in words if word is not None and word not in SPELLINGS})
     if unknown:
         raise ConfigError(
-            f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Another column can be "
-            "mapped with columns={'split': …}, or the column left out with columns={'split': ''}"
+            f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Map another column "
+            "with columns={'split': …}, or leave it out with columns={'split': ''}"
         )
     return pd.Series([word and SPELLINGS[word] for word in words], index=values.index, dtype=object)
 
@@ -50,7 +50,9 @@ def split_of(patient: str, proportions: Sequence[float], seed: int) -> str:
 def check_proportions(proportions: Sequence[float]) -> None:
     """Raise ConfigError unless there are three proportions, none negative, that sum to 1."""
     if len(proportions) != 3 or min(proportions) < 0 or abs(sum(proportions) - 1) > 1e-6:
-        raise ConfigError(f"splits are three proportions (train, val, test) that sum to 1; got {tuple(proportions)}")
+        raise ConfigError(
+            f"splits are three proportions (train, val, test) that sum to 1; got {tuple(proportions)}"
+        )
 
 
 def check_patient_splits(table: pd.DataFrame) -> None:
@@ -67,7 +69,7 @@ def check_patient_splits(table: pd.DataFrame) -> None:
     if torn:
         more = f" and {len(torn) - SHOWN} more" if len(torn) > SHOWN else ""
         raise RaddinoError(
-            f"{len(torn)} patient(s) stand in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). Results "
-            "would be too good: give each patient one split in the manifest, or map columns={'split': ''} to have "
-            "patients split by hash"
+            f"{len(torn)} patient(s) stand in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). "
+            "Results would be too good: give each patient one split in the manifest, or leave the column out "
+            "with columns={'split': ''} to have patients split by hash"
         )

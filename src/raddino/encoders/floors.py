@@ -27,7 +27,7 @@ class _Floor:
     grid: tuple[int, int] | None = None
 
     def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Grey (H, W) uint8 or uint16 to (B, 1, size, size) float32 in 0..1, antialiased, aspect ratio not kept.
+        """Grey (H, W) uint8 or uint16, squeezed to (B, 1, size, size) float32 in 0..1 with antialiasing.
 
         Values are rounded to 8 bits: in flat background nothing is then left for HOG's block norm to amplify.
         """
@@ -51,7 +51,7 @@ class PixelPCA(_Floor):
 
     name = "pca"
 
-    def __init__(self, size: int = 32, components: int = 192) -> None:
+    def __init__(self, size: int = 64, components: int = 64) -> None:
         self.size, self.dim = size, components
         self.provenance = Provenance(note="fitted on the training rows of the corpus it is evaluated on")
         self._fingerprint: str | None = None
@@ -65,7 +65,9 @@ class PixelPCA(_Floor):
     def fingerprint(self) -> str:
         """Names settings and fitting data. Raises RaddinoError before :meth:`fit`."""
         if self._fingerprint is None:
-            raise RaddinoError("encoder 'pca' has to be fitted first: encoder.fit(corpus, corpus.rows(split='train'))")
+            raise RaddinoError(
+                "encoder 'pca' has to be fitted first: encoder.fit(corpus, corpus.rows(split='train'))"
+            )
         return self._fingerprint
 
     def fit(self, corpus: Corpus, rows: np.ndarray) -> None:
@@ -81,9 +83,13 @@ class PixelPCA(_Floor):
         pixels = torch.cat([self.preprocess([corpus.read(int(row))]) for row in rows]).flatten(1).numpy()
         self.dim = min(self.dim, *pixels.shape)
         pca = PCA(self.dim, svd_solver="randomized", random_state=0).fit(pixels)
-        self._mean, self._axes = (torch.from_numpy(part.astype(np.float32)) for part in (pca.mean_, pca.components_))
+        self._mean, self._axes = (
+            torch.from_numpy(part.astype(np.float32)) for part in (pca.mean_, pca.components_)
+        )
         settings = {"size": self.size, "components": self.dim, "corpus": corpus.fingerprint}
-        self._fingerprint = _digest({"encoder": "pca", **settings, "rows": np.asarray(rows).tolist()})
+        self._fingerprint = _digest(
+            {"encoder": "pca", "bits": 8, **settings, "rows": np.asarray(rows).tolist()}
+        )
 
     def encode(self, batch: Tensor) -> Features:
         """(B, 1, size, size) to ``cls`` (B, dim)."""
@@ -106,7 +112,9 @@ class HOG(_Floor):
         self.size, self.cell, self.orientations = size, cell, orientations
         self.dim = (size // cell - 1) ** 2 * 4 * orientations
         self.provenance = Provenance(note="hand-made features, nothing learned")
-        self.fingerprint = _digest({"encoder": "hog", "size": size, "cell": cell, "orientations": orientations})
+        self.fingerprint = _digest(
+            {"encoder": "hog", "bits": 8, "size": size, "cell": cell, "orientations": orientations}
+        )
 
     def encode(self, batch: Tensor) -> Features:
         """(B, 1, size, size) to ``cls`` (B, dim)."""
@@ -120,7 +128,7 @@ class HOG(_Floor):
 
 
 def _digest(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 ENCODERS.register("pca")(PixelPCA)

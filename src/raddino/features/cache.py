@@ -1,4 +1,4 @@
-"""Features on disk: one safetensors file that anyone can read, and the folder of parts an extraction grows."""
+"""Features on disk: a safetensors file that anyone can read, and the folder of parts it grows from."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class FeatureSet:
     corpus: str
 
     def save(self, path: Path) -> None:
-        """Write a ``.safetensors`` file: tensors ``cls``, ``mean_patch``, ``rows``; header ``ids`` (JSON) and fingerprints.
+        """Write a ``.safetensors`` file, whole or not at all.
 
-        The file appears whole or not at all.
+        Tensors ``cls``, ``mean_patch`` and ``rows``; in the header ``ids`` (a JSON list), ``encoder`` and
+        ``corpus`` (fingerprints).
         """
         from safetensors.numpy import save_file
 
@@ -129,7 +130,9 @@ class FeatureCache:
         parts = [FeatureSet.load(path) for path in sorted(self.folder.glob("*.safetensors"))]
         for part in parts:
             if (part.encoder, part.corpus) != (self.encoder, self.corpus):
-                raise RaddinoError(f"{self.folder} holds features of another encoder or corpus: delete the folder")
+                raise RaddinoError(
+                    f"{self.folder} holds features of another encoder or corpus: delete the folder"
+                )
         return parts
 
     def add(self, part: FeatureSet) -> None:

@@ -40,10 +40,10 @@ def embed(
         rows: row numbers, any order; None for the whole corpus.
         batch_size: images in one pass of the encoder.
         out: also save the result in this ``.safetensors`` file.
-        cache: folder of parts, ``<corpus>/features`` by default; keyed by the fingerprints of encoder and corpus.
+        cache: folder of parts, ``<corpus>/features`` by default; keyed by encoder and corpus fingerprints.
 
     Raises:
-        RaddinoError: rows that the corpus lacks, a damaged cache, or features of the wrong shape or not finite.
+        RaddinoError: rows that the corpus lacks, a damaged cache, features of the wrong shape or not finite.
     """
     wanted = np.arange(len(corpus)) if rows is None else np.asarray(rows, dtype=np.int64)
     if not len(wanted):
@@ -60,9 +60,11 @@ def embed(
     done = len(np.intersect1d(wanted, held))
     with bar(f"embed {encoder.name}", total=len(todo) + done, done=done) as shown:
         for start in range(0, len(todo), PART_IMAGES):
-            part = _embed_part(corpus, encoder, todo[start : start + PART_IMAGES], batch_size, shown)
-            store.add(part)
-            parts.append(part)
+            part = todo[start : start + PART_IMAGES]
+            cls, mean_patch = _embed_part(corpus, encoder, part, batch_size, shown)
+            ids = corpus.manifest["id"].iloc[part].astype(str).tolist()
+            parts.append(FeatureSet(cls, mean_patch, part, ids, store.encoder, store.corpus))
+            store.add(parts[-1])
     features = FeatureSet.join(parts).take(wanted)
     if out is not None:
         features.save(Path(out))
@@ -75,7 +77,10 @@ def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:
         encoder.fit(corpus, corpus.rows(split="train"))
 
 
-def _embed_part(corpus: Corpus, encoder: Encoder, rows: np.ndarray, batch_size: int, shown: Bar) -> FeatureSet:
+def _embed_part(
+    corpus: Corpus, encoder: Encoder, rows: np.ndarray, batch_size: int, shown: Bar
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """CLS and mean patch features (N, D) of corpus rows."""
     cls, patches = [], []
     for images in _read_batches(corpus, rows, batch_size):
         features = encoder.encode(encoder.preprocess(images))
@@ -84,14 +89,7 @@ def _embed_part(corpus: Corpus, encoder: Encoder, rows: np.ndarray, batch_size: 
         if features.patches is not None:
             patches.append(features.patches.float().mean((1, 2)).cpu().numpy())
         shown.advance(len(images))
-    return FeatureSet(
-        cls=np.concatenate(cls),
-        mean_patch=np.concatenate(patches) if patches else None,
-        rows=rows,
-        ids=corpus.manifest["id"].iloc[rows].astype(str).tolist(),
-        encoder=encoder.fingerprint,
-        corpus=corpus.fingerprint,
-    )
+    return np.concatenate(cls), np.concatenate(patches) if patches else None
 
 
 def _read_batches(corpus: Corpus, rows: np.ndarray, batch_size: int) -> Iterator[list[np.ndarray]]:
@@ -104,13 +102,15 @@ def _read_batches(corpus: Corpus, rows: np.ndarray, batch_size: int) -> Iterator
 
 def _check(encoder: Encoder, features: Features, n: int) -> None:
     """Refuse what would spoil every number behind it."""
-    expected = {"cls": (n, encoder.dim)}
+    expected: dict[str, tuple[int, ...]] = {"cls": (n, encoder.dim)}
     if encoder.grid is not None:
         expected["patches"] = (n, *encoder.grid, encoder.dim)
     for name, shape in expected.items():
         tensor = getattr(features, name)
         found = None if tensor is None else tuple(tensor.shape)
         if found != shape:
-            raise RaddinoError(f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}")
+            raise RaddinoError(
+                f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}"
+            )
         if not tensor.isfinite().all():
             raise RaddinoError(f"encoder {encoder.name!r} returned {name} that hold NaN or infinity")

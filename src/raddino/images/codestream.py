@@ -1,7 +1,7 @@
 """Compressed pictures inside DICOM: their own size, whether they end, and whether their data holds together.
 
-Decoders return a picture for a JPEG 2000 stream that was cut or overwritten, and say nothing. The frame is checked
-here before one sees it.
+Decoders return a picture for a JPEG 2000 stream that was cut or overwritten, and say nothing. The frame is
+checked here before one sees it.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def jpeg2000_shape(stream: bytes) -> tuple[int, int]:
 
 
 def jpeg2000_is_sound(stream: bytes) -> bool | None:
-    """Whether every code block's bytes are used up by its coding passes, as they are unless bytes were altered.
+    """Whether the coding passes use up every code block's bytes, as they do unless bytes were altered.
 
-    OpenJPEG makes this check when a stream claims predictable termination; the claim is made on a copy, and the
-    library that pylibjpeg-openjpeg already carries is asked for its warnings. A sound encoder leaves at most a few
-    bytes; altered ones leave, or miss, tens to hundreds.
+    OpenJPEG makes this check when a stream claims predictable termination; the claim is made on a copy, and
+    the library that pylibjpeg-openjpeg already carries is asked for its warnings. A sound encoder leaves at
+    most a few bytes; altered ones leave, or miss, tens to hundreds.
 
     Returns:
         None where the platform's build does not show OpenJPEG's functions.

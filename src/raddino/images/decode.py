@@ -1,4 +1,4 @@
-"""Stored pixel values of a DICOM data set, after its sizes have been checked and before anything is made of them."""
+"""Stored pixel values of a DICOM data set, decoded once its sizes have been checked."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         integers (H, W), or (frames, H, W) and (H, W, samples) where there are several; and warnings.
 
     Raises:
-        UnreadableImage: an element is missing or out of range, the picture is too large, cut short or of an unknown
-            transfer syntax, or no decoder accepts it.
+        UnreadableImage: an element is missing or out of range, the picture is too large, cut short or of an
+            unknown transfer syntax, or no decoder accepts it.
     """
     from pydicom.pixels import pixel_array
     from pydicom.uid import UID

@@ -1,4 +1,4 @@
-"""DICOM bytes to calibrated grey: who may pass, modality and VOI LUT (PS3.3 C.11), polarity, padding, facts."""
+"""DICOM bytes to calibrated grey: modality and VOI LUT (PS3.3 C.11), polarity, padding, facts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,34 @@ import numpy as np
 from raddino.images.decode import stored_values, whole
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
-from raddino.images.phi import FACT_ELEMENTS, PIXEL_ELEMENTS, PRIVATE_ELEMENTS
+from raddino.images.phi import ALLOWED_ELEMENTS
 from raddino.images.types import Facts, Identifiers, Radiograph
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 RADIOGRAPHY = ("CR", "DX", "DR", "RG")
-OTHER_MODALITIES = ("CT", "MR", "US", "PT", "NM", "MG", "XA", "RF", "IO", "PX", "SC", "SR", "SEG", "ECG", "BMD", "OP")
+OTHER_MODALITIES = (
+    "CT",
+    "MR",
+    "US",
+    "PT",
+    "NM",
+    "MG",
+    "XA",
+    "RF",
+    "IO",
+    "PX",
+    "SC",
+    "SR",
+    "SEG",
+    "ECG",
+    "BMD",
+)
 CHEST = ("CHEST", "THORA", "TORAX", "TÓRAX", "LUNG", "RIB", "HEART", "CLAVICLE", "STERNUM")
 OTHER_BODY_PARTS = (
-    "EXTREMITY", "HAND", "HIP", "KNEE", "FOOT", "ANKLE", "WRIST", "ELBOW", "SHOULDER", "FINGER", "TOE", "ARM", "LEG",
-    "FEMUR", "TIBIA", "HUMERUS", "FOREARM", "SKULL", "HEAD", "NECK", "JAW", "FACE", "SINUS", "SPINE", "PELVIS",
+    "EXTREMITY", "HAND", "HIP", "KNEE", "FOOT", "ANKLE", "WRIST", "ELBOW", "SHOULDER", "FINGER", "TOE", "ARM",
+    "LEG", "FEMUR", "TIBIA", "HUMERUS", "SKULL", "HEAD", "NECK", "JAW", "FACE", "SINUS", "SPINE", "PELVIS",
     "ABDOMEN", "BREAST", "CALCANEUS", "PATELLA", "SCAPULA",
 )  # fmt: skip
 DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -57,11 +74,11 @@ def parse(data: bytes) -> Dataset:
         UnreadableImage: not DICOM, or a damaged header.
     """
     from pydicom import dcmread
-    from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     _check_inflated_size(data)
     try:
-        dataset = dcmread(BytesIO(data), force=True, specific_tags=[*PIXEL_ELEMENTS, *FACT_ELEMENTS, *PRIVATE_ELEMENTS])
+        dataset = dcmread(BytesIO(data), force=True, specific_tags=list(ALLOWED_ELEMENTS))
         elements = len(dataset)
     except Exception:
         raise UnreadableImage("DICOM header is damaged") from None
@@ -69,7 +86,7 @@ def parse(data: bytes) -> Dataset:
         raise UnreadableImage("not a whole DICOM file")
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
-        explicit = "1.2.840.10008.1.2.1" if little else ExplicitVRBigEndian
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
 
@@ -91,7 +108,7 @@ def _admit(dataset: Dataset) -> list[str]:
     if modality not in RADIOGRAPHY:
         notes.append("modality is not stated as radiography")
     body = _text(dataset, "BodyPartExamined").upper()
-    if not any(word in body for word in CHEST):
+    if "SPINE" in body or not any(word in body for word in CHEST):
         part = next((word for word in OTHER_BODY_PARTS if word in body), None)
         if part is not None:
             raise NotARadiograph(f"body part {part}")
@@ -116,12 +133,12 @@ def _calibrate(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, np.nda
     if dataset.get("VOILUTSequence"):
         pixels = _look_up(pixels, dataset.VOILUTSequence[0], dataset)
     elif _text(dataset, "VOILUTFunction").upper() == "SIGMOID":
-        center, width = (plausible(_first(dataset, name), -1e9, 1e9) for name in ("WindowCenter", "WindowWidth"))
+        center = plausible(_first(dataset, "WindowCenter"), -1e9, 1e9)
+        width = plausible(_first(dataset, "WindowWidth"), 0, 1e9)
         if center is not None and width:
             pixels = 1 / (1 + np.exp(-4 * (pixels - center) / width))
     if _text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1":
-        seen = pixels if valid is None or not valid.any() else pixels[valid]
-        pixels = seen.min() + seen.max() - pixels
+        pixels = -pixels
     return pixels.astype(np.float32), valid
 
 
@@ -140,7 +157,7 @@ def _not_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
 
 
 def _look_up(pixels: np.ndarray, item: Dataset, dataset: Dataset) -> np.ndarray:
-    """Apply one LUT item (PS3.3 C.11.1.1): values below its first entry take the first, above its last the last."""
+    """Apply one LUT item (PS3.3 C.11.1.1): beyond its first and last entry, values take that entry."""
     try:
         entries, start, bits = (int(value) for value in item.LUTDescriptor)
         entries = entries or 65536
@@ -187,20 +204,22 @@ def _view(dataset: Dataset) -> str | None:
 
 def _age_from_dates(dataset: Dataset) -> float | None:
     """Completed years between birth and study; below two years, completed months."""
-    birth = _text(dataset, "PatientBirthDate")
     dates = (_text(dataset, name) for name in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate"))
     study = next((date for date in dates if date), "")
     try:
-        (year, month, day), (born, born_month, born_day) = ((int(d[:4]), int(d[4:6]), int(d[6:8])) for d in (study, birth))
+        then, now = (
+            datetime.strptime(date, "%Y%m%d") for date in (_text(dataset, "PatientBirthDate"), study)
+        )
     except ValueError:
         return None
-    months = (year - born) * 12 + month - born_month - (day < born_day)
-    return parse_age(f"{months}M" if 0 <= months < 24 else f"{months // 12}Y") if months >= 0 else None
+    months = (now.year - then.year) * 12 + now.month - then.month - (now.day < then.day)
+    return parse_age(f"{months}M" if months < 24 else f"{months // 12}Y")
 
 
 def _identifiers(dataset: Dataset) -> Identifiers:
     patient, issuer = _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")
-    return Identifiers(f"{issuer}/{patient}" if issuer else patient or None, _text(dataset, "StudyInstanceUID") or None)
+    who = f"{issuer}/{patient}" if issuer and patient else patient or None
+    return Identifiers(who, _text(dataset, "StudyInstanceUID") or None)
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Why a file does not become an image. Reasons are words of ours: never a path, a name or a library's message."""
+"""Why a file does not become an image, in words of ours: never a path, a name or a library's message."""
 
 from raddino.errors import RaddinoError
 

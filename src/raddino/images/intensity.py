@@ -1,4 +1,4 @@
-"""Calibrated pixels to the grey form of a corpus: square pixels, shorter side, min-max. Nothing is clipped."""
+"""Calibrated pixels to the grey form of a corpus: square pixels, shorter side, min-max; never clipped."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def to_grey(radiograph: Radiograph, shorter_side: int | None = None, bits: int =
         raise UnreadableImage("constant image: all pixels are equal")
     top = 2**bits - 1
     scaled = (pixels.astype(np.float64) - low) * top / (high - low)
-    # An exact tie rounds the same way in stored polarity, so that relabelling MONOCHROME1 gives the exact inverse.
+    # Ties round the same way in stored polarity: MONOCHROME1 is then the exact inverse of MONOCHROME2.
     inverted = radiograph.facts.photometric == "MONOCHROME1"
     grey = np.ceil(scaled - 0.5) if inverted else np.floor(scaled + 0.5)
     if valid is not None:
@@ -67,8 +67,9 @@ def target_shape(
 
 def resize_nearest(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(H, W) to ``shape`` by the value at each new pixel's centre; keeps masks and bit fields exact."""
-    rows, columns = (((np.arange(n) + 0.5) * (old / n)).astype(int) for n, old in zip(shape, array.shape, strict=True))
-    return array[rows[:, None], columns]
+    sizes = zip(shape, array.shape, strict=True)
+    rows, columns = (((np.arange(new) + 0.5) * (old / new)).astype(int) for new, old in sizes)
+    return array[np.ix_(rows, columns)]
 
 
 def _resize_bicubic(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -14,21 +14,22 @@ from raddino.errors import RaddinoError
 
 # The only DICOM elements the reader parses (PS3.6 keywords): what says how the pixels are to be read,
 PIXEL_ELEMENTS = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "PixelPaddingValue",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
 )  # fmt: skip
 # what may be told,
 FACT_ELEMENTS = (
-    "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PresentationIntentType",
-    "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
+    "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation",
+    "PresentationIntentType", "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
 )  # fmt: skip
 # and what is hashed, or used up in an age, and goes no further.
 PRIVATE_ELEMENTS = (
     "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate",
     "SeriesDate", "ContentDate",
 )  # fmt: skip
+ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + PRIVATE_ELEMENTS
 DIGITS = 20
 SHORTEST_KEY = 16
 
@@ -36,8 +37,8 @@ SHORTEST_KEY = 16
 def keyed_hash(key: str, kind: str, *parts: str) -> str:
     """20 hex digits (80 bits) of HMAC-SHA256 over ``kind`` and ``parts``.
 
-    The same key gives the same hash on any machine and day, so a patient keeps one pseudonym in every corpus made
-    with it; without the key neither the value nor a list of guesses can be checked against the hash.
+    The same key gives the same hash on any machine and day, so a patient keeps one pseudonym in every corpus
+    made with it; without the key neither the value nor a list of guesses can be checked against the hash.
     """
     message = b"\0".join(text.encode() for text in (kind, *parts))
     return hmac.new(key.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
@@ -46,8 +47,8 @@ def keyed_hash(key: str, kind: str, *parts: str) -> str:
 def load_key(key: str | None = None) -> str:
     """The hashing key: ``key``, else ``$RADDINO_KEY``, else the user's key file, made on first use.
 
-    The file is ``$XDG_CONFIG_HOME/raddino/key`` (``~/.config/raddino/key``), readable by its owner only: one key per
-    person, outside every corpus, so that a corpus may be shared without it.
+    The file is ``$XDG_CONFIG_HOME/raddino/key`` (``~/.config/raddino/key``), readable by its owner only: one
+    key per person, outside every corpus, so that a corpus may be shared without it.
 
     Raises:
         RaddinoError: the key has fewer than 16 characters, or the file can be read by others.
@@ -56,8 +57,8 @@ def load_key(key: str | None = None) -> str:
     if given is not None:
         if len(given) < SHORTEST_KEY:
             raise RaddinoError(
-                f"the hashing key needs at least {SHORTEST_KEY} characters, or patient numbers could be guessed from "
-                "their hashes; leave it out to have one made"
+                f"the hashing key needs at least {SHORTEST_KEY} characters, or patient numbers could be guessed"
+                " from their hashes; leave it out to have one made"
             )
         return given
     path = key_path()

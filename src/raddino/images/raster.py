@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.types import Facts, Radiograph
@@ -31,14 +32,14 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
         notes.append("16-bit colour PNG read at 8 bits")
     if getattr(image, "n_frames", 1) > 1:
         raise NotARadiograph(f"{kind} with several pages")
-    white_is_zero = kind == "TIFF" and image.tag_v2.get(262) == 0 and image.mode not in ("1", "L")  # type: ignore
+    white_is_zero = image.mode not in ("1", "L") and _tag(image, 262) == 0
     bits = GREY_MODES.get(image.mode, 8)
     pixels, valid = _grey(_load(image, kind), kind)
     if not np.isfinite(pixels).all():
         valid = np.isfinite(pixels) if valid is None else valid & np.isfinite(pixels)
         pixels = np.where(np.isfinite(pixels), pixels, 0)
-    if white_is_zero and pixels.size:
-        pixels = pixels.max() + pixels.min() - pixels
+    if white_is_zero:
+        pixels = -pixels
     return Radiograph(pixels.astype(np.float32), valid, Facts(bits_stored=bits), warnings=tuple(notes))
 
 
@@ -73,6 +74,11 @@ def _open(data: bytes, kind: str) -> Image.Image:
     if image.width * image.height > LARGEST_PIXELS:
         raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels")
     return image
+
+
+def _tag(image: Image.Image, number: int) -> object:
+    """A TIFF tag's value; None when it is absent, or this is no TIFF."""
+    return image.tag_v2.get(number) if isinstance(image, TiffImageFile) else None
 
 
 def _load(image: Image.Image, kind: str) -> Image.Image:

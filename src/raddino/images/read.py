@@ -27,9 +27,9 @@ def read_image(path: str | Path) -> Radiograph:
     """Read DICOM, PNG, JPEG or TIFF into calibrated grey.
 
     Returns:
-        pixels (H, W) float32, higher = brighter: modality LUT and non-linear VOI applied, MONOCHROME1 turned, unused
-        bits dropped, padding marked in ``valid``. A linear window is not applied: up to its clipping it is affine,
-        and the min-max of :func:`to_grey` absorbs that.
+        pixels (H, W) float32, higher = brighter: modality LUT and non-linear VOI applied, MONOCHROME1 turned,
+        unused bits dropped, padding marked in ``valid``. A linear window is not applied: up to its clipping
+        it is affine, and the min-max of :func:`to_grey` absorbs that.
 
     Raises:
         UnreadableImage: missing, damaged, truncated, of another format, or over a size limit.

@@ -18,7 +18,8 @@ class Facts:
         modality: DICOM modality, for example ``"DX"``.
         photometric: ``"MONOCHROME1"`` (stored low = bright) or ``"MONOCHROME2"``.
         bits_stored: significant bits of a stored value.
-        spacing_mm: height and width of a pixel at the detector, millimetres; only the ratio for an aspect tag.
+        spacing_mm: height and width of a pixel at the detector, millimetres; only the ratio for an aspect
+            tag.
     """
 
     view: str | None = None
@@ -45,7 +46,8 @@ class Radiograph:
     """One calibrated grey image.
 
     Attributes:
-        pixels: (H, W) float32, higher = brighter (bone white), in modality units, never clipped.
+        pixels: (H, W) float32, higher = brighter (bone white), in modality units (negative where the file stores
+            them inverted), never clipped.
         valid: (H, W) bool, False on padding; None when every pixel counts.
         facts: allow-listed header facts.
         identifiers: for keyed hashing, never for printing.

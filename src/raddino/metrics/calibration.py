@@ -22,7 +22,7 @@ def brier(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None =
 def expected_calibration_error(
     target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
 ) -> Floats:
-    """ECE over equal-width bins (lo, hi] of the probability of the positive class (Guo et al. 2017, eq. 3), 0..1."""
+    """ECE, 0..1, over equal-width bins (lo, hi] of the positive class (Guo et al. 2017, eq. 3)."""
     y, p, w = _checked(target, probability, weights)
     member = np.eye(bins)[_bin(p, bins)]  # (N, bins)
     return np.abs((w * (y - p)) @ member).sum(-1) / w.sum(-1)
@@ -46,7 +46,7 @@ def reliability(target: ArrayLike, probability: ArrayLike, bins: int = BINS) -> 
 
 
 def fit_temperature(target: ArrayLike, logit: ArrayLike) -> float:
-    """The temperature T in 0.01..100 that minimises the log loss of ``expit(logit / T)`` (Guo et al. 2017, 4.2).
+    """The T in 0.01..100 that minimises the log loss of ``expit(logit / T)`` (Guo et al. 2017, 4.2).
 
     Fit it on validation images only.
     """
@@ -69,7 +69,9 @@ def _bin(probability: Floats, bins: int) -> np.ndarray:
     return np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
 
 
-def _checked(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
+def _checked(
+    target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None
+) -> tuple[Floats, Floats, Floats]:
     y, p, w = checked(target, probability, weights)
     if len(p) and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError("a probability lies outside 0..1")

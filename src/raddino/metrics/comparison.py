@@ -1,4 +1,4 @@
-"""Tests of the difference between two models on the same images, and the correction for making many of them."""
+"""Tests of the difference of two models on the same images, and the correction for making many."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +10,7 @@ from raddino.metrics.ranking import Floats, checked
 def paired_bootstrap_p(difference: float, resampled: Floats) -> float:
     """Two-sided p of "no difference" from paired bootstrap differences: (k + 1) / (B + 1).
 
-    k counts resampled differences that lie at least as far from the observed one as that lies from 0; undefined
+    k counts resampled differences at least as far from the observed one as that is from 0; undefined
     resamples are left out. NaN when ``difference`` is.
     """
     if not np.isfinite(difference):
@@ -23,8 +23,8 @@ def paired_bootstrap_p(difference: float, resampled: Floats) -> float:
 def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: ArrayLike) -> float:
     """Two-sided p of equal AUROC of two scores on the same images, several images a patient allowed.
 
-    DeLong et al. 1988 with the variance for clustered data of Obuchowski 1997, which is DeLong's own where every
-    patient has one image. 1 when the scores rank alike; NaN with fewer than two patients in either class.
+    DeLong et al. 1988 with the variance for clustered data of Obuchowski 1997, which is DeLong's own where
+    every patient has one image. 1 when the scores rank alike; NaN with fewer than two patients in a class.
     """
     y, a, _ = checked(target, score, None)
     _, b, _ = checked(target, other, None)
@@ -61,7 +61,7 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def _placements(positive: np.ndarray, score: Floats) -> Floats:
-    """Share of the other class that each image beats (positives) or is beaten by (negatives); ties one half."""
+    """Share of the other class below each positive, above each negative; ties count one half."""
     overall = rankdata(score)
     result = np.empty(len(score))
     for chosen in (positive, ~positive):

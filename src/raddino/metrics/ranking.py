@@ -1,4 +1,4 @@
-"""Metrics of ranking for binary targets, exact under ties, for one weighting of the images or for many at once.
+"""Ranking metrics of binary targets, exact under ties, for one weighting of the images or many at once.
 
 Every metric takes ``weights`` of shape (..., N): bootstrap counts (R, N) give R values in one pass, equal to
 scikit-learn on each resample. Where a metric is undefined (a class is missing) its value is NaN.
@@ -40,13 +40,17 @@ def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     return _ratio(np.where(gained > 0, gained * precision, 0).sum(-1), true[..., -1])
 
 
-def sensitivity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
+def sensitivity(
+    target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None
+) -> Floats:
     """Share of positives with ``score >= threshold``; NaN without positives."""
     y, s, w = checked(target, score, weights)
     return _ratio(w @ (y * (s >= threshold)), w @ y)
 
 
-def specificity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
+def specificity(
+    target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None
+) -> Floats:
     """Share of negatives with ``score < threshold``; NaN without negatives."""
     y, s, w = checked(target, score, weights)
     return _ratio(w @ ((1 - y) * (s < threshold)), w @ (1 - y))
@@ -84,7 +88,7 @@ def checked(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None) -> t
 
 
 def _cumulative(y: Floats, s: Floats, w: Floats) -> tuple[Floats, Floats]:
-    """Weight of positives and of negatives at or above each distinct score, descending, from 0: (..., K + 1)."""
+    """Weights (..., K + 1) of positives and negatives at or above each distinct score, from 0 upwards."""
     order = np.argsort(-s, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(s[order]) != 0, True)) if len(s) else np.empty(0, dtype=int)
     start = np.zeros((*w.shape[:-1], 1))

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from raddino.errors import RaddinoError
 from raddino.report.artefacts import Run, read_run
 from raddino.report.style import MUTED, dash, figure, hue, legend, stamp
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -27,8 +28,8 @@ class Panel:
     """
 
     title: str
-    lines: tuple[tuple[str, str], ...]
     reads: str
+    lines: dict[str, str]
     level: tuple[float | str, str] | None = None  # a value, or the log column that holds it, and its label
     log: bool = False
     zero: bool = False  # the axis starts at 0
@@ -36,36 +37,58 @@ class Panel:
 
 
 PANELS = (
-    Panel("Loss", (("loss", "total"),), "Falls, then flattens."),
+    Panel("Loss", "Falls, then flattens.", {"loss": "total"}),
     Panel(
-        "Loss terms", (("dino_global", "DINO global"), ("dino_local", "DINO local"), ("ibot", "iBOT")),
-        "All three start near ln K; a term that stays there has learned nothing.", ("log_prototypes", "ln K"),
+        "Loss terms",
+        "As they are weighted in the total; a term that stays flat is not being learned.",
+        {"dino_global": "DINO global", "dino_local": "DINO local", "ibot": "iBOT"},
     ),
-    Panel("KoLeo term", (("koleo", "KoLeo"),), "Lower means that embeddings are spread more evenly."),
+    Panel("KoLeo term", "Lower means that embeddings are spread more evenly.", {"koleo": "KoLeo"}),
     Panel(
-        "Prototype use", (("student_entropy", "student"), ("teacher_entropy", "teacher")),
-        "Entropy of the mean assignment; at 0 all images share one prototype.", ("log_prototypes", "ln K"), zero=True,
+        "Prototype use",
+        "Entropy of the mean assignment; at 0 all images share one prototype.",
+        {"student_entropy": "student", "teacher_entropy": "teacher"},
+        level=("log_prototypes", "ln K"),
+        zero=True,
     ),
     Panel(
         "Assignment entropy",
-        (("student_sharpness_entropy", "student"), ("teacher_sharpness_entropy", "teacher")),
-        "Mean entropy of single assignments; at ln K they say nothing.", ("log_prototypes", "ln K"), zero=True,
+        "Mean entropy of single assignments; at ln K they say nothing.",
+        {"student_sharpness_entropy": "student", "teacher_sharpness_entropy": "teacher"},
+        level=("log_prototypes", "ln K"),
+        zero=True,
     ),
-    Panel("Effective rank", (("effective_rank", "effective rank"),), "Directions that CLS features use; a fall is collapse.", zero=True),
-    Panel("Mean cosine", (("mean_cosine", "mean cosine"),), "Between CLS features; near 1, all images look alike."),
-    Panel("KoLeo distance", (("koleo_distance", "koleo distance"),), "To the nearest other CLS feature; near 0, they crowd.", zero=True),
     Panel(
-        "kNN probe", (("knn_", ""),), "AUROC of the nearest neighbours' vote, on labels that training never uses.",
-        (0.5, "chance"),
+        "Effective rank",
+        "Directions that CLS features use; a fall is collapse.",
+        {"effective_rank": "rank"},
+        zero=True,
     ),
-    Panel("Learning rate", (("lr", "rate"),), "As scheduled: warm-up, then decay.", exact=True),
-    Panel("Weight decay", (("weight_decay", "decay"),), "As scheduled.", exact=True),
-    Panel("Teacher momentum", (("momentum", "momentum"),), "As scheduled: rises to its end value.", exact=True),
-    Panel("Teacher temperature", (("teacher_temperature", "temperature"),), "As scheduled.", exact=True),
-    Panel("Gradient norm", (("grad_norm_", ""),), "Before clipping, log axis; a spike is a hard batch.", log=True),
-    Panel("Images per second", (("images_per_second", "images"),), "Through the whole step.", zero=True),
-    Panel("Waiting for data", (("data_wait", "wait"),), "Seconds a step; near 0, the loader keeps up.", zero=True),
-)  # fmt: skip
+    Panel("Mean cosine", "Between CLS features; near 1, all images look alike.", {"mean_cosine": "cosine"}),
+    Panel(
+        "KoLeo distance",
+        "To the nearest other CLS feature; near 0, they crowd.",
+        {"koleo_distance": "distance"},
+        zero=True,
+    ),
+    Panel(
+        "kNN probe",
+        "AUROC of the nearest neighbours' vote, on labels that training never uses.",
+        {"knn_": ""},
+        level=(0.5, "chance"),
+    ),
+    Panel("Learning rate", "As scheduled: warm-up, then decay.", {"lr": "rate"}, exact=True),
+    Panel("Weight decay", "As scheduled.", {"weight_decay": "decay"}, exact=True),
+    Panel("Teacher momentum", "As scheduled: rises to its end value.", {"momentum": "momentum"}, exact=True),
+    Panel("Teacher temperature", "As scheduled.", {"teacher_temperature": "temperature"}, exact=True),
+    Panel(
+        "Gradient norm", "Before clipping, log axis; a spike is a hard batch.", {"grad_norm_": ""}, log=True
+    ),
+    Panel("Images per second", "Through the whole step.", {"images_per_second": "images"}, zero=True),
+    Panel(
+        "Waiting for data", "Seconds a step; near 0, the loader keeps up.", {"data_wait": "wait"}, zero=True
+    ),
+)
 
 
 def plot_curves(run: Path, out: Path | None = None) -> Path:
@@ -141,8 +164,6 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     size = -(-len(steps) // POINTS)
     if size == 1:
         return steps, values
-    import numpy as np
-
     starts = np.arange(0, len(steps), size)
     counts = np.diff(np.append(starts, len(steps)))
     return np.add.reduceat(steps, starts) / counts, np.add.reduceat(values, starts) / counts
@@ -166,8 +187,6 @@ def running_mean(values: np.ndarray) -> np.ndarray:
 
 def pieces(steps: np.ndarray, values: np.ndarray) -> Iterator[slice]:
     """Runs of finite values whose steps follow each other; a wider gap (a lost part of a log) splits them."""
-    import numpy as np
-
     finite = np.isfinite(values)
     usual = np.median(np.diff(steps)) if len(steps) > 1 else 1
     new = np.ones(len(steps), dtype=bool)
@@ -179,18 +198,19 @@ def pieces(steps: np.ndarray, values: np.ndarray) -> Iterator[slice]:
 
 
 def _series(panel: Panel, run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    import numpy as np
     import pandas as pd
 
     for table in (run.steps, run.monitors):
-        for key, label in panel.lines:
+        for key, label in panel.lines.items():
             names = [key] if label else [name for name in table.columns if str(name).startswith(key)]
             for name in names:
                 if name not in table:
                     continue
                 known: pd.Series = pd.to_numeric(table[name], errors="coerce")
                 present = known.notna() | (table is run.steps)
-                values = known[present].to_numpy(float)
+                values = known[present].to_numpy(float, copy=True)
+                if panel.log:
+                    values[values <= 0] = np.nan
                 if np.isfinite(values).any():
                     title = label or str(name).removeprefix(key).replace("_", " ")
                     yield title, table["step"][present].to_numpy(float), values

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from raddino.report.style import data_uri
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from raddino.corpus.dataset import Corpus
     from raddino.encoders.base import Encoder
 
@@ -31,8 +31,6 @@ class Picture:
 
 def showable(corpus: Corpus) -> np.ndarray:
     """Rows whose images may stand in a report: not those of credentialed sources (PhysioNet, MIMIC)."""
-    import numpy as np
-
     closed = np.zeros(len(corpus.manifest), dtype=bool)
     for column in ("source", "licence"):
         if column in corpus.manifest:
@@ -43,8 +41,6 @@ def showable(corpus: Corpus) -> np.ndarray:
 
 def draw_rows(corpus: Corpus, count: int, seed: int = 0) -> np.ndarray:
     """Up to ``count`` showable rows of different patients, from the test split where it has any."""
-    import numpy as np
-
     rows = showable(corpus)
     test = np.intersect1d(rows, corpus.rows(split="test"))
     rows = np.random.default_rng(seed).permutation(test if len(test) else rows)
@@ -54,8 +50,6 @@ def draw_rows(corpus: Corpus, count: int, seed: int = 0) -> np.ndarray:
 
 def gallery(corpus: Corpus, encoder: Encoder, rows: Sequence[int], shown: int = SHOWN) -> list[Picture]:
     """Pictures of the first ``shown`` rows; the components are fitted over the patches of all ``rows``."""
-    import numpy as np
-
     images = [corpus.read(int(row)) for row in rows]
     batch = encoder.preprocess(images)
     patches = encoder.encode(batch).patches
@@ -87,11 +81,9 @@ def pca_rgb(patches: np.ndarray) -> np.ndarray:
             the same in each.
 
     Returns:
-        (B, H, W, 3) uint8; each component spans 0..255 between its 1st and 99th percentile. A component's sign
-        is fixed so that its largest loading is positive.
+        (B, H, W, 3) uint8; each component spans 0..255 between its 1st and 99th percentile, its sign fixed so
+        that its largest loading is positive.
     """
-    import numpy as np
-
     flat = patches.reshape(-1, patches.shape[-1]).astype(np.float64)
     flat = flat - flat.mean(0)
     _, directions = np.linalg.eigh(flat.T @ flat)
@@ -106,17 +98,21 @@ def pca_rgb(patches: np.ndarray) -> np.ndarray:
 
 
 def overlay(grey: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """Attention (heads, H, W), averaged over heads, as warm light on the image (S, S) uint8; (S, S, 3) uint8."""
-    import numpy as np
+    """Attention as warm light on an image.
+
+    Args:
+        grey: (S, S) uint8. attention: (heads, H, W), averaged over heads.
+
+    Returns:
+        (S, S, 3) uint8; opacity follows attention between its 5th and 99.5th percentile in this image.
+    """
     from matplotlib import colormaps
     from PIL import Image
 
     mean = attention.mean(0)
     low, high = np.percentile(mean, [5, 99.5])
-    share = np.clip((mean - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    wide = np.asarray(Image.fromarray(share).resize(grey.shape[::-1], Image.Resampling.BICUBIC)).clip(0, 1)[
-        ..., None
-    ]
+    share = Image.fromarray(np.clip((mean - low) / max(high - low, 1e-12), 0, 1).astype(np.float32))
+    wide = np.asarray(share.resize(grey.shape[::-1], Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
     light = colormaps["inferno"](0.3 + 0.65 * wide[..., 0])[..., :3] * 255
     opacity = 0.85 * wide
     return ((1 - opacity) * 0.85 * grey[..., None] + opacity * light).round().astype(np.uint8)
@@ -125,19 +121,16 @@ def overlay(grey: np.ndarray, attention: np.ndarray) -> np.ndarray:
 def as_seen(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The image in the frame that the encoder saw, uint8.
 
-    That is the central square of the stored image where it shows the same as the preprocessed one (S, S), which
-    a correlation confirms; else the preprocessed image itself.
+    That is the central square of the stored image where it shows the same as the preprocessed one (S, S),
+    which a correlation confirms; else the preprocessed image itself.
     """
-    import numpy as np
     from PIL import Image
 
     grey = eight_bit(image)
     side = min(grey.shape)
     top, left = (grey.shape[0] - side) // 2, (grey.shape[1] - side) // 2
     square = grey[top : top + side, left : left + side]
-    small = np.asarray(
-        Image.fromarray(square).resize(seen.shape[::-1], Image.Resampling.BICUBIC), dtype=float
-    )
+    small = np.asarray(Image.fromarray(square).resize(seen.shape[::-1], Image.Resampling.BICUBIC), float)
     if small.std() and seen.std() and np.corrcoef(small.ravel(), seen.ravel())[0, 1] > SAME_GEOMETRY:
         return square
     spread = max(float(np.ptp(seen)), 1e-12)
@@ -146,17 +139,17 @@ def as_seen(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def eight_bit(image: np.ndarray) -> np.ndarray:
     """Stored grey pixels, 8 or 16 bits deep, as uint8."""
-    import numpy as np
-
     return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
 
 
 def facts(corpus: Corpus, row: int, omit: Sequence[str] = ()) -> str:
-    """What may be said of an image: view, sex and age in words, nothing that identifies."""
+    """What may be said of an image: view, sex and age in words, nothing that identifies.
+
+    Args:
+        omit: of ``"view"``, ``"sex"`` and ``"age"``, those that are said elsewhere.
+    """
     line = corpus.manifest.iloc[row]
-    words = [
-        str(line[key]) for key in ("view", "sex") if key in line and isinstance(line[key], str) and line[key]
-    ]
+    words = [line[key] for key in ("view", "sex") if key not in omit and isinstance(line.get(key), str)]
     age = line.get("age")
     if "age" not in omit and age is not None and age == age:
         words.append(f"{float(age):.0f} years" if float(age) < 90 else "90 years or older")

@@ -193,7 +193,7 @@ def _galleries(
     rows = draw_rows(corpus, FITTED)
     if not len(rows):
         return nothing | {
-            "no_gallery": "Every image of this corpus comes from a credentialed source; such images are not shown."
+            "no_gallery": "All images come from credentialed sources, whose images are not shown."
         }
     fit_where_needed(encoder, corpus)
     targets = [block.target for block in shown if block.kind == "binary"]

@@ -10,13 +10,15 @@ from raddino.report.tables import Block, Cell, Line, blocks
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "²": "$^2$", "–": "--", "−": "$-$", "\n": " ",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "²": "$^2$", "–": "--", "−": "$-$", "\n": " ",
 }  # fmt: skip
 
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it stands; characters that pdflatex has no glyph for become ``?``."""
-    return "".join(_ESCAPES.get(letter, letter if letter.isprintable() and ord(letter) < 256 else "?") for letter in text)
+    return "".join(
+        _ESCAPES.get(letter, letter if letter.isprintable() and ord(letter) < 256 else "?") for letter in text
+    )
 
 
 def latex_table(metrics: dict[str, Any]) -> str:
@@ -80,9 +82,10 @@ def _title(block: Block) -> str:
 
 
 def _caption(metrics: dict[str, Any]) -> str:
-    row = metrics["rows"][0] if metrics["rows"] else {}
-    said = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}.get(
-        metrics.get("synthetic"), ""
-    )
-    interval = f"{row.get('interval', 'interval')}, {row.get('resamples', '?')} resamples, seed {row.get('seed', '?')}"
-    return f"{said}Test split; in brackets the 95 % interval ({interval}). Best in bold, second underlined."
+    said = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
+    text = said.get(metrics.get("synthetic"), "") + "Test split. Best in bold, second underlined."
+    if metrics["rows"]:
+        first = metrics["rows"][0]
+        text += f" In brackets the 95 % interval: {first['interval']}"
+        text += f", {first['resamples']} resamples, seed {first['seed']}."
+    return text

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from raddino.report.gallery import eight_bit, facts, showable
 from raddino.report.style import data_uri
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from raddino.corpus.dataset import Corpus
@@ -70,9 +71,8 @@ def nearest(
         queries, stored: (Q, D) and (G, D) features. query_patients, stored_patients: (Q,) and (G,) names.
 
     Returns:
-        (Q, k) indices into ``stored`` and their cosines, best first; cosine ``-inf`` where fewer than k are left.
+        (Q, k) indices into ``stored`` and their cosines, best first; ``-inf`` where fewer than k are left.
     """
-    import numpy as np
 
     def unit(x: np.ndarray) -> np.ndarray:
         return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -89,8 +89,6 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
     Args:
         targets: manifest columns whose values are compared, for example ``"label_pneumonia"`` or ``"sex"``.
     """
-    import numpy as np
-
     from raddino.features.extract import embed
 
     draw, allowed = np.random.default_rng(seed), showable(corpus)
@@ -135,7 +133,7 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
 def agreement(
     values: pd.Series, asked: np.ndarray, found: np.ndarray, stored: np.ndarray, target: str
 ) -> Agreement | None:
-    """Share of neighbours with the query's value; for 0/1 labels over positive queries only. None without a pair.
+    """Share of neighbours with the query's value, for 0/1 labels over positive queries; None without a pair.
 
     Args:
         values: the label of every corpus row. asked: (Q,) rows. found: (Q, K) rows. stored: (G,) rows.
@@ -162,8 +160,6 @@ def readable(target: str) -> str:
 
 def _choose(asked: pd.DataFrame, targets: list[str], draw: Any) -> list[int]:
     """Queries in turn from the positives of each label, then from all; never two of one patient."""
-    import numpy as np
-
     order = draw.permutation(len(asked))
     turns = [[i for i in order if asked[target].iloc[i] == 1] for target in targets] + [list(order)]
     chosen: list[int] = []

@@ -62,6 +62,7 @@ _RC: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.formatter.limits": (-4, 5),
+    "axes.formatter.useoffset": False,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "xtick.color": RULE,

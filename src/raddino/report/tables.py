@@ -153,14 +153,22 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
     }
     first: dict[str, Any] = rows[0] if rows else {}
     return Block(
-        task=task["name"], kind=task.get("kind", ""), target=task.get("target", ""), where=task.get("where") or "",
-        n=first.get("n", 0), patients=first.get("patients"), positives=first.get("positives"),
-        prevalence=first.get("prevalence"), metrics=kinds, lines=lines,
+        task=task["name"],
+        kind=task.get("kind", ""),
+        target=task.get("target", ""),
+        where=task.get("where") or "",
+        n=first.get("n", 0),
+        patients=first.get("patients"),
+        positives=first.get("positives"),
+        prevalence=first.get("prevalence"),
+        metrics=kinds,
+        lines=lines,
         scales=[_scale(kind, column) for kind, column in zip(kinds, columns, strict=True)],
-        reference=next(iter(references), ""), trained_on=_trained_on(task),
-        members=tuple(first.get("detail", {}).get("tasks", ())),
+        reference=next(iter(references), ""),
+        trained_on=_trained_on(task),
+        members=tuple((first.get("detail") or {}).get("tasks", ())),
         absent="; ".join(str(gap["reason"]) for gap in gaps if not gap.get("encoder")),
-    )  # fmt: skip
+    )
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """The headline, each encoder against the reference, what makes a difference clear, how far to trust it."""
+    """The headline, encoders against the reference, what makes a difference clear, how far to trust it."""
 
     headline: str
     reference: str = ""

@@ -89,10 +89,6 @@ class Anatomy:
         return float(np.clip(0.14 * (p.bmi - 18) + (0 if p.male else 0.35), 0.35, 4.2))
 
     @cached_property
-    def rng(self) -> np.random.Generator:
-        return np.random.default_rng([self.patient.seed, 2, self.patient.index])
-
-    @cached_property
     def quirks(self) -> Array:
         """Uniform deviates (64,) in [0, 1) that make this body unlike others of its kind."""
         return np.random.default_rng([self.patient.seed, 3, self.patient.index]).random(64)
@@ -102,6 +98,12 @@ class Anatomy:
         t = np.asarray(y) / self.lung - 0.35
         return self.patient.kyphosis * (2.2 * t * t - 0.9)
 
+    def vertebra(self, number: Array | int) -> Array:
+        """Height of a thoracic vertebra and of its rib's head, cm; 0 is the first, negative are the neck's."""
+        i, p = np.asarray(number, dtype=float), self.patient
+        pitch = 2.28 * self.size * (1 - 0.06 * p.kyphosis) * (0.9 + 0.1 * self.breath)
+        return 0.6 * self.quirks[33] - 1.8 + pitch * (0.9 * i + 0.016 * i * np.abs(i))
+
     def spine(self, y: Array | float) -> Array:
         """Depth coordinate of the vertebral bodies at height y, cm: hollow neck, rounded chest, hollow loins."""
         t = np.asarray(y) / self.lung
@@ -109,7 +111,13 @@ class Anatomy:
 
     def lateral(self, y: Array | float) -> Array:
         """Distance of the inner chest wall from the midline at height y, cm."""
-        return self.width * _at(_LATERAL, np.asarray(y) / self.lung)
+        outer, inner, apex = self._borders(np.asarray(y) / self.lung)
+        return (outer + inner) / 2 + (outer - inner) / 2 * np.maximum(apex, 0.25)
+
+    def _borders(self, t: Array) -> tuple[Array, Array, Array]:
+        """Outer and inner border of the lung (cm from the midline), and how far its apex has opened (0 to 1)."""
+        apex = np.sqrt(np.clip(1 - (1 - np.clip(t / 0.15, 0, 1)) ** 2, 0, 1))
+        return self.width * _at(_LATERAL, t), self.width * _at(_MEDIAL, t), apex
 
     def half_depth(self, y: Array | float) -> Array:
         """Half depth of the inner chest at height y, cm."""
@@ -130,9 +138,9 @@ class Anatomy:
 
         def profile(y: Array) -> tuple[Array, Array, Array, Array]:
             t = (y - slip) / self.lung
-            apex = np.sqrt(np.clip(1 - (1 - np.clip(t / 0.15, 0, 1)) ** 2, 0, 1))
-            outer = self.width * _at(_LATERAL, t) - shrink
-            inner = self.width * _at(_MEDIAL, t) + 0.6 * s * self.shift * (t < 0.8)
+            outer, inner, apex = self._borders(t)
+            outer = outer - shrink
+            inner = inner + 0.6 * s * self.shift * np.clip(3 - 3 * t, 0, 1)
             half = np.maximum(outer - inner, 0) / 2 * apex
             return s * (outer + inner) / 2, half, self.forward(y), self.half_depth(y) * (0.25 + 0.75 * apex)
 
@@ -141,7 +149,7 @@ class Anatomy:
     def dome_top(self, side: str) -> float:
         """Height of the diaphragm's dome, cm."""
         p, q = self.patient, self.quirks
-        rise = 5.6 * self.size * (1 - 0.45 * p.hyperinflation) * (0.85 + 0.3 * q[0]) + 2.5 * (1 - self.breath)
+        rise = 6.9 * self.size * (1 - 0.45 * p.hyperinflation) * (0.85 + 0.3 * q[0]) + 2.5 * (1 - self.breath)
         return float(self.lung + 0.6 - rise + (0.6 + 1.4 * q[1] if side == "left" else 0.0))
 
     def dome(self, side: str) -> Stack:
@@ -179,12 +187,12 @@ class Anatomy:
         c, s = np.cos(angle), np.sin(angle)
         tilt = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         yaw = np.array([[np.cos(0.45), 0, -np.sin(0.45)], [0, 1, 0], [np.sin(0.45), 0, np.cos(0.45)]])
-        y, z, x = self.heart_top, 0.16 * self.depth, self.shift
-        thick = 0.42 * w**0.75 * 13**0.25
+        y, z, x = self.heart_top, 0.10 * self.depth, self.shift
+        thick = 0.46 * w**0.75 * 13**0.25
         return [
             Ellipsoid((x + 0.15 * w, y + 0.02 * w, z), (long, short, thick), tilt),
             Ellipsoid((x - 0.12 * w, y + 0.02 * w, z + 0.05 * w), (0.235 * w, 0.33 * w, 0.36 * w), yaw),
-            Ellipsoid((x + 0.10 * w, y - 0.34 * w, z - 0.04 * w), (0.17 * w, 0.25 * w, 0.30 * w)),
+            Ellipsoid((x + 0.12 * w, y - 0.32 * w, z - 0.02 * w), (0.20 * w, 0.30 * w, 0.32 * w)),
         ]
 
     def great_vessels(self) -> list[Ellipsoid]:
@@ -196,7 +204,7 @@ class Anatomy:
         return [
             Ellipsoid((x + 1.55 + 0.9 * unfold, top, -0.05 * self.depth), (knob, knob * 1.05, 3.0 + unfold)),
             Ellipsoid((x - 1.25 - 0.45 * unfold, 0.31 * self.lung, 0.22 * self.depth), (1.5 + 0.5 * unfold, 4.6, 1.9)),
-            Ellipsoid((x + 1.9, 0.345 * self.lung, 0.1 * self.depth), (1.6, 2.3, 2.2)),
+            Ellipsoid((x + 2.0, 0.37 * self.lung, 0.1 * self.depth), (1.9 + 0.3 * q[24], 3.2, 2.4)),
         ]
 
     def mediastinum(self) -> Stack:
@@ -225,31 +233,35 @@ class Anatomy:
 
     # --- the body's outline
 
+    @cached_property
+    def _outline(self) -> PchipInterpolator:
+        """Half width and half depth of the skin by height."""
+        p = self.patient
+        w = self.width + 1.9 + 0.7 * p.male + self.fat
+        neck = (6.1 if p.male else 5.2) + 0.06 * (p.bmi - 25)
+        belly = w + 0.05 * (p.bmi - 24)
+        front = self.depth + 2.2 + 0.8 * self.fat
+        paunch = front + 0.22 * (p.bmi - 23)
+        lift = 1.4 * (self.quirks[8] - 0.5) - (1.0 if self.supine else 0.0)
+        rows = [
+            (-30, 1.5 * neck, 1.5 * neck), (-9 + lift, neck, neck), (-6 + lift, 1.06 * neck, neck),
+            (-4.2 + lift, 1.35 * neck, 1.05 * neck), (-2.4 + lift, 0.72 * w, 7.0), (-0.6 + lift, 0.92 * w, 7.9),
+            (1.5 + lift, 1.03 * w, 8.8), (4 + lift, 1.07 * w, 9.9), (7.5, 1.05 * w, 0.98 * front), (11, w, front),
+            (15, 0.985 * w, front), (21, w, 1.02 * front), (28, belly, paunch), (45, 1.03 * belly, 1.05 * paunch),
+        ]  # fmt: skip
+        table = np.array(rows)
+        return PchipInterpolator(table[:, 0] * self.size, table[:, 1:])
+
     def trunk(self, skin: float) -> Stack:
         """Neck, shoulders, chest and abdomen, ``skin`` cm below the surface."""
-        p = self.patient
-        wall = 1.9 + 0.7 * p.male + self.fat
-        w = self.width + wall
-        neck = (6.1 if p.male else 5.2) + 0.06 * (p.bmi - 25)
-        lift = 1.4 * (self.quirks[8] - 0.5) - (1.0 if self.supine else 0.0)
-        heights = np.array([-30, -9, -6, -4.2, -2.4, -0.6, 1.5, 4, 7.5, 11, 15, 21, 28, 45]) * self.size
-        heights[1:8] += lift
-        belly = w + 0.05 * (p.bmi - 24)
-        widths = [neck * 1.5, neck, neck * 1.06, neck * 1.35, w * 0.72, w * 0.92, w * 1.03, w * 1.07, w * 1.05, w * 1.0]
-        widths += [w * 0.985, w, belly, belly * 1.03]
-        front = self.depth + 2.2 + 0.8 * self.fat
-        depths = [neck * 1.5, neck, neck, neck * 1.05, 7.0, 7.9, 8.8, 9.9, front * 0.98, front]
-        paunch = front + 0.22 * (p.bmi - 23)
-        depths += [front, front * 1.02, paunch, paunch * 1.05]
-        outline = PchipInterpolator(heights, np.stack([widths, depths], 1))
 
         def profile(y: Array) -> tuple[Array, Array, Array, Array]:
-            a, b = outline(np.clip(y, heights[0], heights[-1])).T
+            a, b = self._outline(np.clip(y, -29 * self.size, 44 * self.size)).T
             return np.zeros_like(y), a - skin, 0.5 * self.forward(y), b - skin
 
         return Stack(profile, squareness=0.35)
 
-    def limbs(self, skin: float, frontal: bool = True) -> list[Ellipsoid]:
+    def limbs(self, skin: float, view: str = "PA") -> list[Ellipsoid]:
         """Shoulders and upper arms, ``skin`` cm below the surface; raised and forward in a lateral view."""
         p, q = self.patient, self.quirks
         girth = (5.0 if p.male else 4.2) + 0.35 * self.fat - skin
@@ -259,7 +271,7 @@ class Anatomy:
         solids = []
         for side in SIDES:
             s = sign(side)
-            if frontal:
+            if view != "LATERAL":
                 c, n = np.cos(spread), np.sin(spread)
                 tilt = np.array([[c, s * n, 0.0], [-s * n, c, 0.0], [0.0, 0.0, 1.0]])
                 solids.append(Ellipsoid((s * (x + 13 * n), y + 13 * c, 0.0), (girth * 0.98, 21.0, girth), tilt))
@@ -291,14 +303,15 @@ class Anatomy:
         male = self.patient.male
         below = radius * (0.8 if male else 0.50)
         thick = (1.3 if male else 4.2) * volume ** (1 / 3)
-        centre, width, middle, depth = (float(v[0]) for v in self.trunk(0.0).profile(np.array([y])))
-        skin = middle + depth * np.sqrt(max(0.1, 1 - (x / width) ** 2)) - 0.8
+        trunk = self.trunk(0.0).profile
 
         def profile(at: Array) -> tuple[Array, Array, Array, Array]:
             t = np.where(at < y, (y - at) / (radius * 1.35), (at - y) / below)
             round_ = np.sqrt(np.clip(1 - t**2, 0, 1))
+            _, width, middle, depth = trunk(at)
+            skin = middle + depth * np.sqrt(np.maximum(0.1, 1 - (x / np.maximum(width, 1)) ** 2)) - 0.8
             reach = thick * np.where(at < y, round_**1.7, np.sqrt(round_))
-            return np.full_like(at, x), radius * round_, np.full_like(at, skin), reach
+            return np.full_like(at, x), radius * round_, skin, reach
 
         return Stack(profile, anchor=(x, self.depth))
 
@@ -321,7 +334,7 @@ class Anatomy:
         end = self.carina()
         bow = 0.5 * (q[13] - 0.3) - 0.5 * p.ageing
         trachea = np.array([[0.0, -16, 1.5], [0.0, -8, 0.5], [bow * 0.4 + 0.5 * self.shift, 0, end[2] + 0.8], [bow + end[0], end[1] * 0.6, end[2] + 0.3], end])
-        step = camera.pitch * 0.8
+        step = camera.pitch
         path = resample(trachea, step)
         parts = [tube(path, np.full(len(path), radius), camera)]
         for side, drop, length in (("right", 1.35, 3.6), ("left", 0.85, 4.8)):

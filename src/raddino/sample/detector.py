@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from raddino.sample.projection import Array
@@ -60,12 +61,14 @@ def cloud(size: int, power: float, rng: np.random.Generator, cut: float = 0.0) -
 
 def low_pass(image: Array, sigma: float) -> Array:
     """Gaussian blur by ``sigma`` pixels, computed on a coarser grid where it is wide."""
-    size = image.shape[0]
-    step = max(1, min(size // 16, int(sigma / 2.5)))
-    coarse = size // step
-    small = np.asarray(Image.fromarray(image).resize((coarse, coarse), Image.Resampling.BOX))
-    small = gaussian_filter(small, sigma * coarse / size, mode="nearest", truncate=3)
-    return np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
+    height, width = image.shape
+    step = max(1, min(min(image.shape) // 16, int(sigma / 2.5)))
+    if step == 1:
+        return gaussian_filter(image, sigma, mode="nearest", truncate=3)
+    coarse = (-(-width // step), -(-height // step))
+    small = np.asarray(Picture.fromarray(image).resize(coarse, Picture.Resampling.BOX))
+    small = gaussian_filter(small, sigma * coarse[0] / width, mode="nearest", truncate=3)
+    return np.asarray(Picture.fromarray(small).resize((width, height), Picture.Resampling.BICUBIC))
 
 
 def expose(path: Array, exposure: Exposure, pitch: float) -> Array:
@@ -120,7 +123,7 @@ def collimate(grey: Array, exposure: Exposure) -> Array:
 def mark(grey: Array, exposure: Exposure) -> Array:
     """Lay the side marker and the note over the picture, as lead letters and burnt-in text."""
     size = grey.shape[0]
-    layer = Image.new("L", (size, size))
+    layer = Picture.new("L", (size, size))
     pen = ImageDraw.Draw(layer)
     x, y = exposure.marker_at[0] * size, exposure.marker_at[1] * size
     pen.text((x, y), exposure.marker, fill=255, anchor="mm", font=ImageFont.load_default(max(8, size * 0.055)))

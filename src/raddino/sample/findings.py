@@ -6,8 +6,9 @@ import numpy as np
 
 from raddino.sample.anatomy import SIDES, Anatomy, sign
 from raddino.sample.patient import Patient
+from raddino.sample.detector import low_pass
 from raddino.sample.projection import Array, Camera, Ellipsoid, Interval
-from raddino.sample.skeleton import Break
+from raddino.sample.ribs import Break
 
 FINDINGS = ("effusion", "pneumothorax", "consolidation", "cardiomegaly", "nodule", "rib_fracture")
 
@@ -185,7 +186,7 @@ def lesions(body: Anatomy, findings: Findings, side: str, camera: Camera, lung: 
         if patch.side == side:
             centre, r = inside_lung(body, side, patch.centre), patch.radius
             chord = (Ellipsoid(centre, (r, 1.15 * r, r)).interval(camera) & lung).length
-            ragged = chord / (2 * r) + 0.22 * cloud
+            ragged = chord / (2 * r) + 0.25 * low_pass(cloud, 0.2 / camera.pitch)
             filled = chord * patch.density * np.clip((ragged - 0.12) / 0.6, 0, 1) * 0.75
             out["consolidation"] = np.maximum(out.get("consolidation", 0), filled)
     for nodule in findings.nodule:

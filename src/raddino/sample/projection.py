@@ -29,6 +29,7 @@ class Camera:
         beam: height ``y`` of the beam axis, cm.
         source: distance of source and detector, cm.
         detector: depth of the detector plane, cm; the source is on the other side of the patient.
+        window: the rows and columns that are wanted, for work on a part of the image; None is all.
     """
 
     size: int
@@ -39,6 +40,7 @@ class Camera:
     beam: float = 12.0
     source: float = 180.0
     detector: float = 18.0
+    window: tuple[slice, slice] | None = None
 
     @property
     def rotation(self) -> Array:
@@ -51,15 +53,24 @@ class Camera:
         return self.source / (self.source - abs(self.detector - depth))
 
     def axes(self, depth: float) -> tuple[Array, Array]:
-        """Column and row coordinates (W,), (H,) in cm of the plane at ``depth``, before the lean."""
+        """Coordinates in cm of the window's columns (W,) and rows (H,) in the plane at ``depth``, before the lean."""
         steps = (np.arange(self.size, dtype=np.float32) - (self.size - 1) / 2) * self.pitch
         m = self.magnification(depth)
-        return (steps + self.offset[0]) / m, self.beam + (steps + self.offset[1]) / m
+        rows, columns = self.window or (slice(None), slice(None))
+        return (steps[columns] + self.offset[0]) / m, self.beam + (steps[rows] + self.offset[1]) / m
 
     def coarser(self, step: int) -> "Camera":
         """The same field on a grid of about 1/step as many pixels a side."""
         size = -(-self.size // step)
         return replace(self, size=size, pitch=self.pitch * self.size / size)
+
+    def on(self, low: Sequence[float], high: Sequence[float]) -> "Camera":
+        """The same camera with the window that shows the box between two patient corners (x, y, z)."""
+        corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), -1).reshape(-1, 3)
+        columns, rows, _ = self.project(corners)
+        ends = [(int(np.floor(v.min())), int(np.ceil(v.max())) + 1) for v in (rows, columns)]
+        a, b = (slice(*np.clip(pair, 0, self.size).tolist()) for pair in ends)
+        return replace(self, window=(a, b))
 
     def project(self, points: Array) -> tuple[Array, Array, Array]:
         """Columns, rows (pixels) and depths (cm) of patient points (..., 3)."""
@@ -95,6 +106,9 @@ class Interval:
     def __and__(self, other: "Interval") -> "Interval":
         return Interval(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
 
+    def __getitem__(self, window: tuple[slice, slice]) -> "Interval":
+        return Interval(self.low[window], self.high[window])
+
     @staticmethod
     def hull(intervals: Sequence["Interval"]) -> "Interval":
         """Smallest interval that holds all: the union where they touch."""
@@ -105,8 +119,9 @@ class Interval:
 
 
 def _half_chord(squared: Array) -> Array:
-    half = np.sqrt(np.maximum(squared, 0, out=squared))
-    half[half <= 0] = _NOWHERE
+    outside = squared <= 0
+    half = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
+    np.putmask(half, outside, _NOWHERE)
     return half
 
 
@@ -177,61 +192,87 @@ class Stack:
         return Interval(middle - half, middle + half)
 
 
-def splat(columns: Array, rows: Array, weight: Array, size: int) -> Array:
-    """Sum point weights into a (size, size) grid, each shared bilinearly by its four pixels; outside is lost."""
+def splat(columns: Array, rows: Array, weight: Array, shape: tuple[int, int]) -> Array:
+    """Sum point weights into a grid of that shape, each shared bilinearly by its four pixels; outside is lost."""
+    height, wide = shape[0] + 3, shape[1] + 3
     left, top = np.floor(columns), np.floor(rows)
     fx, fy = columns - left, rows - top
-    wide = size + 3
-    index = np.clip(top + 1, 0, size + 1).astype(np.int32) * wide
-    index += np.clip(left + 1, 0, size + 1).astype(np.int32)
+    index = np.clip(top + 1, 0, shape[0] + 1).astype(np.int32) * np.int32(wide)
+    index += np.clip(left + 1, 0, shape[1] + 1).astype(np.int32)
     right = weight * fx
-    left_ = weight - right
-    low, high = left_ * fy, right * fy
-    out = np.bincount(index, left_ - low, minlength=wide * wide)
+    rest = weight - right
+    low, high = rest * fy, right * fy
+    out = np.bincount(index, rest - low, minlength=wide * height)
     for step, part in ((1, right - high), (wide, low), (wide + 1, high)):
-        out[step:] += np.bincount(index, part, minlength=wide * wide)[:-step]
-    return out.reshape(wide, wide)[1 : size + 1, 1 : size + 1].astype(np.float32)
+        out[step:] += np.bincount(index, part, minlength=wide * height)[:-step]
+    return out.reshape(height, wide)[1:-2, 1:-2].astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Points:
-    """Point masses: patient positions (..., 3) and the volume each stands for, cm^3 x density."""
+    """Projected point masses: columns and rows (N,) in pixels, and the path length (N,) each gives one pixel, cm."""
 
-    position: Array
-    mass: Array
+    columns: Array
+    rows: Array
+    weight: Array
 
-    def project(self, camera: Camera, keep: Callable[[Array, Array, Array], Array] | None = None) -> Array:
-        """Path length through the points' matter, cm x density (H, W).
+    @classmethod
+    def at(cls, position: Array, mass: Array, camera: Camera) -> "Points":
+        """Points at patient positions (..., 3) that stand for volumes (...,), cm^3 times density."""
+        columns, rows, depth = camera.project(position.astype(np.float32))
+        weight = mass * (camera.magnification(depth) / camera.pitch) ** 2
+        return cls(*(np.asarray(v, dtype=np.float32).ravel() for v in (columns, rows, weight)))
 
-        ``keep`` maps (columns, rows, depth) to a factor per point: what lies where it cannot be counts 0.
-        """
-        columns, rows, depth = camera.project(self.position)
-        m = camera.magnification(depth)
-        weight = self.mass * (m / camera.pitch) ** 2
-        if keep is not None:
-            weight = weight * keep(columns, rows, depth)
-        return splat(columns.ravel(), rows.ravel(), weight.ravel(), camera.size)
-
-    @staticmethod
-    def join(parts: Sequence["Points"]) -> "Points":
+    @classmethod
+    def join(cls, parts: Sequence["Points"]) -> "Points":
         """All points of several sets in one."""
-        return Points(
-            np.concatenate([part.position.reshape(-1, 3).astype(np.float32, copy=False) for part in parts]),
-            np.concatenate([part.mass.ravel().astype(np.float32, copy=False) for part in parts]),
-        )
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("columns", "rows", "weight")))
+
+    def image(self, camera: Camera) -> Array:
+        """Path length through the points' matter in the camera's window (H, W), cm times density."""
+        if camera.window is None:
+            return splat(self.columns, self.rows, self.weight, (camera.size, camera.size))
+        rows, columns = camera.window
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        return splat(self.columns - np.float32(columns.start), self.rows - np.float32(rows.start), self.weight, shape)
 
 
 def resample(path: Array, step: float) -> Array:
-    """A polyline (K, 3) as a smooth curve (N, 3) with points about ``step`` cm apart."""
-    from scipy.interpolate import CubicSpline
+    """A polyline (K, 3) as a smooth curve (N, 3) through its corners, points about ``step`` cm apart (Catmull-Rom)."""
+    path = np.asarray(path, dtype=np.float32)
+    length = np.sqrt(np.sum(np.diff(path, axis=0) ** 2, -1))
+    at = np.concatenate([[0], np.cumsum(length)])
+    where = np.linspace(0, at[-1], max(2, int(at[-1] / step) + 1))
+    i = np.minimum(np.searchsorted(at, where, side="right") - 1, len(length) - 1)
+    t = ((where - at[i]) / length[i])[:, None].astype(np.float32)
+    slope = np.gradient(path, at, axis=0) if len(path) > 2 else np.diff(path, axis=0)[[0, 0]] / length[0]
+    begin, end = slope[i] * length[i, None], slope[i + 1] * length[i, None]
+    t2, t3 = t * t, t * t * t
+    curve = (2 * t3 - 3 * t2 + 1) * path[i] + (t3 - 2 * t2 + t) * begin
+    return (curve + (3 * t2 - 2 * t3) * path[i + 1] + (t3 - t2) * end).astype(np.float32)
 
-    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    if len(path) == 2:
-        return path[0] + np.linspace(0, 1, max(2, int(lengths[-1] / step) + 1))[:, None] * (path[1] - path[0])
-    return CubicSpline(lengths, path)(np.linspace(0, lengths[-1], max(2, int(lengths[-1] / step) + 1)))
+
+def ribbon(path: Array, across: Array, mass: Array, profile: Array, camera: Camera) -> Points:
+    """Bands of point masses on both sides of paths.
+
+    Args:
+        path: centre lines (..., K, 3), cm.
+        across: half the band's width as a vector (..., K, 3), cm.
+        mass: (..., K), cm^3 times density at each step of the path.
+        profile: (T,) shares of the mass from edge to edge.
+    """
+    columns, rows, depth = camera.project(path.astype(np.float32, copy=False))
+    columns1, rows1, _ = camera.project((path + across).astype(np.float32, copy=False))
+    offsets = (np.arange(len(profile), dtype=np.float32) * 2 + 1) / np.float32(len(profile)) - 1
+    weight = (mass * (camera.magnification(depth) / camera.pitch) ** 2).astype(np.float32)
+    return Points(
+        (columns[..., None] + (columns1 - columns)[..., None] * offsets).ravel(),
+        (rows[..., None] + (rows1 - rows)[..., None] * offsets).ravel(),
+        (weight[..., None] * profile.astype(np.float32)).ravel(),
+    )
 
 
-def tube(path: Array, radius: Array, camera: Camera, wall: float = 0.0, density: Array | float = 1.0) -> Points:
+def tube(path: Array, radius: Array | float, camera: Camera, wall: float = 0.0, density: Array | float = 1.0) -> Points:
     """Round tubes along paths.
 
     Args:
@@ -239,27 +280,19 @@ def tube(path: Array, radius: Array, camera: Camera, wall: float = 0.0, density:
         radius: (..., K) or broadcastable, cm.
         wall: thickness of the wall as a share of the radius; 0 is a solid rod.
         density: (..., K) or broadcastable, per cm of path.
-
-    Returns:
-        Points (..., K, T) spread across each tube in the camera's image plane.
     """
     turn = camera.rotation.astype(np.float32)
-    path = path.astype(np.float32)
+    path = path.astype(np.float32, copy=False)
     tangent = np.gradient(path, axis=-2)
     step = np.sqrt(np.einsum("...i,...i->...", tangent, tangent))
     seen = tangent @ turn.T
     normal = np.stack([seen[..., 1], -seen[..., 0], np.zeros_like(seen[..., 0])], -1)
     normal /= np.maximum(np.sqrt(seen[..., 0] ** 2 + seen[..., 1] ** 2), 1e-6)[..., None]
     radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), step.shape)
-    count = max(1, int(np.ceil(2.0 * radius.max() / camera.pitch)))
-    offsets = ((np.arange(count, dtype=np.float32) + 0.5) * 2 / count - 1).astype(np.float32)
-    chord = np.sqrt(1 - offsets**2)
+    count = max(1, int(np.ceil(1.8 * radius.max() / camera.pitch)))
+    offsets = (np.arange(count) + 0.5) * 2 / count - 1
+    profile = np.sqrt(1 - offsets**2)
     if wall > 0:
-        chord = chord - (1 - wall) * np.sqrt(np.maximum(1 - (offsets / (1 - wall)) ** 2, 0))
-    chord *= 2 * 2 / count
-    if wall == 0:
-        chord *= np.pi / chord.sum()
-    across = (normal @ turn) * radius[..., None]
-    position = path[..., None, :] + offsets[:, None] * across[..., None, :]
-    mass = (radius**2 * step * density)[..., None] * chord
-    return Points(position, mass)
+        profile -= (1 - wall) * np.sqrt(np.maximum(1 - (offsets / (1 - wall)) ** 2, 0))
+    profile *= np.pi * (1 - (1 - wall) ** 2 if wall else 1) / profile.sum()
+    return ribbon(path, (normal @ turn) * radius[..., None], radius**2 * step * density, profile, camera)

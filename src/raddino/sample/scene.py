@@ -1,35 +1,36 @@
 """One image: a body, its findings and devices, seen by a camera; and the exact truth about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image as Picture
 
-from raddino.sample import detector, devices as dev, skeleton
+from raddino.sample import detector, skeleton
+from raddino.sample import devices as fitted
 from raddino.sample.anatomy import SIDES, Anatomy
-from raddino.sample.findings import Findings, fluid_share, lesions
-from raddino.sample.projection import Array, Camera, Interval
-from raddino.sample.vessels import lung_vessels
+from raddino.sample.findings import Findings
+from raddino.sample.lungs import MUSCLE, Masks, Side, zones
+from raddino.sample.projection import Array, Camera, Points
+from raddino.sample.ribs import Break, ribs
 
-MUSCLE, FAT, LUNG, METAL = 0.205, 0.165, 0.047, 0.9
-"""Effective attenuation, 1/cm, of a filtered diagnostic beam; metal is capped by beam hardening."""
+FAT, GLAND, METAL = 0.165, 0.185, 0.9
+"""Effective attenuation of fat, breast and metal, 1/cm; metal's path is capped, as beam hardening does."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides one image."""
+    """Everything that decides one image; ``bone`` is the contrast of bone against the average tube voltage's."""
 
     body: Anatomy
     findings: Findings
-    devices: dev.Devices
+    devices: fitted.Devices
     camera: Camera
     exposure: detector.Exposure
     bone: float
-    """Contrast of bone against the average tube voltage's."""
     view: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rendering:
     """The picture in [0, 1], the noiseless attenuation it was made from, both (H, W) float32, and the truth.
 
@@ -38,79 +39,55 @@ class Rendering:
 
     image: Array
     attenuation: Array
-    masks: dict[str, Array] = field(default_factory=dict)
+    masks: dict[str, Array]
 
 
 def render(scene: Scene) -> Rendering:
-    """Project the scene, expose the detector, and keep the masks."""
-    body, camera, findings = scene.body, scene.camera, scene.findings
-    frontal = scene.view != "LATERAL"
-    rng = np.random.default_rng([*scene.exposure.seed, 1])
-    texture = detector.cloud(camera.size, 2.6, rng, cut=6.0)
-    masks: dict[str, Array] = {}
-
-    path = _outline(body, camera)
-    chest = _Chest(body, camera)
+    """Project the scene (Beer-Lambert line integrals), expose the detector, and keep the masks."""
+    body, camera, findings, exposure = scene.body, scene.camera, scene.findings, scene.exposure
+    texture = detector.cloud(camera.size, 2.6, np.random.default_rng([*exposure.seed, 1]), cut=6.0)
+    masks = Masks(camera.size)
+    path = _outline(body, camera, scene.view)
     fields = {}
-    for side in SIDES:
-        lung, silhouette = _one_lung(scene, chest, side, texture, masks)
-        path += lung
-        fields[side] = silhouette
-    path -= MUSCLE * body.airway(camera).project(camera) * 0.9
+    for name in SIDES:
+        side = Side(body, name, camera)
+        path[side.view.window or ...] += side.attenuation(findings, texture, masks)
+        masks.add("lungs", side.field, side.view)
+        masks.add("heart", side.heart.inside, side.view)
+        fields[name] = np.zeros(path.shape, bool)
+        fields[name][side.view.window or ...] = side.field
+    path -= 1.15 * MUSCLE * body.airway(camera).image(camera)
     for gas in body.bowel_gas():
         path -= 0.5 * MUSCLE * gas.interval(camera).length
-    path += scene.bone * _bones(scene, masks) * (1 + 0.06 * np.roll(texture, 131, axis=1))
-    _devices(scene, path, masks)
+    path += scene.bone * _bones(body, camera, scene.view, findings.rib_fracture, masks) * (1 + 0.06 * np.roll(texture, 131, 1))
+    path += METAL * _metal(body, camera, scene.devices, masks)
     np.maximum(path, 0, out=path)
 
-    masks["heart"] = chest.heart.inside
+    found = masks.found
     if findings.cardiomegaly:
-        masks["cardiomegaly"] = masks["heart"]
-    masks["lungs"] = fields["right"] | fields["left"]
-    out = {name: mask.astype(np.uint8) * 255 for name, mask in masks.items()}
-    if frontal:
-        out["zones"] = _zones(fields)
+        found["cardiomegaly"] = found["heart"]
+    truth = {name: mask.astype(np.uint8) * np.uint8(255) for name, mask in found.items()}
+    if scene.view != "LATERAL":
+        truth["zones"] = zones(fields)
 
-    seen = detector.expose(path, scene.exposure, camera.pitch)
-    grey = detector.tone(seen, scene.exposure, camera.pitch)
-    grey = detector.mark(detector.collimate(grey, scene.exposure), scene.exposure)
-    return Rendering(grey, path, out)
+    seen = detector.expose(path, exposure, camera.pitch)
+    grey = detector.collimate(detector.tone(seen, exposure, camera.pitch), exposure)
+    return Rendering(detector.mark(grey, exposure), path, truth)
 
 
-class _Chest:
-    """What bounds both lungs, computed once."""
-
-    def __init__(self, body: Anatomy, camera: Camera) -> None:
-        self.heart = Interval.hull([solid.interval(camera) for solid in body.heart()])
-        great = [solid.interval(camera) for solid in body.great_vessels()]
-        self.middle = Interval.hull([body.mediastinum().interval(camera), self.heart, *great])
-        self.aorta = body.descending_aorta().interval(camera)
-        self.spine = skeleton.vertebrae(body)[0].interval(camera)
-
-    def air(self, space: Interval, dome: Interval) -> Array:
-        """Length of each ray in ``space`` that no organ takes, cm."""
-        length = space.length - (space & self.middle).length - (space & dome).length
-        length += (space & self.middle & dome).length
-        length -= np.maximum((space & self.aorta).length - (space & self.middle & self.aorta).length, 0)
-        length -= np.maximum((space & self.spine).length - (space & self.middle & self.spine).length, 0)
-        return np.maximum(length, 0)
-
-
-def _outline(body: Anatomy, camera: Camera) -> Array:
-    """Attenuation of a body without chest organs: skin and fat around muscle. Smooth, so computed coarsely."""
-    frontal = abs(np.sin(camera.turn)) < 0.7
+def _outline(body: Anatomy, camera: Camera, view: str) -> Array:
+    """Attenuation of a body without chest organs: fat around muscle, and breasts. Smooth, so computed coarsely."""
     coarse = camera.coarser(2)
     outer, inner = (body.trunk(skin).interval(coarse) for skin in (0.0, body.fat))
     total, lean = outer.length, inner.length
-    for full, core in zip(body.limbs(0.0, frontal), body.limbs(body.fat, frontal), strict=True):
+    for full, core in zip(body.limbs(0.0, view), body.limbs(body.fat, view), strict=True):
         total, lean = _merge(total, full.interval(coarse).length), _merge(lean, core.interval(coarse).length)
-    breast = np.zeros_like(total)
+    path = FAT * (total - lean) + MUSCLE * lean
     for mound in body.breasts():
-        interval = mound.interval(coarse)
-        breast += interval.length - (interval & outer).length
-    path = FAT * (total - lean) + MUSCLE * lean + 0.185 * breast
-    grid = Picture.fromarray(path.astype(np.float32)).resize((camera.size, camera.size), Picture.Resampling.BICUBIC)
-    return np.maximum(np.asarray(grid), 0)
+        breast = mound.interval(coarse)
+        path += GLAND * (breast.length - (breast & outer).length)
+    fine = Picture.fromarray(path.astype(np.float32)).resize((camera.size, camera.size), Picture.Resampling.BICUBIC)
+    return np.maximum(np.asarray(fine), 0)
 
 
 def _merge(a: Array, b: Array) -> Array:
@@ -119,97 +96,33 @@ def _merge(a: Array, b: Array) -> Array:
     return np.sqrt(np.sqrt(a * a + b * b))
 
 
-def _one_lung(scene: Scene, chest: _Chest, side: str, texture: Array, masks: dict[str, Array]) -> tuple[Array, Array]:
-    """Change of attenuation (H, W) by one lung and its pleural space, and the lung field's silhouette."""
-    body, camera, findings = scene.body, scene.camera, scene.findings
-    stack = body.pleura(side)
-    pleura, dome = stack.interval(camera), body.dome(side).interval(camera)
-    space = chest.air(pleura, dome)
-    silhouette = pleura.inside & ~dome.inside & (pleura.length > 1.0)
-    collapse = next((p for p in findings.pneumothorax if p.side == side), None)
-    shrink, slip = (collapse.gap, collapse.slip) if collapse else (0.0, 0.0)
-    lung, aerated = pleura, space
-    change = np.zeros_like(space)
-    if collapse:
-        lung = pleura & body.pleura(side, shrink, slip).interval(camera)
-        aerated = np.minimum(chest.air(lung, dome), space)
-        inner = body.pleura(side, shrink + 0.1, slip + 0.1).interval(camera)
-        change += 0.11 * np.clip(lung.length - (lung & inner).length, 0, 1.6)
-        gap = silhouette & ~lung.inside
-        masks["pneumothorax"] = masks.get("pneumothorax", False) | gap
-    found = lesions(body, findings, side, camera, lung, texture)
-    for name, soft in found.items():
-        soft = np.minimum(soft, aerated)
-        masks[name] = masks.get(name, False) | (soft > (0.25 if name == "consolidation" else 0.05))
-        change += (MUSCLE * 0.95 - LUNG) * soft
-    fluid = np.float32(0)
-    for effusion in findings.effusion:
-        if effusion.side == side:
-            fluid = fluid_share(body, camera, effusion)
-            shown = space * fluid
-            masks["effusion"] = masks.get("effusion", False) | (shown > 0.5)
-            change += MUSCLE * shown
-    density = LUNG * (1 + 0.12 * shrink) * (1 + 0.05 * texture)
-    vessels = lung_vessels(body, camera, side, shrink, slip).project(camera, _within(lung, aerated))
-    thin = np.minimum(vessels, 0.6 * aerated)
-    change = change * 1.0 + (1 - fluid) * (density * aerated + (MUSCLE - LUNG) * 1.15 * thin)
-    return change - MUSCLE * space, silhouette
+def _bones(body: Anatomy, camera: Camera, view: str, breaks: tuple[Break, ...], masks: Masks) -> Array:
+    """Attenuation of all bone at average tube voltage; adds the masks of ribs and fractures."""
+    cage, broken = ribs(body, camera, breaks)
+    cage = cage.image(camera)
+    masks.add("ribs", cage > 0.10, camera)
+    if broken is not None:
+        masks.add("rib_fracture", broken.image(camera) > 0.08, camera)
+    column = skeleton.vertebrae(body).interval(camera).length
+    column *= skeleton.vertebral_density(body, camera.axes(0.0)[1]).astype(np.float32)[:, None]
+    rest = [skeleton.arches(body, camera)]
+    if view != "LATERAL":
+        rest.append(skeleton.shoulders(body, camera))
+    return 0.8 * cage / (1 + 0.75 * cage) + column + Points.join(rest).image(camera)
 
 
-def _within(lung: Interval, aerated: Array):
-    """Factor of points: 1 in aerated lung, else 0."""
-    size = aerated.shape[0]
-
-    def keep(columns: Array, rows: Array, depth: Array) -> Array:
-        x, y = np.clip(columns, 0, size - 1).astype(np.int32), np.clip(rows, 0, size - 1).astype(np.int32)
-        return (aerated[y, x] > 0.3) & (depth > lung.low[y, x]) & (depth < lung.high[y, x])
-
-    return keep
-
-
-def _bones(scene: Scene, masks: dict[str, Array]) -> Array:
-    body, camera = scene.body, scene.camera
-    ribs = skeleton.ribs(body, camera, scene.findings.rib_fracture)
-    cage = ribs.points.project(camera)
-    masks["ribs"] = cage > 0.10
-    if ribs.near_break is not None:
-        masks["rib_fracture"] = ribs.near_break.project(camera) > 0.08
-    column, _ = skeleton.vertebrae(body)
-    chord = column.interval(camera).length
-    _, v = camera.axes(0.0)
-    chord *= skeleton.vertebral_density(body, v).astype(np.float32)[:, None]
-    rest = skeleton.arches(body, camera)
-    frontal = scene.view != "LATERAL"
-    bone = 0.62 * cage / (1 + 0.55 * cage) + chord + rest.project(camera)
-    if frontal:
-        bone += skeleton.shoulders(body, camera).project(camera)
-    return bone
-
-
-def _devices(scene: Scene, path: Array, masks: dict[str, Array]) -> None:
-    body, camera, devices = scene.body, scene.camera, scene.devices
-    metal = {}
+def _metal(body: Anatomy, camera: Camera, devices: fitted.Devices, masks: Masks) -> Array:
+    """Path through devices and clutter, cm; adds the devices' masks."""
+    found = {}
     if devices.tube_height is not None:
-        metal["endotracheal_tube"] = dev.endotracheal_tube(body, devices, camera).project(camera)
+        found["endotracheal_tube"] = fitted.endotracheal_tube(body, devices, camera).image(camera)
     if devices.drain_side is not None:
-        metal["chest_drain"] = dev.chest_drain(body, devices, camera).project(camera)
+        found["chest_drain"] = fitted.chest_drain(body, devices, camera).image(camera)
     if devices.pacemaker_side is not None:
-        leads = dev.pacemaker_leads(body, devices, camera).project(camera)
-        metal["pacemaker"] = leads + 2.2 * dev.pacemaker_can(body, devices).interval(camera).length
-    for name, amount in metal.items():
-        masks[name] = amount > 0.06
-        path += METAL * np.minimum(amount, 1.7)
+        leads = fitted.pacemaker_leads(body, devices, camera).image(camera)
+        found["pacemaker"] = leads + 2.2 * fitted.pacemaker_can(body, devices).interval(camera).length
+    for name, path in found.items():
+        masks.add(name, path > 0.06, camera)
     if devices.electrodes:
-        path += METAL * np.minimum(dev.electrodes(body, devices, camera).project(camera), 1.2)
-
-
-def _zones(fields: dict[str, Array]) -> Array:
-    """Thirds of each lung field's height: 1-3 image-left, 4-6 image-right, 0 outside."""
-    zones = np.zeros(fields["right"].shape, np.uint8)
-    for first, side in ((1, "right"), (4, "left")):
-        rows = np.flatnonzero(fields[side].any(axis=1))
-        if rows.size:
-            top, height = rows[0], rows[-1] + 1 - rows[0]
-            third = np.clip((np.arange(len(zones)) - top) * 3 // height, 0, 2).astype(np.uint8)
-            zones[fields[side]] = np.broadcast_to(third[:, None] + first, zones.shape)[fields[side]]
-    return zones
+        found["clutter"] = fitted.electrodes(body, devices, camera).image(camera)
+    return sum((np.minimum(path, 1.7) for path in found.values()), np.float32(0))

@@ -98,8 +98,8 @@ def _exposure(rng: np.random.Generator, view: str, seed: tuple[int, ...]) -> Exp
     note = rng.choice(["PORTABLE", "AP", "AP ERECT", "SUPINE", ""]) if bedside else rng.choice(["", "", "PA"])
     side = rng.uniform(0.88, 0.95) if left else rng.uniform(0.05, 0.12)
     return Exposure(
-        scatter=float(rng.uniform(0.35, 0.8) if bedside else rng.uniform(0.15, 0.45)),
-        photons=float(np.exp(rng.uniform(np.log(0.7e6), np.log(6e6)))),
+        scatter=float(rng.uniform(0.5, 1.2) if bedside else rng.uniform(0.25, 0.65)),
+        photons=float(np.exp(rng.uniform(np.log(1.5e6), np.log(1.2e7)))),
         blur=float(rng.uniform(0.035, 0.07)),
         lung=float(lung),
         mediastinum=float(rng.uniform(max(0.66, lung + 0.25), 0.85)),

@@ -1,5 +1,6 @@
 """Blood vessels of the lungs: trees that fan from the hilum to the pleura."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -7,12 +8,16 @@ import numpy as np
 from raddino.sample.anatomy import Anatomy, sign
 from raddino.sample.projection import Array, Camera, Points, tube
 
+Keep = Callable[[Array, Array, Array], Array]
 _REACH = np.array([0.0, 0.17, 0.34, 0.51, 0.66, 0.80, 0.91, 0.99])
 
 
-def lung_vessels(body: Anatomy, camera: Camera, side: str, shrink: float = 0.0, slip: float = 0.0) -> Points:
+def lung_vessels(
+    body: Anatomy, camera: Camera, side: str, keep: Keep, shrink: float = 0.0, slip: float = 0.0
+) -> Points:
     """Arteries and veins of one lung; radii in cm fall from about 0.4 at the hilum to 0.04 at the pleura.
 
+    ``keep`` maps columns, rows (pixels) and depths (cm) to the share of a vessel there that shows in air;
     ``shrink`` and ``slip`` are those of :meth:`Anatomy.pleura`: a collapsed lung takes its vessels along.
     """
     rng = np.random.default_rng([body.patient.seed, 4, body.patient.index, side == "left"])
@@ -31,14 +36,15 @@ def lung_vessels(body: Anatomy, camera: Camera, side: str, shrink: float = 0.0, 
             fork = np.tile([-1.0, 1.0], len(ends))[:, None] * rng.uniform(0.5, 1.3, (len(begin), 1))
             ends = begin + fork * spread + rng.normal(0, 0.05, begin.shape)
             spread = spread * 0.74
-        t = np.linspace(0, 1, int(np.clip(14.0 / camera.pitch * (far - near), 4, 60)), dtype=np.float32)
+        t = np.linspace(0, 1, int(np.clip(11.0 / camera.pitch * (far - near), 4, 60)), dtype=np.float32)
         ease = (t * t * (3 - 2 * t))[None, :, None]
         course = begin[:, None] * (1 - ease) + ends[:, None] * ease
         course[..., 0] += np.sin(t * np.pi) * rng.normal(0, 0.012, (len(ends), 1))
         path = _place(body, root, s, course, near + t * (far - near), shrink, slip)
+        shown = keep(*camera.project(path))
         taper = radius[:, None] * (1 - 0.18 * t)
         thick = radius >= 0.75 * camera.pitch
-        parts += [tube(path[some], taper[some], camera) for some in (thick, ~thick) if some.any()]
+        parts += [tube(path[some], taper[some], camera, density=shown[some]) for some in (thick, ~thick) if some.any()]
     return Points.join(parts)
 
 

@@ -27,11 +27,15 @@ def koleo(features: Tensor) -> Tensor:
     Each row's nearest other row is found without gradient; the loss is the mean of ``-log(distance + 1e-8)``.
     """
     x = normalize(full(features), dim=-1, eps=KOLEO_EPS)
-    distance = (x - x[nearest_other(x)] + KOLEO_EPS).norm(dim=-1)
+    distance = (x - x[nearest_other(features)] + KOLEO_EPS).norm(dim=-1)
     return -(distance + KOLEO_EPS).log().mean()
 
 
 @torch.no_grad()
-def nearest_other(x: Tensor) -> Tensor:
-    """Index (B,) of the row of ``x`` (B, D) with the largest dot product with each row, itself excluded."""
+def nearest_other(features: Tensor) -> Tensor:
+    """Index (B,) of the row of ``features`` (B, D) with the largest cosine to each row, itself excluded.
+
+    In float64: cosines of near neighbours differ by less than float32 resolves.
+    """
+    x = normalize(features.double(), dim=-1)
     return (x @ x.T).fill_diagonal_(-1).argmax(1)

@@ -102,6 +102,37 @@ class Losses:
         }
 
 
+def needed_tokens(
+    backbone: VisionTransformer,
+    crops: list[Tensor],
+    masks: Tensor | None,
+    masked_rows: Tensor,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The tokens that a loss looks at, normed: class tokens of all crops and masked patches of the first group.
+
+    Args:
+        backbone: the network.
+        crops: groups of images (B_i, C, H_i, W_i).
+        masks: (B_0, N) of the first group, or None.
+        masked_rows: (M,) positions in the flattened (B_0, N) patches.
+        generator: of the stochastic depth.
+
+    Returns:
+        (sum of B_i, D) and (M, D).
+    """
+    tokens, shapes, _ = backbone.token_list(crops, [masks, *[None] * (len(crops) - 1)], generator)
+    rows, start = [], 0
+    for batch, length in shapes:
+        rows.append(start + torch.arange(batch, device=tokens.device) * length)
+        start += batch * length
+    length = shapes[0][1]
+    patches = length - backbone.leading
+    rows.append(masked_rows // patches * length + backbone.leading + masked_rows % patches)
+    normed = backbone.norm(tokens[torch.cat(rows)])
+    return normed.split([len(normed) - len(masked_rows), len(masked_rows)])
+
+
 class SelfDistillation(nn.Module):
     """DINOv2's training task: a student, its moving-average teacher, and their losses.
 
@@ -148,16 +179,14 @@ class SelfDistillation(nn.Module):
         dino_targets, ibot_targets = self._teach(views, teacher_temperature)
         masks = views.masks if self.config.ibot_weight else None
         crops = [views.global_crops] if views.local_crops is None else [views.global_crops, views.local_crops]
-        features = self.student.backbone.forward_list(crops, [masks, None][: len(crops)], generator)
-        global_cls, patches = features[0].cls, features[0].patches
-        local_cls = features[1].cls if len(features) > 1 else global_cls[:0]
+        cls, masked = needed_tokens(self.student.backbone, crops, masks, views.masked_rows, generator)
+        cls_logits, masked_logits = self._project(self.student, cls, masked)
+        globals_ = len(views.global_crops)
+        global_cls = cls[:globals_]
+        global_logits, local_logits = cls_logits.split([globals_, len(cls) - globals_])
 
-        masked = patches.flatten(0, 1)[views.masked_rows]
-        cls_logits, masked_logits = self._project(self.student, torch.cat([global_cls, local_cls]), masked)
-        global_logits, local_logits = cls_logits.split([len(global_cls), len(local_cls)])
-
-        batch = len(global_cls) // 2
-        local_views = len(local_cls) // batch
+        batch = globals_ // 2
+        local_views = len(local_logits) // batch
         pairs = 2 + max(2 * local_views, 1)
         both = dino_targets[:batch] + dino_targets[batch:]
         local_rows = cross_entropy(local_logits.unflatten(0, (local_views, batch)), both, temperature)
@@ -177,9 +206,8 @@ class SelfDistillation(nn.Module):
     @torch.no_grad()
     def _teach(self, views: Views, temperature: float) -> tuple[Tensor, Tensor]:
         """Targets for the global views, (2B, K) with the halves swapped, and for the masked patches, (M, K')."""
-        features = self.teacher.backbone(views.global_crops)
-        first, second = features.cls.chunk(2)
-        masked = features.patches.flatten(0, 1)[views.masked_rows]
+        cls, masked = needed_tokens(self.teacher.backbone, [views.global_crops], None, views.masked_rows)
+        first, second = cls.chunk(2)
         cls_logits, masked_logits = self._project(self.teacher, torch.cat([second, first]), masked)
         dino = self.dino_centering(full(cls_logits), temperature)
         if len(masked) == 0:

@@ -24,7 +24,7 @@ MIN_TEST_PATIENTS = 10
 
 
 class Absent(RaddinoError):
-    """The corpus does not hold enough of a target to measure it; the message is the reason a report prints."""
+    """The corpus holds too little of a target to measure it; the message is the reason a report prints."""
 
 
 class TaskConfig(Config):
@@ -82,7 +82,9 @@ class Examples:
             "n": {split: len(at) for split, at in self.at.items()},
             "patients": {split: len(set(self.patients[at])) for split, at in self.at.items()},
             "positives": positives if binary else None,
-            "prevalence": {s: positives[s] / max(len(at), 1) for s, at in self.at.items()} if binary else None,
+            "prevalence": {s: positives[s] / max(len(at), 1) for s, at in self.at.items()}
+            if binary
+            else None,
             "excluded": self.excluded,
         }
 
@@ -168,7 +170,11 @@ def _require_enough(examples: Examples) -> None:
         if not len(at):
             raise Absent(f"no image of the {split} split has a value")
         if len(np.unique(target)) < 2:
-            what = f"all {len(at)} are {int(target[0])}" if config.kind == "binary" else "the value does not vary"
+            what = (
+                f"all {len(at)} are {int(target[0])}"
+                if config.kind == "binary"
+                else "the value does not vary"
+            )
             raise Absent(f"{split} split: {what}")
     test = examples.target[examples.at["test"]]
     if config.kind == "binary":

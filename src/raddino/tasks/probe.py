@@ -1,4 +1,4 @@
-"""The linear probe: every learning rate, weight decay, seed and label of a task trained as one batched problem."""
+"""The linear probe: all learning rates, weight decays, seeds and labels train as one batched problem."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CURVATURE: dict[Loss, float] = {"logistic": 0.25, "squared": 1.0}
 class ProbeConfig(Config):
     """How linear probes are trained (protocol: evaluation.md, "Linear probe").
 
-    Learning rates and weight decays are relative to the curvature L of the loss that a minibatch meets (rates times
-    1/L, decays times L), so that one grid fits 64 or 8,000 features, logistic or squared loss, 50 or 50,000 images.
+    Learning rates and weight decays are relative to the curvature L of the loss that a minibatch meets
+    (rates times 1/L, decays times L), so that one grid fits 64 or 8,000 features and either loss.
 
     Attributes:
         features: what of the encoder is read: the CLS embedding, the mean of the patch tokens, or both.
@@ -82,9 +82,9 @@ def fit_linear_probe(
 ) -> LinearProbe:
     """Train the grid on ``train``, choose on ``val`` by the loss averaged over seeds.
 
-    Every label is a problem of its own that shares only the features: fitted alone or beside others it gives the same
-    probe. Gradient steps with momentum commute with rotations, so where there are fewer images than features the
-    probe is trained in the coordinates of the span of the training features, which loses nothing.
+    Every label is a problem of its own that shares only the features: fitted alone or beside others it
+    gives the same probe. Gradient steps with momentum commute with rotations, so where there are fewer
+    images than features the probe is trained in coordinates of their span, which loses nothing.
 
     Args:
         train: features (N, D) and targets (N, T), finite; binary targets are 0 and 1.
@@ -134,10 +134,12 @@ def _loss(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
 
 
 def _descend(x: Tensor, y: Tensor, loss: Loss, config: ProbeConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Minibatch gradient descent with momentum; weights (S, D, C, T) and biases (S, 1, C, T) of all C grid points."""
+    """Minibatch descent with momentum; weights (S, D, C, T), biases (S, 1, C, T) of C grid points."""
     (n, d), t, s = x.shape, y.shape[1], config.seeds
     batch_size = min(n, config.batch_size)
-    curvature = CURVATURE[loss] * (torch.linalg.matrix_norm(x, 2).square() + x.square().sum() / batch_size) / n
+    curvature = (
+        CURVATURE[loss] * (torch.linalg.matrix_norm(x, 2).square() + x.square().sum() / batch_size) / n
+    )
     rate, decay = (torch.tensor(column).repeat_interleave(t) for column in zip(*config.grid, strict=True))
     rate, decay = rate / curvature, decay * curvature
     generators = [torch.Generator().manual_seed(seed * 1000 + index) for index in range(s)]

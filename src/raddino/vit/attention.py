@@ -2,10 +2,27 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 Shapes = list[tuple[int, int]]
 """``(B, N)`` of each group of sequences whose tokens lie one after another in a ``(sum of B x N, D)`` tensor."""
+
+SHORT = 128
+"""Tokens up to which explicit products beat the fused kernel on a CPU (see ``benchmarks/attention.py``)."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """``softmax(query key^T / sqrt(d)) value`` for (B, heads, N, d), by whichever way is faster here."""
+    if query.device.type != "cpu" or query.shape[-2] > SHORT:
+        return scaled_dot_product_attention(query, key, value)
+    with torch.autocast("cpu", enabled=False):
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return scores.softmax(-1) @ value
+
+
+def scaled_linear(x: Tensor, layer: nn.Linear, gain: Tensor) -> Tensor:
+    """``gain * layer(x)`` with the gain (D,) put into the weights, which are smaller than the tokens."""
+    return linear(x, layer.weight * gain[:, None], layer.bias * gain)
 
 
 class Attention(nn.Module):
@@ -17,11 +34,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
-        """(T, D) to (T, D); every sequence of every group attends to itself only."""
+    def forward(self, tokens: Tensor, shapes: Shapes, gain: Tensor) -> Tensor:
+        """(T, D) to (T, D) times ``gain`` (D,); every sequence of every group attends to itself only."""
         groups = self.qkv(tokens).split([b * n for b, n in shapes])
         mixed = [self._attend(group, *shape) for group, shape in zip(groups, shapes, strict=True)]
-        return self.proj(torch.cat(mixed) if len(mixed) > 1 else mixed[0])
+        return scaled_linear(torch.cat(mixed) if len(mixed) > 1 else mixed[0], self.proj, gain)
 
     def weights(self, tokens: Tensor, shape: tuple[int, int]) -> Tensor:
         """Attention probabilities (B, heads, N, N) of one group, for pictures."""
@@ -32,5 +49,5 @@ class Attention(nn.Module):
         return qkv.view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def _attend(self, qkv: Tensor, batch: int, length: int) -> Tensor:
-        out = scaled_dot_product_attention(*self._heads(qkv, batch, length))
+        out = attend(*self._heads(qkv, batch, length))
         return out.transpose(1, 2).reshape(batch * length, -1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from raddino.vit.attention import Attention, Shapes
+from raddino.vit.attention import Attention, Shapes, scaled_linear
 
 NORM_EPS = 1e-6
 
@@ -20,9 +20,9 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, D) to (T, D)."""
-        return self.fc2(gelu(self.fc1(x)))
+    def forward(self, x: Tensor, gain: Tensor) -> Tensor:
+        """(T, D) to (T, D) times ``gain`` (D,)."""
+        return scaled_linear(gelu(self.fc1(x)), self.fc2, gain)
 
 
 class SwiGlu(nn.Module):
@@ -34,22 +34,18 @@ class SwiGlu(nn.Module):
         self.w12 = nn.Linear(dim, 2 * hidden)
         self.w3 = nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, D) to (T, D)."""
+    def forward(self, x: Tensor, gain: Tensor) -> Tensor:
+        """(T, D) to (T, D) times ``gain`` (D,)."""
         gate, value = self.w12(x).chunk(2, dim=-1)
-        return self.w3(silu(gate) * value)
+        return scaled_linear(silu(gate) * value, self.w3, gain)
 
 
 class LayerScale(nn.Module):
-    """A learned gain per channel."""
+    """A learned gain per channel of what a branch adds; the branch's last layer applies it."""
 
     def __init__(self, dim: int, init: float) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim,), init))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, D) to (T, D)."""
-        return x * self.gamma
 
 
 class Kept:
@@ -89,10 +85,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor, shapes: Shapes, kept: tuple[Kept, Kept] | None = None) -> Tensor:
         """(T, D) to (T, D); ``kept`` names the samples of the two branches, None computes all."""
         if kept is None:
-            x = x + self.ls1(self.attn(self.norm1(x), shapes))
-            return x + self.ls2(self.mlp(self.norm2(x)))
+            x = x + self.attn(self.norm1(x), shapes, self.ls1.gamma)
+            return x + self.mlp(self.norm2(x), self.ls2.gamma)
         first, second = kept
-        attended = self.ls1(self.attn(self.norm1(x[first.rows]), first.shapes))
+        attended = self.attn(self.norm1(x[first.rows]), first.shapes, self.ls1.gamma)
         x = x.index_add(0, first.rows, (attended * first.gains).to(x.dtype))
-        mapped = self.ls2(self.mlp(self.norm2(x[second.rows])))
+        mapped = self.mlp(self.norm2(x[second.rows]), self.ls2.gamma)
         return x.index_add(0, second.rows, (mapped * second.gains).to(x.dtype))

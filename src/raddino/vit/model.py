@@ -98,6 +98,11 @@ class VisionTransformer(nn.Module):
             nn.init.normal_(self.register_tokens, std=1e-6, generator=generator)
         return self
 
+    @property
+    def leading(self) -> int:
+        """Tokens of a sequence before its patches: the class token and the registers."""
+        return 1 + self.config.num_register_tokens
+
     def forward(self, images: Tensor, mask: Tensor | None = None) -> TokenFeatures:
         """Features of one group: images (B, C, H, W), mask (B, N) boolean or None."""
         return self.forward_list([images], [mask])[0]
@@ -105,7 +110,14 @@ class VisionTransformer(nn.Module):
     def forward_list(
         self, images: list[Tensor], masks: list[Tensor | None], generator: torch.Generator | None = None
     ) -> list[TokenFeatures]:
-        """Features of several groups of images in one pass.
+        """Features of several groups of images in one pass; arguments as for :meth:`token_list`."""
+        tokens, shapes, grids = self.token_list(images, masks, generator)
+        return self._split(self.norm(tokens), shapes, grids)
+
+    def token_list(
+        self, images: list[Tensor], masks: list[Tensor | None], generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Shapes, list[tuple[int, int]]]:
+        """Tokens (T, D) of all groups one after another, before the final norm, with their shapes and grids.
 
         Args:
             images: groups (B_i, C, H_i, W_i); sizes may differ between groups.
@@ -115,7 +127,7 @@ class VisionTransformer(nn.Module):
         tokens, shapes, grids = self._embed(images, masks)
         for block in self.blocks:
             tokens = block(tokens, shapes, self._kept(shapes, generator, tokens.device))
-        return self._split(self.norm(tokens), shapes, grids)
+        return tokens, shapes, grids
 
     def intermediate(self, images: Tensor, layers: int) -> list[TokenFeatures]:
         """Layer-normed features after each of the last ``layers`` blocks, earliest first."""
@@ -134,7 +146,7 @@ class VisionTransformer(nn.Module):
             tokens = block(tokens, shapes)
         last = self.blocks[-1]
         weights = last.attn.weights(last.norm1(tokens), shapes[0])
-        return weights[:, :, 0, 1 + self.config.num_register_tokens :].unflatten(-1, grids[0])
+        return weights[:, :, 0, self.leading :].unflatten(-1, grids[0])
 
     def _embed(
         self, images: list[Tensor], masks: list[Tensor | None]
@@ -155,7 +167,10 @@ class VisionTransformer(nn.Module):
             sequences.append(sequence.flatten(0, 1))
             shapes.append((sequence.shape[0], sequence.shape[1]))
             grids.append(grid)
-        return torch.cat(sequences), shapes, grids
+        tokens = torch.cat(sequences)
+        if torch.is_autocast_enabled(tokens.device.type):
+            tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
+        return tokens, shapes, grids
 
     def _kept(
         self, shapes: Shapes, generator: torch.Generator | None, device: torch.device
@@ -166,14 +181,12 @@ class VisionTransformer(nn.Module):
         return Kept(shapes, rate, generator, device), Kept(shapes, rate, generator, device)
 
     def _split(self, tokens: Tensor, shapes: Shapes, grids: list[tuple[int, int]]) -> list[TokenFeatures]:
-        registers = self.config.num_register_tokens
+        leading = self.leading
         groups = tokens.split([batch * length for batch, length in shapes])
         features = []
         for group, (batch, length), grid in zip(groups, shapes, grids, strict=True):
             sequence = group.view(batch, length, -1)
             features.append(
-                TokenFeatures(
-                    sequence[:, 0], sequence[:, 1 : 1 + registers], sequence[:, 1 + registers :], grid
-                )
+                TokenFeatures(sequence[:, 0], sequence[:, 1:leading], sequence[:, leading:], grid)
             )
         return features

@@ -1,16 +1,19 @@
 """What features say of the patient beyond findings: age, weight, BMI as numbers; linear probes only."""
 
+from functools import partial
+
 import numpy as np
 
 from raddino.metrics import regression
 from raddino.metrics.ranking import Floats
 from raddino.tasks.base import TASKS, Examples, Statistic
+from raddino.tasks.probe import Loss
 
 
 class Metadata:
     """MAE, R2, and AUROC averaged over the quartiles of the training targets (evaluation.md, "Metadata")."""
 
-    loss = "squared"
+    loss: Loss = "squared"
 
     def score(self, output: Floats) -> Floats:
         """The predicted number itself."""
@@ -21,10 +24,10 @@ class Metadata:
         y = examples.target[examples.at["test"]]
         edges = np.unique(np.quantile(examples.target[examples.at["train"]], [0.25, 0.5, 0.75]))
         return {
-            "mae": Statistic(lambda w: regression.mae(y, test, w)),
-            "r2": Statistic(lambda w: regression.r2(y, test, w)),
+            "mae": Statistic(partial(regression.mae, y, test)),
+            "r2": Statistic(partial(regression.r2, y, test)),
             "auroc_binned": Statistic(
-                lambda w: regression.auroc_binned(y, test, edges, w), {"edges": edges.tolist()}
+                partial(regression.auroc_binned, y, test, edges), {"edges": edges.tolist()}
             ),
         }
 

@@ -1,0 +1,139 @@
+"""The end of packing: the shards' records become manifest, skipped list and, last of all, ``corpus.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from raddino import __version__
+from raddino.corpus.dataset import FORMAT, Corpus
+from raddino.corpus.manifest import FACTS
+from raddino.corpus.pack import PARTIAL, Record, ShardTask
+from raddino.corpus.splits import check_patient_splits
+from raddino.errors import RaddinoError
+
+PLACES = ("shard", "offset", "length")
+COLUMNS = (
+    *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
+    *("synthetic", "warnings", "sha256", "sha256_masks"),
+)
+NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "synthetic": "bool"}
+
+
+def seal(
+    out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record
+) -> Corpus:
+    """Join the records of packed shards; ``corpus.json`` is written last of all.
+
+    Args:
+        out: the corpus folder.
+        tasks: all of the corpus, every one of them packed.
+        skipped: ``hash`` and ``reason`` of images left out before packing.
+        classes: what the values of each mask mean, by mask name.
+        made_by: entries on settings, kept as they are.
+
+    Raises:
+        RaddinoError: no image was packed, or a patient stands in two splits.
+    """
+    records = [json.loads(task.record.read_text()) for task in tasks]
+    rows = [row for record in records for row in record["rows"]]
+    skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
+    reasons = Counter(entry["reason"] for entry in skipped)
+    pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(out / "skipped.csv", index=False)
+    if not rows:
+        why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
+        raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
+    notes = _notes(rows)
+    manifest = _manifest(rows)
+    check_patient_splits(manifest)
+    manifest.to_parquet(out / PARTIAL / "manifest.part", index=False)
+    (out / PARTIAL / "manifest.part").rename(out / "manifest.parquet")
+    info = {
+        "format": FORMAT,
+        "raddino": __version__,
+        **made_by,
+        **_contents(manifest, classes),
+        "skipped": dict(reasons.most_common()),
+        "notes": notes,
+        "shards": {
+            task.name: record["size"] for task, record in zip(tasks, records, strict=True) if record["rows"]
+        },
+        "manifest_bytes": (out / "manifest.parquet").stat().st_size,
+        "fingerprint": fingerprint(manifest),
+    }
+    (out / PARTIAL / "corpus.part").write_text(json.dumps(info, indent=1) + "\n")
+    (out / PARTIAL / "corpus.part").rename(out / "corpus.json")
+    shutil.rmtree(out / PARTIAL)
+    return Corpus.open(out)
+
+
+def fingerprint(manifest: pd.DataFrame) -> str:
+    """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images."""
+    content = [column for column in manifest if column not in PLACES and not column.startswith("mask_")]
+    text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def summary(corpus: Corpus) -> str:
+    """What a person wants to know after ``prepare``: counts, reasons for what is missing, and notes."""
+    info = corpus.info
+    kind = {True: "synthetic ", False: "", "mixed": "real and synthetic "}[info["synthetic"]]
+    counts = ", ".join(f"{name} {n}" for name, n in info["splits"].items())
+    lines = [
+        f"{info['images']} {kind}images of {info['patients']} patients ({counts})",
+        f"  fingerprint {info['fingerprint']}",
+        *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
+        *(f"  note on {n}: {text}" for text, n in info["warnings"].items()),
+        *(f"  {note}" for note in info["notes"]),
+    ]
+    return "\n".join(lines)
+
+
+def _manifest(rows: list[Record]) -> pd.DataFrame:
+    """Rows to a table with fixed column order and types."""
+    table = pd.DataFrame(rows)
+    labels = [column for column in table if column.startswith("label_")]
+    masks = sorted(column for column in table if column.startswith("mask_"))
+    return table[[*COLUMNS, *labels, *masks]].astype({**NUMBERS, **dict.fromkeys(labels, "float32")})
+
+
+def _notes(rows: list[Record]) -> list[str]:
+    """What a user of the corpus has to know; takes ``patient_known`` out of the rows."""
+    notes = []
+    unknown = sum(not row.pop("patient_known") for row in rows)
+    if unknown:
+        notes.append(f"{unknown} images without a patient: each counts as one of its own, so splits may leak")
+        warnings.warn(notes[-1], stacklevel=4)
+    if len({row["synthetic"] for row in rows}) > 1:
+        notes.append("real and synthetic images are mixed")
+    return notes
+
+
+def _contents(manifest: pd.DataFrame, classes: dict[str, str]) -> Record:
+    """Counts of what a manifest holds."""
+    masks = [column.removeprefix("mask_") for column in manifest if column.startswith("mask_")]
+    kinds = manifest["synthetic"].unique().tolist()
+    return {
+        "images": len(manifest),
+        "patients": int(manifest["patient"].nunique()),
+        "sources": _counts(manifest["source"]),
+        "splits": _counts(manifest["split"]),
+        "views": _counts(manifest["view"]),
+        "licences": _counts(manifest["licence"]),
+        "masks": {
+            name: {"images": int(manifest[f"mask_{name}"].notna().sum()), "classes": classes.get(name)}
+            for name in masks
+        },
+        "synthetic": kinds[0] if len(kinds) == 1 else "mixed",
+        "warnings": _counts(manifest["warnings"].dropna().str.split("; ").explode()),
+    }
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(name): int(n) for name, n in values.value_counts().items()}

@@ -1,0 +1,214 @@
+"""DICOM headers of every kind, made here; what pixels must become is computed by hand."""
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from raddino.images.dicom import parse, read_dicom
+from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.intensity import to_grey
+from raddino.images.phi import ALLOWED_ELEMENTS
+
+
+def lut(table: np.ndarray, start: int) -> Sequence:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(table), start, 16])
+    item.add_new("LUTData", "OW", table.astype("<u2").tobytes())
+    return Sequence([item])
+
+
+def test_stored_values_pass_unchanged(make_dicom, ramp):
+    radiograph = read_dicom(make_dicom(ramp, WindowCenter=500, WindowWidth=10))
+    np.testing.assert_array_equal(radiograph.pixels, ramp)
+    assert radiograph.valid is None
+    assert radiograph.warnings == ()
+
+
+def test_rescale_is_applied(make_dicom, ramp):
+    pixels = read_dicom(make_dicom(ramp, RescaleSlope="0.5", RescaleIntercept="-1024")).pixels
+    np.testing.assert_allclose(pixels, ramp * 0.5 - 1024)
+
+
+def test_monochrome1_is_the_exact_inverse(make_dicom):
+    values = np.random.default_rng(0).integers(0, 255, (30, 31)).astype(np.uint16)
+    plain, turned = (
+        read_dicom(make_dicom(values, PhotometricInterpretation=f"MONOCHROME{n}")) for n in (2, 1)
+    )
+    np.testing.assert_array_equal(turned.pixels, -plain.pixels)
+    for side in (None, 17):
+        np.testing.assert_array_equal(to_grey(turned, side), 255 - to_grey(plain, side))
+
+
+def test_modality_then_voi_lut(make_dicom):
+    values = np.arange(16, dtype=np.uint16).reshape(4, 4)
+    modality = np.arange(16)[::-1] * 3 + 5
+    voi = np.arange(60) ** 2
+    pixels = read_dicom(
+        make_dicom(values, ModalityLUTSequence=lut(modality, 0), VOILUTSequence=lut(voi, 4))
+    ).pixels
+    np.testing.assert_array_equal(pixels, (modality[values] - 4) ** 2)
+
+
+def test_voi_lut_ends_hold(make_dicom, ramp):
+    pixels = read_dicom(make_dicom(ramp, VOILUTSequence=lut(np.array([7, 9, 50]), 200))).pixels
+    assert set(np.unique(pixels)) <= {7, 9, 50}
+    assert pixels[0, 0] == 7
+    assert pixels[-1, -1] == 50
+
+
+def test_short_lut_is_refused(make_dicom, ramp):
+    sequence = lut(np.arange(8), 0)
+    sequence[0].LUTDescriptor = [100, 0, 16]
+    with pytest.raises(UnreadableImage, match="lookup table"):
+        read_dicom(make_dicom(ramp, VOILUTSequence=sequence))
+
+
+def test_sigmoid_window_is_the_standard_formula(make_dicom, ramp):
+    pixels = read_dicom(make_dicom(ramp, VOILUTFunction="SIGMOID", WindowCenter=9000, WindowWidth=7000)).pixels
+    np.testing.assert_allclose(pixels, 1 / (1 + np.exp(-4 * (ramp.astype(float) - 9000) / 7000)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", ["0", ["400", "0"]])
+def test_illegal_windows_do_not_matter(make_dicom, ramp, width):
+    for function in ("LINEAR", "SIGMOID"):
+        grey = to_grey(
+            read_dicom(make_dicom(ramp, VOILUTFunction=function, WindowCenter="100", WindowWidth=width))
+        )
+        assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_padding_is_excluded_and_black(make_dicom, ramp):
+    signed = ramp.astype(np.int16)
+    signed[:4] = -32768
+    elements = {"PixelRepresentation": 1, "PixelPaddingValue": -32768}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        whole = to_grey(read_dicom(make_dicom(signed, PhotometricInterpretation=photometric, **elements)))
+        inner = read_dicom(
+            make_dicom(signed[4:], PhotometricInterpretation=photometric, PixelRepresentation=1)
+        )
+        np.testing.assert_array_equal(whole[4:], to_grey(inner))
+        assert (whole[:4] == 0).all()
+
+
+def test_padding_range(make_dicom, ramp):
+    radiograph = read_dicom(make_dicom(ramp, PixelPaddingValue=100, PixelPaddingRangeLimit=180))
+    np.testing.assert_array_equal(radiograph.valid, ramp > 180)
+
+
+def test_unused_high_bits_are_dropped(make_dicom, ramp):
+    values = ramp % 4096
+    marked = values | np.where(np.eye(24, 40, dtype=bool), 0x8000, 0).astype(np.uint16)
+    pixels = read_dicom(make_dicom(marked, BitsStored=12, HighBit=11)).pixels
+    np.testing.assert_array_equal(pixels, values)
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ({"PatientAge": "034Y"}, 34),
+        ({"PatientAge": "011M"}, 11 / 12),
+        ({"PatientAge": "021D"}, 21 / 365.25),
+        ({"PatientAge": "81"}, 81),
+        ({"PatientAge": "999Y"}, None),
+        ({"PatientBirthDate": "19400305", "StudyDate": "20010304"}, 60),
+        ({"PatientBirthDate": "19400305", "StudyDate": "20010305"}, 61),
+        ({"PatientBirthDate": "20000120", "AcquisitionDate": "20001019"}, 8 / 12),
+        ({"PatientBirthDate": "19400305"}, None),
+        ({"PatientBirthDate": "20010305", "StudyDate": "19400305"}, None),
+        ({"PatientBirthDate": "unknown", "StudyDate": "20010305"}, None),
+        ({}, None),
+    ],
+)
+def test_age(make_dicom, ramp, elements, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = make_dicom(ramp, **elements)
+    assert read_dicom(data).facts.age == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("elements", "view"),
+    [
+        ({"ViewPosition": "PA"}, "PA"),
+        ({"ViewPosition": "LL"}, "LATERAL"),
+        ({"PatientOrientation": ["A", "F"]}, "LATERAL"),
+        ({"PatientOrientation": ["L", "F"]}, None),
+        ({"ViewPosition": "AP", "PatientOrientation": ["A", "F"]}, "AP"),
+        ({}, None),
+    ],
+)
+def test_view(make_dicom, ramp, elements, view):
+    assert read_dicom(make_dicom(ramp, **elements)).facts.view == view
+
+
+def test_facts_and_identifiers(make_dicom, ramp):
+    radiograph = read_dicom(
+        make_dicom(
+            ramp, PatientSex="F", PatientWeight="64", PatientSize="1.6", IssuerOfPatientID="HOSP",
+            ImagerPixelSpacing=["0.2", "0.1"], StudyInstanceUID="1.2.3",
+        )
+    )  # fmt: skip
+    facts = radiograph.facts
+    assert (facts.sex, facts.weight, facts.bmi, facts.modality) == ("F", 64, 25, "DX")
+    assert facts.spacing_mm == (0.2, 0.1)
+    assert (radiograph.identifiers.patient, radiograph.identifiers.study) == ("HOSP/P-4711", "1.2.3")
+    assert "4711" not in repr(radiograph)
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"Modality": "CT"}, "modality CT"),
+        ({"BodyPartExamined": "HAND"}, "body part HAND"),
+        ({"BodyPartExamined": "TSPINE"}, "body part SPINE"),
+        ({"NumberOfFrames": 3, "PixelData": bytes(24 * 40 * 2 * 3)}, "several frames"),
+        ({"BurnedInAnnotation": "YES"}, "burned"),
+        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+    ],
+)
+def test_set_aside(make_dicom, ramp, elements, reason):
+    with pytest.raises(NotARadiograph, match=reason):
+        read_dicom(make_dicom(ramp, **elements))
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PixelData": None}, "no pixel data"),
+        ({"Rows": None}, "Rows"),
+        ({"Rows": 0}, "not positive"),
+        ({"BitsStored": None}, "BitsStored"),
+        ({"BitsStored": 17}, "BitsAllocated"),
+        ({"HighBit": 12}, "HighBit"),
+        ({"Rows": 60000, "Columns": 60000}, "pixels"),
+        ({"NumberOfFrames": 10**9}, "several frames"),
+        ({"Rows": 48}, "cut short"),
+        ({"PhotometricInterpretation": None}, "PhotometricInterpretation"),
+    ],
+)
+def test_unreadable(make_dicom, ramp, elements, reason):
+    with pytest.raises((UnreadableImage, NotARadiograph), match=reason):
+        read_dicom(make_dicom(ramp, **elements))
+
+
+def test_only_allowed_elements_are_parsed(make_dicom, ramp):
+    dataset = parse(make_dicom(ramp, AccessionNumber="A1", InstitutionName="St Elsewhere"))
+    assert {element.keyword for element in dataset} <= {*ALLOWED_ELEMENTS, "SpecificCharacterSet"}
+    assert "PatientName" not in dataset
+
+
+def test_nothing_private_is_logged(make_dicom, ramp, caplog, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = make_dicom(ramp, PatientAge="Jane Doe born 1940", StudyInstanceUID="Jane.Doe.1940")
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_dicom(data)
+    heard = caplog.text + "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught)
+    assert "Jane" not in heard

@@ -1,0 +1,61 @@
+"""The key: where it comes from, who may read it, and what it protects."""
+
+import hashlib
+import hmac
+import os
+import stat
+
+import pytest
+
+from raddino.errors import RaddinoError
+from raddino.images.phi import key_path, keyed_hash, load_key
+
+KEY = "a key of this test alone"
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("RADDINO_KEY", raising=False)
+
+
+def test_hash_is_hmac_sha256():
+    expected = hmac.new(KEY.encode(), b"patient\0nih\x0042", hashlib.sha256).hexdigest()[:20]
+    assert keyed_hash(KEY, "patient", "nih", "42") == expected
+
+
+def test_hash_depends_on_everything():
+    hashes = {
+        keyed_hash(key, kind, *parts)
+        for key in (KEY, KEY + "x")
+        for kind in ("patient", "study")
+        for parts in (("a", "b"), ("ab", ""), ("", "ab"), ("b", "a"))
+    }
+    assert len(hashes) == 16
+
+
+def test_key_is_made_once_and_private():
+    key = load_key()
+    assert len(key) >= 32
+    assert load_key() == key
+    assert stat.S_IMODE(key_path().stat().st_mode) == 0o600
+
+
+def test_argument_then_environment(monkeypatch):
+    monkeypatch.setenv("RADDINO_KEY", "from the environment")
+    assert load_key() == "from the environment"
+    assert load_key(KEY) == KEY
+    assert not key_path().exists()
+
+
+def test_short_key_is_refused():
+    with pytest.raises(RaddinoError, match="16 characters"):
+        load_key("hospital")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes of POSIX")
+def test_readable_key_file_is_refused():
+    load_key()
+    key_path().chmod(0o644)
+    with pytest.raises(RaddinoError, match="chmod 600"):
+        load_key()

@@ -1,0 +1,194 @@
+"""Small fabricated folders and objects: random numbers that follow the schema, nothing that was measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from raddino.encoders.base import Features, Provenance
+
+ENCODERS = {"trained": 0.9, "initial": 0.15, "pca": 0.4, "hog": 0.8}
+TASKS = [
+    ("Sex, NIH", "sex", "binary"),
+    ("Pneumonia", "label_pneumonia", "binary"),
+    ("Age", "age", "regression"),
+]
+
+
+def fabricate_predictions(n: int = 120, seed: int = 0) -> pd.DataFrame:
+    """Scores that follow the target as strongly as ``ENCODERS`` says; several images a patient."""
+    draw = np.random.default_rng(seed)
+    parts = []
+    for task, _, kind in TASKS:
+        target = (draw.random(n) < 0.3).astype(float) if kind == "binary" else draw.uniform(20, 90, n).round()
+        spread = 1.0 if kind == "binary" else 20.0
+        for name, strength in ENCODERS.items():
+            centred = target - target.mean()
+            score = target.mean() + strength * centred + draw.normal(0, 0.7 * spread, n)
+            parts.append(pd.DataFrame({
+                "task": task, "encoder": name, "id": [f"secret-{i}" for i in range(n)],
+                "patient": [f"person-{i // 2}" for i in range(n)], "split": "test", "target": target,
+                "score": score,
+            }))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict:
+    """A ``metrics.json`` whose values come from scikit-learn and whose intervals are made up around them."""
+    from sklearn.metrics import average_precision_score, mean_absolute_error, r2_score, roc_auc_score
+
+    rows = []
+    for task, _, kind in TASKS:
+        scores = {"auroc": roc_auc_score, "auprc": average_precision_score}
+        scores = scores if kind == "binary" else {"mae": mean_absolute_error, "r2": r2_score}
+        for metric, function in scores.items():
+            reference = None
+            for name in ENCODERS:
+                part = predictions[(predictions["task"] == task) & (predictions["encoder"] == name)]
+                value = float(function(part["target"], part["score"]))
+                half = 0.06 if metric != "mae" else 1.8
+                binary = kind == "binary"
+                rows.append({
+                    "task": task, "encoder": name, "metric": metric, "value": value, "low": value - half,
+                    "high": value + half, "median": value, "seed_mean": value, "seed_sd": 0.004,
+                    "n": len(part),
+                    "positives": int(part["target"].sum()) if binary else None,
+                    "prevalence": float(part["target"].mean()) if binary else None, "patients": 60,
+                    "split": "test",
+                    "interval": "percentile bootstrap over patients", "resamples": 1000, "seed": 0,
+                    "encoder_fingerprint": "ab" * 32, "data_fingerprint": "cd" * 32,
+                    "difference": None if reference is None else {
+                        "to": "trained", "value": value - reference, "low": value - reference - half,
+                        "high": value - reference + half, "p": 0.031,
+                    },
+                })  # fmt: skip
+                reference = value if reference is None else reference
+    return {
+        "format": 1, "synthetic": synthetic, "seed": 0,
+        "corpus": {
+            "name": "fabricated", "fingerprint": "cd" * 32, "images": 1234, "patients": 617,
+            "sources": {"synthetic": 1234},
+        },
+        "environment": {"torch": "2.0", "device": "cpu", "hostname": "ward-7", "cwd": "/home/somebody/x"},
+        "encoders": [
+            {"name": name, "spec": f"/home/somebody/{name}", "fingerprint": f"{i}" * 64, "dim": 192,
+             "seen": "clean", "provenance": Provenance(["synthetic"], "self-supervised", "Apache-2.0", True).to_dict()}
+            for i, name in enumerate(ENCODERS)
+        ],
+        "tasks": [
+            {"name": task, "target": target, "kind": kind, "where": None, "n": {"train": 400, "val": 60}}
+            for task, target, kind in TASKS
+        ],
+        "rows": rows,
+        "absent": [{"task": "Nodule", "encoder": None, "reason": "no positives in the test split"},
+                   {"task": "Age", "encoder": "biovil", "reason": "weights not provided"}],
+    }  # fmt: skip
+
+
+def write_results(folder: Path, metrics: dict, predictions: pd.DataFrame | None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    if predictions is not None:
+        predictions.to_parquet(folder / "predictions.parquet")
+    return folder
+
+
+def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
+    """Lines of a ``metrics.jsonl``."""
+    draw, lines = np.random.default_rng(seed), []
+    for step in range(steps):
+        t = step / max(steps - 1, 1)
+        noise = draw.normal(0, 0.15, 8)
+        fall = 6.9 - 3.0 * t**0.5
+        lines.append({
+            "step": step, "samples": 64 * (step + 1), "loss": 3 * fall + noise[0],
+            "dino_local": fall + noise[1], "dino_global": fall - 0.2 + noise[2], "ibot": fall + 0.4 + noise[3], "koleo": -0.2 - t + noise[4],
+            "lr": 1e-3 * min(1, 10 * t) * (1 - 0.9 * t), "weight_decay": 0.04 + 0.36 * t,
+            "momentum": 0.99 + 0.01 * t,
+            "teacher_temperature": 0.04 + 0.03 * min(1, 2 * t), "grad_norm_backbone": float(np.exp(noise[5])),
+            "grad_norm_dino_head": float(np.exp(noise[6]) * 0.5), "images_per_second": 60 + 5 * noise[7],
+            "data_wait": 0.004,
+        })  # fmt: skip
+        if step % 40 == 39:
+            lines.append({
+                "step": step, "monitor": True, "student_entropy": 6.5 - t, "teacher_entropy": 6.0 - 1.5 * t,
+                "log_prototypes": 6.93, "effective_rank": 10 + 40 * t, "mean_cosine": 0.9 - 0.6 * t,
+                "koleo_distance": 0.1 + 0.4 * t, "knn_sex": 0.5 + 0.2 * t, "knn_pneumonia": 0.5 + 0.1 * t,
+                "verdict": "healthy: no sign of collapse",
+            })  # fmt: skip
+    return lines
+
+
+def write_run(folder: Path, lines: list[dict], tail: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
+    (folder / "config.yaml").write_text("optim:\n  lr: 0.001\ncorpus: /home/somebody/corpus\nsteps: 400\n")
+    (folder / "environment.json").write_text(
+        json.dumps({"torch": "2.0", "user": "somebody", "synthetic": True})
+    )
+    return folder
+
+
+class FakeCorpus:
+    """Blurred random images of 40 patients in three splits."""
+
+    synthetic, path, fingerprint = True, Path("nowhere"), "cd" * 32
+
+    def __init__(self, n: int = 80, side: int = 96, source: str = "synthetic") -> None:
+        draw = np.random.default_rng(3)
+        patient = np.arange(n) // 2
+        self.manifest = pd.DataFrame({
+            "id": [f"secret-{i}" for i in range(n)], "patient": [f"person-{p}" for p in patient],
+            "source": source, "licence": "Apache-2.0", "view": "PA",
+            "split": np.array(["train", "test", "val", "train"])[patient % 4],
+            "sex": np.where(draw.random(n) < 0.5, "M", "F"), "age": draw.uniform(20, 95, n),
+            "label_pneumonia": np.where(draw.random(n) < 0.1, np.nan, (draw.random(n) < 0.4).astype(float)),
+        })  # fmt: skip
+        coarse = torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        fine = torch.nn.functional.interpolate(coarse, size=(side, side + 20), mode="bicubic").clamp(0, 1)
+        self.images = (fine[:, 0] * 255).to(torch.uint8).numpy()
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def read(self, i: int) -> np.ndarray:
+        return self.images[i]
+
+    def rows(self, split: str | None = None, where: str | None = None) -> np.ndarray:
+        return np.flatnonzero(self.manifest["split"] == split) if split else np.arange(len(self))
+
+
+class FakeEncoder:
+    """Random projections of an 8 x 8 grid of patches."""
+
+    name, dim, grid, fingerprint = "fake", 6, (8, 8), "0" * 64
+    provenance = Provenance()
+
+    def preprocess(self, images: list[np.ndarray]) -> torch.Tensor:
+        squares = []
+        for image in images:
+            side, left = min(image.shape), (image.shape[1] - min(image.shape)) // 2
+            square = torch.from_numpy(image[:side, left : left + side].copy())[None, None].float()
+            squares.append(
+                torch.nn.functional.interpolate(square, size=(64, 64), mode="bilinear", antialias=True)[0]
+            )
+        return (torch.stack(squares) - 128) / 64
+
+    def encode(self, batch: torch.Tensor) -> Features:
+        patches = batch.unfold(2, 8, 8).unfold(3, 8, 8).reshape(len(batch), 8, 8, 64)
+        patches = patches @ torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+        return Features(patches.mean((1, 2)), patches)
+
+    def attention(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.encode(batch).patches.movedim(-1, 1)[:, :3].softmax(-1)
+
+
+class FloorEncoder(FakeEncoder):
+    """An encoder without patches or attention."""
+
+    attention, grid = None, None
+
+    def encode(self, batch: torch.Tensor) -> Features:
+        return Features(batch.flatten(1)[:, :6], None)

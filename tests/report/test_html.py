@@ -1,0 +1,174 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from raddino.errors import RaddinoError
+from raddino.report.html import report
+from raddino.report.tables import blocks
+
+from .fabricated import FakeCorpus, write_results
+
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+FOREIGN = {"path", "use", "line", "circle", "rect", "stop", "image"}  # inside SVG, closed by themselves
+
+
+class Page(HTMLParser):
+    """Balanced tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def whole(results: Path, run: Path, corpus: FakeCorpus) -> str:
+    return report(results, run=run, corpus=corpus, encoder="fake").read_text()
+
+
+def test_one_closed_file_with_every_section(whole: str, results: Path) -> None:
+    page = Page(whole)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    sections = {"table", "ranking", "training", "features", "neighbours", "provenance", "limits"}
+    assert sections <= set(ids)
+    links = {value for tag, name, value in page.attributes if tag == "a" and name == "href"}
+    assert links == {f"#{section}" for section in sections}
+    assert "svg" in page.tags
+    assert "img" in page.tags
+    assert len(whole) < 6e6
+    assert (results / "table.tex").read_text().count(r"\begin{tabular}") == 1
+
+
+def test_nothing_is_loaded_from_anywhere(whole: str) -> None:
+    page = Page(whole)
+    assert not {"script", "iframe", "link", "object", "embed"} & set(page.tags)
+    for _, name, value in page.attributes:
+        if name in {"src", "href", "xlink:href", "action", "data", "poster", "srcset"}:
+            assert value.startswith(("data:", "#"))
+        assert not name.startswith("on")
+    assert not re.search(r"@import|url\((?!#)", whole)
+    assert "default-src 'none'" in whole
+
+
+def test_values_intervals_and_counts_are_those_of_metrics_json(whole: str, metrics: dict) -> None:
+    text = Page(whole).text
+    for block in blocks(metrics):
+        for line in block.lines:
+            for cell in line.cells:
+                if cell:
+                    assert f"{cell.text} {cell.interval}" in text
+        if block.positives is not None:
+            assert f"{block.positives} positive · prevalence {100 * block.prevalence:.0f}" in text
+    for row in metrics["rows"]:
+        assert f"{row['value']:.4f}" in text
+    assert "weights not provided" in text
+    assert "Nodule no positives in the test split" in text
+
+
+def test_no_identifier_path_or_machine_is_written(whole: str) -> None:
+    for private in ("secret-", "person-", "somebody", "/home", "ward-7"):
+        assert private not in whole
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(True, "Synthetic data: drawn"), ("mixed", "Partly synthetic"), (False, None)]
+)
+def test_synthetic_data_says_so(results: Path, metrics: dict, said: bool | str, words: str | None) -> None:
+    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": said}))
+    whole = report(results).read_text()
+    assert ("synthetic data</text>" in whole) == bool(said)
+    assert ('class="banner"' in whole) == bool(said)
+    assert words is None or words in whole
+
+
+def test_a_synthetic_corpus_marks_a_report_of_real_results(
+    results: Path, metrics: dict, corpus: FakeCorpus
+) -> None:
+    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": False}))
+    assert "Partly synthetic" in report(results, corpus=corpus, encoder="floor").read_text()
+
+
+def test_hostile_names_stay_text(
+    tmp_path: Path, metrics: dict, predictions: pd.DataFrame, corpus: FakeCorpus
+) -> None:
+    evil = "<script>alert(1)</script><img src=http://x/y onerror=z>\"'&$x$"
+    text = json.dumps(metrics).replace('"Pneumonia"', json.dumps(evil)).replace('"hog"', json.dumps(evil))
+    changed = json.loads(text)
+    changed["encoders"][0]["provenance"]["note"] = changed["absent"][0]["reason"] = evil
+    changed["corpus"]["name"] = evil
+    changed["corpus"]["sources"] = {evil: 3}
+    swapped = predictions.replace({"task": {"Pneumonia": evil}, "encoder": {"hog": evil}})
+    corpus.manifest["sex"] = evil
+    corpus.manifest["view"] = evil
+    whole = report(write_results(tmp_path, changed, swapped), corpus=corpus, encoder="fake").read_text()
+    page = Page(whole)
+    assert "script" not in page.tags
+    assert not any(
+        name.startswith("on") or "http" in value for _, name, value in page.attributes if name == "src"
+    )
+    assert not any(name == "onerror" for _, name, _ in page.attributes)
+    assert evil in page.text
+
+
+def test_missing_pieces_leave_a_sentence(results: Path) -> None:
+    (results / "predictions.parquet").unlink()
+    text = Page(report(results).read_text()).text
+    assert "no predictions to draw curves from" in text
+    assert "No pre-training run was given" in text
+    assert text.count("No corpus was given") == 2
+
+
+def test_no_encoder_no_patches_and_credentialed_images(results: Path, corpus: FakeCorpus) -> None:
+    assert "No encoder was given" in report(results, corpus=corpus).read_text()
+    floor = report(results, corpus=corpus, encoder="floor").read_text()
+    assert "this encoder has no patch features" in floor
+    corpus.manifest["source"] = "mimic-cxr"
+    closed = report(results, corpus=corpus, encoder="fake").read_text()
+    assert "credentialed" in closed
+    assert "<img" not in closed
+
+
+def test_results_without_any_row(tmp_path: Path) -> None:
+    bare = {"format": 1, "rows": [], "absent": [{"task": "Sex", "encoder": None, "reason": "no such column"}]}
+    text = Page(report(write_results(tmp_path, bare, None)).read_text()).text
+    assert "Nothing could be measured" in text
+    assert "no such column" in text
+
+
+def test_out_and_errors(results: Path, tmp_path: Path) -> None:
+    out = report(results, out=tmp_path / "page.html")
+    assert out == tmp_path / "page.html"
+    assert (tmp_path / "table.tex").is_file()
+    with pytest.raises(RaddinoError, match=r"metrics\.jsonl"):
+        report(results, run=tmp_path)
+    shutil.rmtree(results)
+    with pytest.raises(RaddinoError, match=r"metrics\.json "):
+        report(results)

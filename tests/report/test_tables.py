@@ -1,0 +1,81 @@
+import pytest
+
+from raddino.report.tables import blocks, metric, number
+
+
+def test_blocks_carry_the_numbers_of_metrics_json(metrics: dict) -> None:
+    found = {block.task: block for block in blocks(metrics)}
+    assert [kind.key for kind in found["Sex, NIH"].metrics] == ["auroc", "auprc"]
+    assert [kind.key for kind in found["Age"].metrics] == ["mae", "r2"]
+    for row in metrics["rows"]:
+        block = found[row["task"]]
+        column = [kind.key for kind in block.metrics].index(row["metric"])
+        cell = next(line for line in block.lines if line.encoder == row["encoder"]).cells[column]
+        assert cell is not None
+        assert cell.row is row
+        assert float(cell.text.replace("−", "-")) == pytest.approx(row["value"], rel=0.005, abs=5e-4)
+        assert (block.n, block.positives, block.patients) == (row["n"], row["positives"], row["patients"])
+
+
+def test_best_and_second_follow_the_direction_of_the_metric(metrics: dict) -> None:
+    block = next(block for block in blocks(metrics) if block.task == "Age")
+    values = [line.cells[0].row["value"] for line in block.lines if line.cells[0]]
+    best = [line.cells[0].row["value"] for line in block.lines if line.cells[0] and line.cells[0].best]
+    second = [line.cells[0].row["value"] for line in block.lines if line.cells[0] and line.cells[0].second]
+    assert best == [min(values)]
+    assert second == [sorted(values)[1]]
+
+
+def test_ties_share_the_first_place_and_a_single_encoder_has_none(metrics: dict) -> None:
+    tied = [row | {"value": 0.7} for row in metrics["rows"] if row["metric"] == "auroc"]
+    for block in blocks(metrics | {"rows": tied, "absent": []}):
+        assert all(line.cells[0].best and not line.cells[0].second for line in block.lines if line.cells)
+    alone = [row for row in metrics["rows"] if row["encoder"] == "pca"]
+    for block in blocks(metrics | {"rows": alone, "absent": []}):
+        assert not any(cell.best or cell.second for line in block.lines for cell in line.cells if cell)
+
+
+def test_absences_keep_their_reason(metrics: dict) -> None:
+    found = {block.task: block for block in blocks(metrics)}
+    assert found["Nodule"].absent == "no positives in the test split"
+    assert not found["Nodule"].lines
+    assert found["Age"].lines[-1].reason == "weights not provided"
+
+
+def test_undefined_values_rank_nowhere(metrics: dict) -> None:
+    for row in metrics["rows"]:
+        if row["encoder"] == "hog":
+            row |= {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+    for block in blocks(metrics):
+        for line in block.lines:
+            for cell in line.cells:
+                if cell and line.encoder == "hog":
+                    assert (cell.text, cell.interval, cell.best, cell.second) == ("–", "", False, False)
+
+
+def test_scale_holds_all_intervals_and_chance(metrics: dict) -> None:
+    for block in blocks(metrics):
+        for scale, column in zip(block.scales, range(2), strict=False):
+            assert scale is not None
+            rows = [line.cells[column].row for line in block.lines if line.cells[column]]
+            assert all(0 < scale.at(row[key]) < 100 for row in rows for key in ("low", "value", "high"))
+            assert 2 <= len(scale.ticks()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "text"),
+    [(0.8725, "auroc", "0.873"), (-0.0742, "r2", "−0.074"), (10.46, "mae", "10.5"), (9.0, "mae", "9.00"),
+     (123.4, "mae", "123"), (0.408, "mae", "0.408"), (None, "auroc", "–"), (float("nan"), "mae", "–")],
+)  # fmt: skip
+def test_numbers(value: float | None, key: str, text: str) -> None:
+    assert number(value, metric(key)) == text
+
+
+def test_an_aggregate_names_its_members(metrics: dict) -> None:
+    extra = [
+        row | {"task": "findings (macro)", "detail": {"tasks": ["Sex, NIH", "Pneumonia"]}}
+        for row in metrics["rows"]
+        if row["task"] == "Pneumonia"
+    ]
+    found = blocks(metrics | {"rows": metrics["rows"] + extra})
+    assert next(b for b in found if b.task == "findings (macro)").members == ("Sex, NIH", "Pneumonia")

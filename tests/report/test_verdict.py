@@ -1,0 +1,68 @@
+from raddino.report.tables import blocks
+from raddino.report.verdict import verdict
+
+
+def rows(values: dict[str, dict[str, float]], **more: object) -> list[dict]:
+    """Rows of an AUROC per task and encoder; the first encoder is the reference."""
+    made = []
+    for task, by_encoder in values.items():
+        reference, first = next(iter(by_encoder.items()))
+        for name, value in by_encoder.items():
+            gap = value - first
+            made.append({
+                "task": task, "encoder": name, "metric": "auroc", "value": value, "low": value - 0.05,
+                "high": value + 0.05, "n": 200, "positives": 100, "prevalence": 0.5,
+                "difference": None if name == reference else
+                {"to": reference, "value": gap, "low": gap - 0.05, "high": gap + 0.05, **more},
+            })  # fmt: skip
+    return made
+
+
+def say(values: dict[str, dict[str, float]], encoders: list[dict] | None = None, **more: object):
+    return verdict(blocks({"rows": rows(values, **more)}), encoders or [])
+
+
+def test_the_headline_follows_the_values() -> None:
+    assert say({"a": {"x": 0.8, "y": 0.7}, "b": {"x": 0.9, "y": 0.6}}).headline == "x leads on both tasks"
+    mixed = {"a": {"x": 0.8, "y": 0.7}, "b": {"x": 0.6, "y": 0.9}, "c": {"x": 0.6, "y": 0.9}}
+    assert say(mixed).headline == "y leads on 2 of 3 tasks, x on 1"
+    assert say({"a": {"x": 0.8, "y": 0.8}}).headline == "x and y lead on a"
+    assert say({"a": {"x": 0.8}}).headline == "x: AUROC 0.800 on a"
+
+
+def test_comparisons_count_what_is_clear() -> None:
+    values = {"a": {"x": 0.8, "y": 0.7}, "b": {"x": 0.8, "y": 0.79}, "c": {"x": 0.8, "y": 0.82}}
+    assert say(values).comparisons == ("y: ahead on 1 of 3 tasks, behind on 2 (1 clearly)",)
+    assert say(values).reference == "x"
+    strict = say(values, p_holm=0.2)
+    assert strict.comparisons == ("y: ahead on 1 of 3 tasks, behind on 2; no difference is clear",)
+    assert "Holm" in strict.clear
+    assert say({"a": {"x": 0.8, "y": 0.7}, "b": {"x": 0.8, "y": 0.7}}).comparisons == (
+        "y: behind on all 2 tasks (2 clearly)",
+    )
+
+
+def test_lower_is_better_for_errors() -> None:
+    made = [row | {"metric": "mae"} for row in rows({"age": {"x": 12.0, "y": 9.0}})]
+    found = verdict(blocks({"rows": made}), [])
+    assert found.headline == "y leads on age"
+    assert found.comparisons == ("y: ahead on 1 of 1 task (1 clearly)",)
+
+
+def test_caveats_name_chance_small_classes_and_contamination() -> None:
+    weak = {"a": {"x": 0.52, "y": 0.5}}
+    assert "On a no encoder is distinguishable from chance." in say(weak).caveats
+    small = [row | {"positives": 9} for row in rows({"a": {"x": 0.8, "y": 0.7}})]
+    assert "has 9 images (a)" in " ".join(verdict(blocks({"rows": small}), []).caveats)
+    seen = say(
+        {"a": {"x": 0.8, "y": 0.7}}, [{"name": "x", "seen": "image seen"}, {"name": "y", "seen": "clean"}]
+    )
+    assert len(seen.caveats) == 1
+    assert seen.caveats[0].startswith("x saw test images")
+
+
+def test_aggregates_do_not_count_as_tasks_and_nothing_measured_is_said() -> None:
+    made = rows({"a": {"x": 0.8, "y": 0.7}})
+    macro = [row | {"task": "macro", "detail": {"tasks": ["a"]}} for row in made]
+    assert verdict(blocks({"rows": made + macro}), []).headline == "x leads on a"
+    assert verdict(blocks({"rows": []}), []).headline == "Nothing could be measured"
