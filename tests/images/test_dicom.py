@@ -1,5 +1,6 @@
 """DICOM headers of every kind, made here; what pixels must become is computed by hand."""
 
+import contextlib
 import logging
 import warnings
 
@@ -9,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from raddino.images.dicom import parse, read_dicom
-from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
 from raddino.images.phi import ALLOWED_ELEMENTS
 
@@ -68,7 +69,9 @@ def test_short_lut_is_refused(make_dicom, ramp):
 
 
 def test_sigmoid_window_is_the_standard_formula(make_dicom, ramp):
-    pixels = read_dicom(make_dicom(ramp, VOILUTFunction="SIGMOID", WindowCenter=9000, WindowWidth=7000)).pixels
+    pixels = read_dicom(
+        make_dicom(ramp, VOILUTFunction="SIGMOID", WindowCenter=9000, WindowWidth=7000)
+    ).pixels
     np.testing.assert_allclose(pixels, 1 / (1 + np.exp(-4 * (ramp.astype(float) - 9000) / 7000)), rtol=1e-6)
 
 
@@ -212,3 +215,19 @@ def test_nothing_private_is_logged(make_dicom, ramp, caplog, capfd):
         read_dicom(data)
     heard = caplog.text + "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught)
     assert "Jane" not in heard
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_headers_only_raise_our_errors(make_dicom, ramp, seed):
+    rng = np.random.default_rng(seed)
+    data = make_dicom(
+        ramp, VOILUTSequence=lut(np.arange(50), 100), PatientAge="034Y", ImagerPixelSpacing=["0.2", "0.1"],
+        WindowCenter="5", RescaleSlope="2", PixelPaddingValue=3, StudyDate="20010101",
+    )  # fmt: skip
+    header = len(data) - ramp.nbytes
+    for _ in range(100):
+        broken = bytearray(data)
+        for place in rng.integers(132, header, 4):
+            broken[place] = rng.integers(256)
+        with contextlib.suppress(ImageError):
+            read_dicom(bytes(broken))

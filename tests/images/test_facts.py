@@ -7,9 +7,11 @@ from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 
 @pytest.mark.parametrize(
     ("text", "years"),
-    [("081Y", 81), ("011M", 11 / 12), ("4W", 28 / 365.25), ("021D", 21 / 365.25), ("62", 62), (36.0, 36),
-     (" 7 y ", 7), ("000Y", 0), ("121Y", None), ("", None), (None, None), ("1940-03-05", None), ("old", None),
-     ("-3", None), (float("nan"), None)],
+    [
+        ("081Y", 81), ("011M", 11 / 12), ("4W", 28 / 365.25), ("021D", 21 / 365.25), ("62", 62), (36.0, 36),
+        (" 7 y ", 7), ("000Y", 0), ("121Y", None), ("", None), (None, None), ("1940-03-05", None),
+        ("old", None), ("-3", None), (float("nan"), None),
+    ],
 )  # fmt: skip
 def test_age(text, years):
     assert parse_age(text) == (None if years is None else pytest.approx(years, abs=1e-4))
@@ -17,15 +19,25 @@ def test_age(text, years):
 
 @pytest.mark.parametrize(
     ("text", "view"),
-    [("PA", "PA"), ("ap", "AP"), ("AP Supine", "AP"), ("LL", "LATERAL"), ("Lateral", "LATERAL"), ("RAO", "OBLIQUE"),
-     ("postero-anterior", "PA"), ("frontal", "FRONTAL"), ("?", None), ("", None), (None, None), ("PARTIAL", None)],
+    [
+        ("PA", "PA"), ("ap", "AP"), ("AP Supine", "AP"), ("LL", "LATERAL"), ("Lateral", "LATERAL"),
+        ("RAO", "OBLIQUE"), ("postero-anterior", "PA"), ("frontal", "FRONTAL"), ("?", None), ("", None),
+        (None, None), ("PARTIAL", None),
+    ],
 )  # fmt: skip
 def test_view(text, view):
     assert parse_view(text) == view
 
 
 def test_sex():
-    assert [parse_sex(word) for word in ("M", "female", "f ", "O", "", None)] == ["M", "F", "F", None, None, None]
+    assert [parse_sex(word) for word in ("M", "female", "f ", "O", "", None)] == [
+        "M",
+        "F",
+        "F",
+        None,
+        None,
+        None,
+    ]
 
 
 def test_plausible():

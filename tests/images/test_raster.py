@@ -1,5 +1,6 @@
 """PNG, JPEG and TIFF of every depth, good and bad, written by Pillow, tifffile or byte by byte."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -9,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.raster import read_mask, read_raster
 from raddino.images.read import read_image, sniff
 
@@ -146,3 +147,15 @@ def test_masks_keep_their_values(grey):
     np.testing.assert_array_equal(read_mask(encoded(bits), "PNG"), np.where(grey > 100, 255, 0))
     with pytest.raises(UnreadableImage, match="mask"):
         read_mask(encoded(np.stack([grey] * 3, -1)), "PNG")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_damaged_files_only_raise_our_errors(grey, kind):
+    rng = np.random.default_rng(2)
+    data = encoded(grey, kind)
+    for _ in range(150):
+        broken = bytearray(data)
+        for place in rng.integers(8, len(data), 3):
+            broken[place] = rng.integers(256)
+        with contextlib.suppress(ImageError):
+            read_raster(bytes(broken), kind)

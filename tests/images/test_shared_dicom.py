@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raddino.images.decode import stored_values
-from raddino.images.dicom import _quiet, parse
+from raddino.images.dicom import parse, quiet
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.read import read_image, to_grey
 from raddino.images.types import Radiograph
@@ -69,7 +69,7 @@ def test_stored_values_are_the_recorded_ones(folder, rows):
     wrong, checked = [], 0
     for row in rows:
         if row["raw_sha1"]:
-            with _quiet():
+            with quiet():
                 values, _ = stored_values(parse((folder / row["path"]).read_bytes()))
             little = values.astype(values.dtype.newbyteorder("<"))
             checked += 1

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from .fabricated import (
+    FAKES,
     FakeCorpus,
-    FakeEncoder,
-    FloorEncoder,
     fabricate_metrics,
     fabricate_predictions,
     log_lines,
@@ -37,13 +36,14 @@ def run(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", log_lines())
 
 
-@pytest.fixture
-def corpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCorpus:
-    """A fake corpus; ``load_encoder`` knows the encoders "fake" and "floor"."""
-    import raddino.encoders.base as base
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the features of the fake corpus are cached."""
+    return tmp_path_factory.mktemp("corpus")
 
-    encoders = {"fake": FakeEncoder, "floor": FloorEncoder}
-    monkeypatch.setattr(base, "load_encoder", lambda spec, device="cpu": encoders[spec]())
-    corpus = FakeCorpus()
-    corpus.path = tmp_path / "corpus"
-    return corpus
+
+@pytest.fixture
+def corpus(monkeypatch: pytest.MonkeyPatch, corpus_folder: Path) -> FakeCorpus:
+    """A fake corpus; ``load_encoder`` knows the encoders "fake" and "floor"."""
+    monkeypatch.setattr("raddino.encoders.base.load_encoder", lambda spec, device="cpu": FAKES[spec]())
+    return FakeCorpus(path=corpus_folder)

@@ -74,7 +74,8 @@ def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict
         "environment": {"torch": "2.0", "device": "cpu", "hostname": "ward-7", "cwd": "/home/somebody/x"},
         "encoders": [
             {"name": name, "spec": f"/home/somebody/{name}", "fingerprint": f"{i}" * 64, "dim": 192,
-             "seen": "clean", "provenance": Provenance(["synthetic"], "self-supervised", "Apache-2.0", True).to_dict()}
+             "seen": "clean",
+             "provenance": Provenance(["synthetic"], "self-supervised", "Apache-2.0", True).to_dict()}
             for i, name in enumerate(ENCODERS)
         ],
         "tasks": [
@@ -104,7 +105,8 @@ def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
         fall = 6.9 - 3.0 * t**0.5
         lines.append({
             "step": step, "samples": 64 * (step + 1), "loss": 3 * fall + noise[0],
-            "dino_local": fall + noise[1], "dino_global": fall - 0.2 + noise[2], "ibot": fall + 0.4 + noise[3], "koleo": -0.2 - t + noise[4],
+            "dino_local": fall + noise[1], "dino_global": fall - 0.2 + noise[2],
+            "ibot": fall + 0.4 + noise[3], "koleo": -0.2 - t + noise[4],
             "lr": 1e-3 * min(1, 10 * t) * (1 - 0.9 * t), "weight_decay": 0.04 + 0.36 * t,
             "momentum": 0.99 + 0.01 * t,
             "teacher_temperature": 0.04 + 0.03 * min(1, 2 * t), "grad_norm_backbone": float(np.exp(noise[5])),
@@ -113,7 +115,8 @@ def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
         })  # fmt: skip
         if step % 40 == 39:
             lines.append({
-                "step": step, "monitor": True, "student_entropy": 6.5 - t, "teacher_entropy": 6.0 - 1.5 * t,
+                "step": step, "monitor": True, "student_entropy": 6.5 - t, "teacher_entropy": 6.9 - 0.1 * t,
+                "student_sharpness_entropy": 6.4 - 2 * t, "teacher_sharpness_entropy": 6.0 - 3.5 * t,
                 "log_prototypes": 6.93, "effective_rank": 10 + 40 * t, "mean_cosine": 0.9 - 0.6 * t,
                 "koleo_distance": 0.1 + 0.4 * t, "knn_sex": 0.5 + 0.2 * t, "knn_pneumonia": 0.5 + 0.1 * t,
                 "verdict": "healthy: no sign of collapse",
@@ -134,9 +137,12 @@ def write_run(folder: Path, lines: list[dict], tail: str = "") -> Path:
 class FakeCorpus:
     """Blurred random images of 40 patients in three splits."""
 
-    synthetic, path, fingerprint = True, Path("nowhere"), "cd" * 32
+    synthetic, fingerprint = True, "cd" * 32
 
-    def __init__(self, n: int = 80, side: int = 96, source: str = "synthetic") -> None:
+    def __init__(
+        self, n: int = 80, side: int = 96, source: str = "synthetic", path: Path = Path("nowhere")
+    ) -> None:
+        self.path, self.info = path, {"synthetic": True}
         draw = np.random.default_rng(3)
         patient = np.arange(n) // 2
         self.manifest = pd.DataFrame({
@@ -188,7 +194,10 @@ class FakeEncoder:
 class FloorEncoder(FakeEncoder):
     """An encoder without patches or attention."""
 
-    attention, grid = None, None
+    attention, grid, fingerprint = None, None, "1" * 64
 
     def encode(self, batch: torch.Tensor) -> Features:
         return Features(batch.flatten(1)[:, :6], None)
+
+
+FAKES = {"fake": FakeEncoder, "floor": FloorEncoder}

@@ -11,10 +11,17 @@ from raddino.errors import RaddinoError
 from raddino.report.html import report
 from raddino.report.tables import blocks
 
-from .fabricated import FakeCorpus, write_results
+from .fabricated import (
+    FAKES,
+    FakeCorpus,
+    fabricate_metrics,
+    fabricate_predictions,
+    log_lines,
+    write_results,
+    write_run,
+)
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
-FOREIGN = {"path", "use", "line", "circle", "rect", "stop", "image"}  # inside SVG, closed by themselves
 
 
 class Page(HTMLParser):
@@ -49,12 +56,25 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-@pytest.fixture
-def whole(results: Path, run: Path, corpus: FakeCorpus) -> str:
-    return report(results, run=run, corpus=corpus, encoder="fake").read_text()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with a report of everything there is."""
+    place, predictions = tmp_path_factory.mktemp("whole"), fabricate_predictions()
+    write_results(place, fabricate_metrics(predictions), predictions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raddino.encoders.base.load_encoder", lambda spec: FAKES[spec]())
+        report(
+            place, run=write_run(place / "run", log_lines()), corpus=FakeCorpus(path=place), encoder="fake"
+        )
+    return place
 
 
-def test_one_closed_file_with_every_section(whole: str, results: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> str:
+    return (folder / "report.html").read_text()
+
+
+def test_one_closed_file_with_every_section(whole: str, folder: Path) -> None:
     page = Page(whole)
     ids = [value for _, name, value in page.attributes if name == "id"]
     sections = {"table", "ranking", "training", "features", "neighbours", "provenance", "limits"}
@@ -64,7 +84,7 @@ def test_one_closed_file_with_every_section(whole: str, results: Path) -> None:
     assert "svg" in page.tags
     assert "img" in page.tags
     assert len(whole) < 6e6
-    assert (results / "table.tex").read_text().count(r"\begin{tabular}") == 1
+    assert (folder / "table.tex").read_text().count(r"\begin{tabular}") == 1
 
 
 def test_nothing_is_loaded_from_anywhere(whole: str) -> None:
@@ -99,7 +119,8 @@ def test_no_identifier_path_or_machine_is_written(whole: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"), [(True, "Synthetic data: drawn"), ("mixed", "Partly synthetic"), (False, None)]
+    ("said", "words"),
+    [(True, "Synthetic data: the"), ("mixed", "Partly synthetic data: some"), (False, None)],
 )
 def test_synthetic_data_says_so(results: Path, metrics: dict, said: bool | str, words: str | None) -> None:
     (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": said}))

@@ -31,9 +31,13 @@ def test_structure_and_marks(metrics: dict) -> None:
     assert any("no positives in the test split" in line for line in lines)
 
 
-def test_no_rows(metrics: dict) -> None:
-    text = latex_table(metrics | {"rows": []})
-    assert r"\begin{tabular}{l}" in text
+def test_no_rows_and_many(metrics: dict) -> None:
+    assert r"\begin{tabular}{l}" in latex_table(metrics | {"rows": []})
+    many = [row | {"task": f"{row['task']} {i}"} for i in range(9) for row in metrics["rows"]]
+    tables = latex_table(metrics | {"rows": many}).split(r"\begin{table}")[1:]
+    assert len(tables) > 2
+    assert all(table.count("\n") < 60 for table in tables)
+    assert sum("Synthetic radiographs. Continued." in table for table in tables) == len(tables) - 1
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

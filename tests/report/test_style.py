@@ -35,13 +35,13 @@ def test_svg_is_well_formed_themed_and_closed() -> None:
         axes.plot([0, 1], [0, 1], color=hue(0), label="<script>$x$&")
         axes.legend()
 
-    text = svg(draw, synthetic=True)
+    text = svg(draw, stamp="synthetic data")
     ElementTree.fromstring(text)
     assert "var(--c0)" in text
     assert "synthetic data" in text
     assert not any(light in text for light, _ in THEME.values())
     assert "<script" not in text
-    assert text == svg(draw, synthetic=True)
+    assert text == svg(draw, stamp="synthetic data")
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (300, 200, 3), (4, 4)])

@@ -40,12 +40,18 @@ def test_absences_keep_their_reason(metrics: dict) -> None:
     assert found["Nodule"].absent == "no positives in the test split"
     assert not found["Nodule"].lines
     assert found["Age"].lines[-1].reason == "weights not provided"
+    bare = blocks({"rows": [], "absent": metrics["absent"]})
+    assert [(block.lines, block.absent) for block in bare] == [
+        ([], "no positives in the test split"),
+        ([], "biovil: weights not provided"),
+    ]
 
 
 def test_undefined_values_rank_nowhere(metrics: dict) -> None:
     for row in metrics["rows"]:
         if row["encoder"] == "hog":
-            row |= {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+            row |= {"value": float("nan"), "low": None, "high": float("nan")}
+            row["difference"] = {"to": "trained", "value": None, "low": None, "high": None, "p": None}
     for block in blocks(metrics):
         for line in block.lines:
             for cell in line.cells:

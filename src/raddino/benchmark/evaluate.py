@@ -34,10 +34,10 @@ def evaluate(
     corpus: Corpus,
     encoders: Sequence[str | Path | Encoder],
     *,
-    out: Path,
+    out: str | Path,
     suite: str | Path | None = None,
     targets: list[str] | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str | None] | None = None,
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
@@ -56,7 +56,7 @@ def evaluate(
         out: result folder; an earlier result in it is replaced.
         suite: shipped name or YAML file; by default everything the corpus has labels for.
         targets: manifest columns to use instead of a suite; ``"view=AP"`` names a positive value.
-        names: display names, one an encoder.
+        names: display names, one an encoder; None for the encoder's own.
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
         batch_size, device, cache: of the embedding, see :func:`~raddino.features.extract.embed`.
@@ -112,15 +112,16 @@ def evaluate(
 
 
 def _load(
-    encoders: Sequence[str | Path | Encoder], names: Sequence[str] | None, device: str
+    encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
 ) -> dict[str, Encoder]:
     """Encoders by display name, in the given order."""
     if not encoders:
         raise ConfigError("no encoder to evaluate: give at least one, for example hog")
-    if names is not None and len(names) != len(encoders):
+    names = names or [None] * len(encoders)
+    if len(names) != len(encoders):
         raise ConfigError(f"{len(names)} names for {len(encoders)} encoders")
     loaded = [load_encoder(spec, device) if isinstance(spec, str | Path) else spec for spec in encoders]
-    shown = list(names) if names is not None else [encoder.name for encoder in loaded]
+    shown = [name or encoder.name for name, encoder in zip(names, loaded, strict=True)]
     for name in shown:
         if shown.count(name) > 1:
             raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")

@@ -18,7 +18,8 @@ from raddino.errors import RaddinoError
 
 FORMAT = 1
 HEADLINE = ("auprc", "auroc", "mae")
-LOWER_IS_BETTER = {"mae", "brier", "brier_temperature", "ece", "ece_temperature"}
+LOWER_IS_BETTER = ("mae",)
+DERIVED = ("metrics.json", "report.html", "table.tex")
 PACKAGES = ("raddino", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas")
 
 
@@ -55,9 +56,13 @@ class Results:
         return cls(path, data, pd.read_parquet(path / "predictions.parquet"))
 
     def save(self) -> None:
-        """Write the folder; ``metrics.json`` last, so that a folder that has it is whole."""
+        """Write the folder; ``metrics.json`` last, so that a folder that has it is whole.
+
+        A report on earlier results in the folder is removed.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "metrics.json").unlink(missing_ok=True)
+        for name in DERIVED:
+            (self.path / name).unlink(missing_ok=True)
         self.predictions.to_parquet(self.path / "predictions.parquet", index=False)
         self.leaderboard().to_csv(self.path / "leaderboard.csv", index=False)
         draft = self.path / "metrics.json.draft"
@@ -76,6 +81,7 @@ class Results:
         better = rows["value"].where(rows["metric"].isin(LOWER_IS_BETTER), -rows["value"])
         rows["rank"] = better.groupby([rows["task"], rows["metric"]]).rank(method="min").astype(int)
         rows["seen"] = rows["encoder"].map(seen)
+        rows["positives"] = rows["positives"].astype("Int64")
         rows["synthetic"] = str(self.data["synthetic"]).lower()
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
         rows = rows.sort_values(
@@ -86,32 +92,11 @@ class Results:
         )
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
-    def table(self, metrics: tuple[str, ...] = ("auroc", "mae")) -> pd.DataFrame:
-        """For a terminal: a line a task and metric, a column an encoder, cells ``0.853 [0.790, 0.910]``."""
-        rows = self.rows()
-        rows = rows[rows["metric"].isin(metrics)].copy()
-        digits = rows["metric"].map(lambda metric: 2 if metric == "mae" else 3)
-        rows["cell"] = [
-            f"{value:.{d}f} [{low:.{d}f}, {high:.{d}f}]"
-            for value, low, high, d in zip(rows["value"], rows["low"], rows["high"], digits, strict=True)
-        ]
-        rows["n/pos"] = [
-            f"{n}" if pd.isna(positives) else f"{n}/{int(positives)}"
-            for n, positives in zip(rows["n"], rows["positives"], strict=True)
-        ]
-        wide = rows.pivot_table(
-            index=["task", "metric", "n/pos"], columns="encoder", values="cell", aggfunc="first", sort=False
-        )
-        return (
-            wide[list(dict.fromkeys(rows["encoder"]))]
-            .fillna("absent")
-            .reset_index()
-            .rename_axis(columns=None)
-        )
-
 
 def contamination(provenance: Provenance, sources: list[str]) -> str:
-    """What an encoder saw of a corpus before, as far as its declared pre-training sources tell.
+    """What an encoder saw of a corpus's sources, as far as its declared pre-training sources tell.
+
+    A source counts as a whole: who pre-trained on the training split of a source has seen the source.
 
     Returns:
         ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"``

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from pydantic import Field
 
 from raddino.config import Config, read_yaml, validate
@@ -83,11 +84,11 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
             name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()
         ] + labels
     tasks = tuple(_task(manifest, target) for target in dict.fromkeys(targets))
-    findings = tuple(task.name for task in tasks if task.target.startswith("label_"))
+    labelled = tuple(task.name for task in tasks if task.target.startswith("label_"))
     return Suite(
         description="Every target of the corpus with enough images.",
         tasks=tasks,
-        macro={"findings (macro)": findings} if len(findings) > 1 else {},
+        macro={"all labels (macro)": labelled} if len(labelled) > 1 else {},
     )
 
 
@@ -98,10 +99,15 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
         raise ConfigError(f"target {column!r} is no column of the corpus.{did_you_mean(column, known)}")
     positive = positive or POSITIVE.get(column, "")
     name = column.removeprefix("label_")
-    if positive:
-        return TaskConfig(name=name, target=column, kind="binary", positive=positive)
+    name = column if name in manifest else name
     values = manifest[column].dropna()
     numbers = pd.to_numeric(values, errors="coerce")
+    if positive:
+        matching = values[values.astype(str).isin([positive, f"{positive}.0"])]
+        if matching.empty and column not in POSITIVE:
+            raise ConfigError(f"target {target!r}: no image has {positive!r} in column {column!r}")
+        value = float(positive) if is_numeric_dtype(matching) else positive
+        return TaskConfig(name=name, target=column, kind="binary", positive=value)
     if len(values) and numbers.isna().all():
         raise ConfigError(
             f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}"

@@ -46,12 +46,12 @@ class Corpus:
             )
         try:
             info = json.loads((path / "corpus.json").read_text())
-        except ValueError:
-            raise RaddinoError(f"{path / 'corpus.json'} is damaged; {again}") from None
-        if info.get("format") != FORMAT:
-            raise RaddinoError(f"corpus {path} has format {info.get('format')}; this version reads {FORMAT}")
-        sizes = {"manifest.parquet": info["manifest_bytes"]}
-        sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
+            if info["format"] != FORMAT:
+                raise RaddinoError(f"corpus {path} has format {info['format']}; this version reads {FORMAT}")
+            sizes = {"manifest.parquet": info["manifest_bytes"]}
+            sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
+        except (ValueError, KeyError, TypeError):
+            raise RaddinoError(f"{path / 'corpus.json'} is damaged; delete the folder and {again}") from None
         for name, size in sizes.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
@@ -133,8 +133,10 @@ def query(table: pd.DataFrame, where: str) -> np.ndarray:
         ConfigError: one line with what is wrong and, for a misspelt column, the nearest name.
     """
     try:
-        answer = table.eval(where, local_dict={}, global_dict={}, engine="python")
-        return np.asarray(answer, dtype=bool).reshape(len(table))
+        answer = np.asarray(table.eval(where, local_dict={}, global_dict={}, engine="python"))
+        if answer.dtype != bool or answer.shape != (len(table),):
+            raise ValueError("it is not a comparison that holds or fails for each row")
+        return answer
     except Exception as error:
         words = " ".join(str(error).split())
         unknown = getattr(error, "name", None) or words.split("'")[1] if "'" in words else ""

@@ -36,7 +36,9 @@ COLUMN_NAMES = {
 }
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", "licence")
 MASK_FILE = re.compile(r".*\.(?:png|tiff?)", re.IGNORECASE)
-MASK_NAME = re.compile(r"[a-z0-9_]{1,40}")
+WHOLE = re.compile(r"\d+\.0")
+OWN_NAME = re.compile(r"label_[a-z0-9_]{1,60}|mask_[a-z0-9_]{1,40}")
+IDENTIFIERS = ("path", "id", "patient", "study")
 DEFAULT_SOURCE = "local"
 PROBED = 100
 
@@ -71,8 +73,8 @@ def read_items(
     path = Path(images)
     if path.is_dir() and (path / "manifest.csv").is_file():
         path = path / "manifest.csv"
-    if path.suffix.lower() in (".csv", ".parquet") and not glob.has_magic(str(images)):
-        raw = _read_table(path)
+    if path.suffix.lower() in (".csv", ".parquet") and (path.is_file() or not glob.has_magic(str(images))):
+        raw = _read_table(path, columns or {})
         if where is not None:
             raw = raw[query(raw, where)].reset_index(drop=True)
             if raw.empty:
@@ -90,28 +92,38 @@ def read_items(
 
 def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
     """(absolute path, path below the root) of every regular file that is not hidden, in a fixed order."""
-    excluded = str(exclude.resolve()) if exclude is not None else ""
     if not os.path.isdir(images):
+        parts = Path(images).parts
+        magic = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+        root = Path(*parts[:magic])
         for name in sorted(glob.glob(images, recursive=True)):
             if os.path.isfile(name):
-                yield os.path.abspath(name), name
+                yield os.path.abspath(name), Path(name).relative_to(root).as_posix()
         return
+    excluded = exclude.resolve() if exclude is not None else None
     for folder, below, names in os.walk(images):
         below[:] = sorted(
-            name for name in below if name[0] != "." and str(Path(folder, name).resolve()) != excluded
+            name for name in below if name[0] != "." and Path(folder, name).resolve() != excluded
         )
         for name in sorted(names):
-            path = os.path.join(folder, name)
-            if name[0] != "." and os.path.isfile(path):
-                yield os.path.abspath(path), Path(path).relative_to(images).as_posix()
+            path = Path(folder, name)
+            if name[0] != "." and path.is_file():
+                yield os.path.abspath(path), path.relative_to(images).as_posix()
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
+    """The manifest as it is, but identifiers as text: ``007`` and 18-digit numbers stay what they are."""
     if not path.is_file():
         raise RaddinoError(f"manifest {path} does not exist")
     try:
-        is_parquet = path.suffix.lower() == ".parquet"
-        table = pd.read_parquet(path) if is_parquet else pd.read_csv(path, low_memory=False)
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            chosen = _recognise(pd.read_csv(path, nrows=0).columns, mapping)
+            text = {chosen[name]: str for name in IDENTIFIERS if chosen.get(name)}
+            table = pd.read_csv(path, low_memory=False, dtype=text)
+    except ConfigError:
+        raise
     except Exception as error:
         raise RaddinoError(f"manifest {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if table.empty:
@@ -155,37 +167,53 @@ def _canonical(
     return pd.concat([table, _labels(raw, chosen, source_names)], axis=1), _mask_classes(raw, masks)
 
 
-def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
-    """Our name to the manifest's column: recognised names first, then the user's mapping over them."""
-    by_name = {snake_case(str(column)): str(column) for column in reversed(raw.columns)}
+def _recognise(columns: pd.Index, mapping: dict[str, str]) -> dict[str, str]:
+    """Our name to the manifest's column: recognised names first, then the user's mapping over them.
+
+    A column left out maps to an empty string.
+    """
+    by_name = {snake_case(str(column)): str(column) for column in reversed(columns)}
     chosen = {
         ours: by_name[known]
         for ours, names in COLUMN_NAMES.items()
         for known in reversed(names)
         if known in by_name
     }
-    sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if "source" in chosen else []
-    chosen |= label_columns([str(column) for column in raw.columns], sources)
-    for column in (name for name in map(str, raw.columns) if name.lower().startswith("mask_")):
-        if raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
-            chosen[snake_case(column)] = column
     for ours, column in mapping.items():
-        if ours not in COLUMN_NAMES and not re.fullmatch(r"(label|mask)_[a-z0-9_]{1,60}", ours):
+        if ours not in COLUMN_NAMES and not OWN_NAME.fullmatch(ours):
             known = [*COLUMN_NAMES, "label_…", "mask_…"]
             hint = did_you_mean(ours, known)
             raise ConfigError(f"columns: {ours!r} is not one of ours.{hint} Ours: {', '.join(known)}")
-        if column and column not in raw.columns:
-            hint = did_you_mean(column, map(str, raw.columns))
-            raise ConfigError(f"the manifest has no column {column!r}.{hint}")
-        chosen[ours] = column
-    return {ours: column for ours, column in chosen.items() if column}
+        if column and column not in columns:
+            raise ConfigError(f"the manifest has no column {column!r}.{did_you_mean(column, columns)}")
+    return {**chosen, **mapping}
+
+
+def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
+    """:func:`_recognise` with the columns that hold labels or mask files."""
+    chosen = _recognise(raw.columns, mapping)
+    sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if chosen.get("source") else []
+    columns = [str(column) for column in raw.columns]
+    found = label_columns(columns, sources)
+    for column in (name for name in columns if name.lower().startswith("mask_")):
+        if raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
+            found[snake_case(column)] = column
+    for ours, column in found.items():
+        if not OWN_NAME.fullmatch(ours):
+            raise ConfigError(
+                f"the name of column {column!r} is too long for a label or mask; map it to another"
+            )
+    return {ours: column for ours, column in {**found, **chosen}.items() if column}
 
 
 def _text(values: pd.Series) -> pd.Series:
-    """Strings with None for what is empty; whole numbers without a trailing ``.0``."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return _map(lambda value: None if pd.isna(value) else str(value).strip() or None, values)
+    """Strings with None for what is empty; whole numbers without the ``.0`` that tables put behind them."""
+
+    def clean(value: Any) -> str | None:
+        text = "" if pd.isna(value) else str(value).strip()
+        return (text[:-2] if WHOLE.fullmatch(text) else text) or None
+
+    return _map(clean, values)
 
 
 def _map(function: Callable[[Any], Any], values: pd.Series) -> pd.Series:
@@ -203,8 +231,8 @@ def _base_folder(paths: pd.Series, manifest: Path) -> Path:
     if not found[best]:
         example = first[0] if first else "(empty)"
         raise RaddinoError(
-            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); tried "
-            f"them as they are and relative to {', '.join(map(str, candidates))}"
+            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); "
+            f"tried as they are and relative to {', '.join(map(str, candidates))}"
         )
     return best
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,11 @@ from pydantic import Field
 from raddino.config import Config
 from raddino.corpus.shards import ShardWriter, encode_png
 from raddino.corpus.splits import split_of
-from raddino.images.errors import ImageError, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import resize_nearest
 from raddino.images.phi import keyed_hash
 from raddino.images.read import read_image, read_mask, to_grey
+from raddino.images.types import Radiograph
 
 PARTIAL = ".partial"
 HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
@@ -98,11 +99,7 @@ def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> N
     except BaseException:
         writer.abandon()
         raise
-    size = 0
-    if rows:
-        size = writer.close()
-    else:
-        writer.abandon()
+    size = writer.close()
     part = task.record.with_suffix(".part")
     part.write_text(json.dumps({"size": size, "rows": rows, "skipped": skipped}))
     part.rename(task.record)
@@ -114,14 +111,10 @@ def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, d
     Raises:
         ImageError: the file is unreadable or set aside; its ``reason`` holds nothing private.
     """
-    if recipe.frontal_only and item["view"] in ("LATERAL", "OBLIQUE"):
-        raise UnreadableImage(f"{item['view'].lower()} view left out")
+    _check_view(item["view"], recipe)
     radiograph = read_image(item["file"])
-    found: Record = {name: value for name, value in asdict(radiograph.facts).items() if name in HEADER_FACTS}
-    row = {name: item[name] for name in ("id", "source", "study", "report", "licence", "synthetic")}
-    row |= {name: item[name] if item[name] is not None else found[name] for name in HEADER_FACTS}
-    if recipe.frontal_only and row["view"] in ("LATERAL", "OBLIQUE"):
-        raise UnreadableImage(f"{row['view'].lower()} view left out")
+    row = _facts(item, radiograph, key)
+    _check_view(row["view"], recipe)
     image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
     notes = list(radiograph.warnings)
     masks = {}
@@ -130,24 +123,38 @@ def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, d
             masks[name] = _mask(file, radiograph.pixels.shape, image.shape)
         except ImageError as error:
             notes.append(f"mask {name} left out: {error.reason}")
-    who = radiograph.identifiers
-    row["patient"] = item["patient"] or (
-        who.patient and keyed_hash(key, "patient", item["source"], who.patient)
-    )
-    row["study"] = item["study"] or (who.study and keyed_hash(key, "study", item["source"], who.study))
-    row["patient_known"] = bool(row["patient"])
-    row["patient"] = row["patient"] or item["id"]
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
     row |= {"height": image.shape[0], "width": image.shape[1], **item["labels"]}
     row |= {"warnings": "; ".join(notes) or None, "sha256": digest(image)}
-    row["sha256_masks"] = "".join(digest(mask) for _, mask in sorted(masks.items())) or None
+    row["sha256_masks"] = _joint_digest(masks) if masks else None
     return image, masks, row
+
+
+def _check_view(view: str | None, recipe: Recipe) -> None:
+    if recipe.frontal_only and view in ("LATERAL", "OBLIQUE"):
+        raise NotARadiograph(f"{view.lower()} view left out")
+
+
+def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
+    """What is known of an image: the manifest's word first, then the header's, identifiers hashed."""
+    row = {name: item[name] for name in ("id", "source", "report", "licence", "synthetic")}
+    for name in HEADER_FACTS:
+        row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
+    for kind in ("patient", "study"):
+        told = getattr(radiograph.identifiers, kind)
+        row[kind] = item[kind] or (told and keyed_hash(key, kind, item["source"], told))
+    return {**row, "patient": row["patient"] or item["id"], "patient_known": row["patient"] is not None}
 
 
 def digest(array: np.ndarray) -> str:
     """SHA-256 of an array's type, shape and little-endian values."""
     header = f"{array.dtype.name}{array.shape}".encode()
     return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _joint_digest(masks: dict[str, np.ndarray]) -> str:
+    parts = (f"{name} {digest(mask)}" for name, mask in sorted(masks.items()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _mask(file: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:

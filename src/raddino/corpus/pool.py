@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
@@ -35,18 +36,31 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
         bar: moved on by one an image.
 
     Raises:
-        RaddinoError: a worker process died.
+        RaddinoError: a worker process died, or the disk is full.
     """
     workers = min(workers or cores(), len(tasks))
-    if workers <= 1:
-        for task in tasks:
-            pack_shard(task, bar.advance)
-        return
+    try:
+        if workers > 1:
+            _pack_in_processes(tasks, workers, bar)
+        else:
+            for task in tasks:
+                pack_shard(task, bar.advance)
+    except BrokenProcessPool:
+        raise RaddinoError(
+            "a worker process died (out of memory, or killed); run the same command again to continue. "
+            "In a script of your own, call prepare under: if __name__ == '__main__'"
+        ) from None
+    except OSError as error:
+        raise RaddinoError(f"cannot write the corpus ({error.strerror}); run again to continue") from None
+
+
+def _pack_in_processes(tasks: list[ShardTask], workers: int, bar: Bar) -> None:
     context = multiprocessing.get_context("spawn")
     count, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(workers, context, _start, (count, stop)) as pool:
         try:
-            waiting = {pool.submit(_work, task) for task in tasks}
+            with _uninterrupted():
+                waiting = {pool.submit(_work, task) for task in tasks}
             shown = 0
             while waiting:
                 done, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
@@ -54,14 +68,22 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
                     future.result()
                 bar.advance(count.value - shown)
                 shown = count.value
-        except BrokenProcessPool:
-            raise RaddinoError(
-                "a worker process died (out of memory, or killed); run the same command again and it continues. "
-                "In a script of your own, call prepare under: if __name__ == '__main__'"
-            ) from None
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment, so that processes started in it ignore it from their first instruction."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def cores() -> int:
@@ -70,7 +92,7 @@ def cores() -> int:
 
 
 def _start(count: Synchronized, stop: Event) -> None:
-    """In each worker: leave Ctrl-C to the parent, and end when the parent ends."""
+    """In each worker: leave Ctrl-C to the parent, which says when to stop, and end when the parent ends."""
     global _count, _stop
     _count, _stop = count, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)

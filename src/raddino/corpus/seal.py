@@ -61,9 +61,7 @@ def seal(
         **_contents(manifest, classes),
         "skipped": dict(reasons.most_common()),
         "notes": notes,
-        "shards": {
-            task.name: record["size"] for task, record in zip(tasks, records, strict=True) if record["rows"]
-        },
+        "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True)},
         "manifest_bytes": (out / "manifest.parquet").stat().st_size,
         "fingerprint": fingerprint(manifest),
     }

@@ -26,8 +26,8 @@ def parse_splits(values: pd.Series) -> pd.Series:
     unknown = sorted({word for word in words if word is not None and word not in SPELLINGS})
     if unknown:
         raise ConfigError(
-            f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Map another column "
-            "with columns={'split': …}, or leave it out with columns={'split': ''}"
+            f"unknown split {unknown[0]!r} in the manifest; a split is train, val or test. Map another "
+            "column with columns={'split': …}, or leave it out with columns={'split': ''}"
         )
     return pd.Series([word and SPELLINGS[word] for word in words], index=values.index, dtype=object)
 

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from raddino.encoders.base import ENCODERS, Features, Provenance
 from raddino.errors import RaddinoError
+from raddino.progress import track
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
+
+MAX_FITTED = 20_000
 
 
 class _Floor:
@@ -71,7 +74,7 @@ class PixelPCA(_Floor):
         return self._fingerprint
 
     def fit(self, corpus: Corpus, rows: np.ndarray) -> None:
-        """Find mean and components of the images in ``rows``.
+        """Find mean and components of the images in ``rows``, at most 20,000 of them, evenly spaced.
 
         Raises:
             RaddinoError: fewer than two rows.
@@ -80,16 +83,16 @@ class PixelPCA(_Floor):
 
         if len(rows) < 2:
             raise RaddinoError(f"encoder 'pca' needs at least 2 training images, got {len(rows)}")
-        pixels = torch.cat([self.preprocess([corpus.read(int(row))]) for row in rows]).flatten(1).numpy()
+        rows = np.asarray(rows)[np.unique(np.linspace(0, len(rows) - 1, MAX_FITTED).astype(int))]
+        images = [self.preprocess([corpus.read(int(row))]) for row in track(rows, "fit pca")]
+        pixels = torch.cat(images).flatten(1).numpy()
         self.dim = min(self.dim, *pixels.shape)
         pca = PCA(self.dim, svd_solver="randomized", random_state=0).fit(pixels)
         self._mean, self._axes = (
             torch.from_numpy(part.astype(np.float32)) for part in (pca.mean_, pca.components_)
         )
         settings = {"size": self.size, "components": self.dim, "corpus": corpus.fingerprint}
-        self._fingerprint = _digest(
-            {"encoder": "pca", "bits": 8, **settings, "rows": np.asarray(rows).tolist()}
-        )
+        self._fingerprint = _digest({"encoder": "pca", "bits": 8, **settings, "rows": rows.tolist()})
 
     def encode(self, batch: Tensor) -> Features:
         """(B, 1, size, size) to ``cls`` (B, dim)."""

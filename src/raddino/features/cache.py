@@ -24,6 +24,7 @@ class FeatureSet:
         rows: (N,) int64 row numbers in the corpus.
         ids: (N,) ids of the corpus manifest.
         encoder, corpus: their fingerprints.
+        path: the file, or the cache folder with the parts, in which they lie; None in memory only.
     """
 
     cls: np.ndarray
@@ -32,6 +33,7 @@ class FeatureSet:
     ids: list[str]
     encoder: str
     corpus: str
+    path: Path | None = None
 
     def save(self, path: Path) -> None:
         """Write a ``.safetensors`` file, whole or not at all.
@@ -76,6 +78,7 @@ class FeatureSet:
                 ids=json.loads(header["ids"]),
                 encoder=header["encoder"],
                 corpus=header["corpus"],
+                path=path,
             )
         except (SafetensorError, KeyError, ValueError) as error:
             raise RaddinoError(

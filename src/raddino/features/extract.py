@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,10 @@ def embed(
             parts.append(FeatureSet(cls, mean_patch, part, ids, store.encoder, store.corpus))
             store.add(parts[-1])
     features = FeatureSet.join(parts).take(wanted)
-    if out is not None:
-        features.save(Path(out))
-    return features
+    if out is None:
+        return replace(features, path=store.folder)
+    features.save(Path(out))
+    return replace(features, path=Path(out))
 
 
 def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:

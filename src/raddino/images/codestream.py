@@ -13,7 +13,8 @@ import struct
 from raddino.images.errors import UnreadableImage
 
 J2K_START = b"\xff\x4f\xff\x51"
-J2K_SIZE, J2K_STYLE, J2K_TILE_PART, J2K_END = 0xFF51, 0xFF52, 0xFF90, 0xFFD9
+J2K_STYLE, J2K_TILE_PART, J2K_END = 0xFF52, 0xFF90, 0xFFD9
+MOST_COMPONENTS = 4
 JPEG_END = b"\xff\xd9"
 PREDICTABLE_TERMINATION = 0x10
 TOLERATED_BYTES = 16  # sound encoders leave 0 to 3
@@ -42,10 +43,12 @@ def jpeg2000_shape(stream: bytes) -> tuple[int, int]:
     """(rows, columns) of a JPEG 2000 codestream (ISO 15444-1 Annex A), every tile part of which is there.
 
     Raises:
-        UnreadableImage: no codestream, or one that ends early.
+        UnreadableImage: no codestream, one that ends early, or one of more than four components.
     """
     stream = _codestream(stream)
     right, bottom, left, top = struct.unpack(">4I", stream[8:24])
+    if int.from_bytes(stream[40:42], "big") > MOST_COMPONENTS:
+        raise UnreadableImage("JPEG 2000 stream of many components")
     position = _find(stream, J2K_TILE_PART)
     while stream[position : position + 2] == struct.pack(">H", J2K_TILE_PART):
         (length,) = struct.unpack(">I", stream[position + 6 : position + 10].rjust(4, b"\0"))

@@ -56,7 +56,7 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         values = pixel_array(dataset)
     except Exception:
         raise UnreadableImage(f"pixel data cannot be decoded ({syntax.name})") from None
-    if not set(shape) <= set(values.shape):
+    if values.size != math.prod(_sizes(dataset)):
         raise UnreadableImage("decoded picture has another size than Rows and Columns")
     return values, warnings
 

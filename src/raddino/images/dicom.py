@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raddino.images.decode import stored_values, whole
-from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 from raddino.images.phi import ALLOWED_ELEMENTS
 from raddino.images.types import Facts, Identifiers, Radiograph
@@ -23,23 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 RADIOGRAPHY = ("CR", "DX", "DR", "RG")
-OTHER_MODALITIES = (
-    "CT",
-    "MR",
-    "US",
-    "PT",
-    "NM",
-    "MG",
-    "XA",
-    "RF",
-    "IO",
-    "PX",
-    "SC",
-    "SR",
-    "SEG",
-    "ECG",
-    "BMD",
-)
+OTHER_MODALITIES = ("CT", "MR", "US", "PT", "NM", "MG", "XA", "RF", "IO", "PX", "SC", "SR", "SEG", "BMD")
 CHEST = ("CHEST", "THORA", "TORAX", "TÓRAX", "LUNG", "RIB", "HEART", "CLAVICLE", "STERNUM")
 OTHER_BODY_PARTS = (
     "EXTREMITY", "HAND", "HIP", "KNEE", "FOOT", "ANKLE", "WRIST", "ELBOW", "SHOULDER", "FINGER", "TOE", "ARM",
@@ -57,14 +41,19 @@ def read_dicom(data: bytes) -> Radiograph:
         UnreadableImage: the file is damaged, or lacks what its pixels need.
         NotARadiograph: colour, several frames, another modality or body part, or text burned in.
     """
-    with _quiet():
-        dataset = parse(data)
-        if "PixelData" not in dataset:
-            raise UnreadableImage("no pixel data, or pixel data cut short")
-        notes = _admit(dataset)
-        values, more = stored_values(dataset)
-        pixels, valid = _calibrate(values, dataset)
-        return Radiograph(pixels, valid, _facts(dataset), _identifiers(dataset), (*notes, *more))
+    with quiet():
+        try:
+            dataset = parse(data)
+            if "PixelData" not in dataset:
+                raise UnreadableImage("no pixel data, or pixel data cut short")
+            notes = _admit(dataset)
+            values, more = stored_values(dataset)
+            pixels, valid = _calibrate(values, dataset)
+            return Radiograph(pixels, valid, _facts(dataset), _identifiers(dataset), (*notes, *more))
+        except ImageError:
+            raise
+        except Exception:
+            raise UnreadableImage("DICOM header is damaged") from None
 
 
 def parse(data: bytes) -> Dataset:
@@ -118,6 +107,8 @@ def _admit(dataset: Dataset) -> list[str]:
         raise NotARadiograph("text burned into the picture")
     if _text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
         notes.append("raw detector image (for processing)")
+    if _first(dataset, "RescaleSlope") is not None and not _number(dataset, "RescaleSlope"):
+        notes.append("RescaleSlope is not a usable number and was taken as 1")
     return notes
 
 
@@ -128,14 +119,13 @@ def _calibrate(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, np.nda
     if dataset.get("ModalityLUTSequence"):
         pixels = _look_up(pixels, dataset.ModalityLUTSequence[0], dataset)
     else:
-        slope = plausible(dataset.get("RescaleSlope"), -1e6, 1e6) or 1.0
-        pixels = pixels * slope + (plausible(dataset.get("RescaleIntercept"), -1e9, 1e9) or 0.0)
+        pixels = pixels * (_number(dataset, "RescaleSlope") or 1.0)
+        pixels += _number(dataset, "RescaleIntercept") or 0.0
     if dataset.get("VOILUTSequence"):
         pixels = _look_up(pixels, dataset.VOILUTSequence[0], dataset)
     elif _text(dataset, "VOILUTFunction").upper() == "SIGMOID":
-        center = plausible(_first(dataset, "WindowCenter"), -1e9, 1e9)
-        width = plausible(_first(dataset, "WindowWidth"), 0, 1e9)
-        if center is not None and width:
+        center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+        if center is not None and width and width > 0:
             pixels = 1 / (1 + np.exp(-4 * (pixels - center) / width))
     if _text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1":
         pixels = -pixels
@@ -178,8 +168,8 @@ def _look_up(pixels: np.ndarray, item: Dataset, dataset: Dataset) -> np.ndarray:
 
 def _facts(dataset: Dataset) -> Facts:
     age = parse_age(_text(dataset, "PatientAge"))
-    weight = plausible(dataset.get("PatientWeight"), 0.3, 400)
-    size = plausible(dataset.get("PatientSize"), 0.3, 2.6)
+    weight = plausible(_first(dataset, "PatientWeight"), 0.3, 400)
+    size = plausible(_first(dataset, "PatientSize"), 0.3, 2.6)
     modality = _text(dataset, "Modality").upper()
     return Facts(
         view=_view(dataset),
@@ -196,9 +186,9 @@ def _facts(dataset: Dataset) -> Facts:
 
 def _view(dataset: Dataset) -> str | None:
     words = [_text(dataset, "ViewPosition")]
-    words += [str(item.get("CodeMeaning", "")) for item in dataset.get("ViewCodeSequence") or ()]
+    words += [_text(item, "CodeMeaning") for item in _values(dataset, "ViewCodeSequence")]
     known = next((view for view in map(parse_view, words) if view), None)
-    direction = str(_first(dataset, "PatientOrientation") or "")[:1].upper()
+    direction = _text(dataset, "PatientOrientation")[:1].upper()
     return known or ("LATERAL" if direction in ("A", "P") else None)
 
 
@@ -224,11 +214,9 @@ def _identifiers(dataset: Dataset) -> Identifiers:
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:
     for name in ("ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio"):
-        value = dataset.get(name)
-        if value is not None and not isinstance(value, str) and len(value) == 2:
-            height, width = (plausible(part, 1e-4, 1e4) for part in value)
-            if height and width:
-                return height, width
+        sizes = [plausible(value, 1e-4, 1e4) for value in _values(dataset, name)]
+        if len(sizes) == 2 and sizes[0] and sizes[1]:
+            return sizes[0], sizes[1]
     return None
 
 
@@ -238,13 +226,24 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    """The first value of an element as a finite number."""
+    return plausible(_first(dataset, keyword), -1e9, 1e9)
+
+
 def _first(dataset: Dataset, keyword: str) -> Any:
-    """The first value of an element; None when it is missing or cannot be parsed."""
+    return next(iter(_values(dataset, keyword)), None)
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    """All values of an element; none when it is missing, empty or cannot be parsed."""
     try:
         value = dataset.get(keyword)
     except Exception:
-        return None
-    return next(iter(value), None) if isinstance(value, MutableSequence) else value
+        return []
+    if value is None or (isinstance(value, str) and not value):
+        return []
+    return list(value) if isinstance(value, MutableSequence) else [value]
 
 
 def _check_inflated_size(data: bytes) -> None:
@@ -261,7 +260,7 @@ def _check_inflated_size(data: bytes) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep pydicom's warnings, which quote element values, out of logs and terminals."""
     logger = logging.getLogger("pydicom")
     before = logger.disabled

@@ -14,15 +14,17 @@ from raddino.errors import RaddinoError
 
 # The only DICOM elements the reader parses (PS3.6 keywords): what says how the pixels are to be read,
 PIXEL_ELEMENTS = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
-    "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing",
+    "PixelAspectRatio",
 )  # fmt: skip
 # what may be told,
 FACT_ELEMENTS = (
     "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation",
-    "PresentationIntentType", "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
+    "PresentationIntentType", "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight",
+    "PatientSize",
 )  # fmt: skip
 # and what is hashed, or used up in an age, and goes no further.
 PRIVATE_ELEMENTS = (
@@ -57,8 +59,8 @@ def load_key(key: str | None = None) -> str:
     if given is not None:
         if len(given) < SHORTEST_KEY:
             raise RaddinoError(
-                f"the hashing key needs at least {SHORTEST_KEY} characters, or patient numbers could be guessed"
-                " from their hashes; leave it out to have one made"
+                f"the hashing key needs at least {SHORTEST_KEY} characters, or patient numbers could be "
+                "guessed from their hashes; leave it out to have one made"
             )
         return given
     path = key_path()

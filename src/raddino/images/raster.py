@@ -2,17 +2,21 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from raddino.images.errors import NotARadiograph, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.types import Facts, Radiograph
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
 CHANNEL_TOLERANCE = 4
 GREY_MODES = {"1": 1, "L": 8, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16, "I": 32, "F": 32}
+MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA")
 
 
 def read_raster(data: bytes, kind: str) -> Radiograph:
@@ -26,21 +30,19 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
         UnreadableImage: damaged, truncated, too large, or CMYK.
         NotARadiograph: colour, or several pages.
     """
-    notes: list[str] = []
-    image = _open(data, kind)
-    if kind == "PNG" and data[24] == 16 and data[25] != 0:
-        notes.append("16-bit colour PNG read at 8 bits")
-    if getattr(image, "n_frames", 1) > 1:
-        raise NotARadiograph(f"{kind} with several pages")
-    white_is_zero = image.mode not in ("1", "L") and _tag(image, 262) == 0
-    bits = GREY_MODES.get(image.mode, 8)
-    pixels, valid = _grey(_load(image, kind), kind)
-    if not np.isfinite(pixels).all():
-        valid = np.isfinite(pixels) if valid is None else valid & np.isfinite(pixels)
-        pixels = np.where(np.isfinite(pixels), pixels, 0)
-    if white_is_zero:
-        pixels = -pixels
-    return Radiograph(pixels.astype(np.float32), valid, Facts(bits_stored=bits), warnings=tuple(notes))
+    with _guarded(kind):
+        image = _open(data, kind)
+        notes = ["16-bit colour PNG read at 8 bits"] if kind == "PNG" and data[24] == 16 and data[25] else []
+        if getattr(image, "n_frames", 1) > 1:
+            raise NotARadiograph(f"{kind} with several pages")
+        white_is_zero = image.mode not in ("1", "L") and _tag(image, 262) == 0
+        facts = Facts(bits_stored=GREY_MODES.get(image.mode, 8))
+        pixels, valid = _grey(ImageOps.exif_transpose(image), kind)
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        valid = finite if valid is None else valid & finite
+        pixels = np.where(finite, pixels, 0)
+    return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
 
 
 def read_mask(data: bytes, kind: str) -> np.ndarray:
@@ -49,28 +51,36 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
     Raises:
         UnreadableImage: damaged, or not one channel of whole numbers.
     """
-    image = _open(data, kind)
-    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N"):
-        raise UnreadableImage("mask is not a single channel of whole numbers")
-    image = _load(image, kind)
-    values = np.asarray(image.convert("L") if image.mode == "1" else image)
-    if values.dtype not in (np.uint8, np.uint16):
-        if values.min() < 0 or values.max() > 65535:
-            raise UnreadableImage("mask values do not fit 16 bits")
-        values = values.astype(np.uint16)
-    return values.astype(values.dtype.newbyteorder("="))
+    with _guarded(kind):
+        image = _open(data, kind)
+        if image.mode not in MASK_MODES:
+            raise UnreadableImage("mask is not a single channel of whole numbers")
+        values = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if values.dtype == np.uint8:
+        return values
+    if values.min() < 0 or values.max() > 65535:
+        raise UnreadableImage("mask values do not fit 16 bits")
+    return values.astype(np.uint16)
 
 
-def _open(data: bytes, kind: str) -> Image.Image:
+@contextmanager
+def _guarded(kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on bad bytes into one of our errors, and keep its warnings to itself."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=[kind])
+            yield
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels") from None
     except Exception:
-        raise UnreadableImage(f"{kind} header cannot be read") from None
+        raise UnreadableImage(f"{kind} is damaged or truncated") from None
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=[kind])
     if image.width * image.height > LARGEST_PIXELS:
         raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels")
     return image
@@ -81,22 +91,13 @@ def _tag(image: Image.Image, number: int) -> object:
     return image.tag_v2.get(number) if isinstance(image, TiffImageFile) else None
 
 
-def _load(image: Image.Image, kind: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ImageOps.exif_transpose(image)
-    except Exception:
-        raise UnreadableImage(f"{kind} is damaged or truncated") from None
-
-
 def _grey(image: Image.Image, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and, where there is an alpha channel with holes, the mask of what is not transparent."""
     if image.mode == "1":
         image = image.convert("L")
     if image.mode in GREY_MODES:
         return np.asarray(image).astype(np.float32), None
-    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode not in COLOUR_MODES:
         raise UnreadableImage(f"{kind} in {image.mode} colours")
     channels = np.asarray(image.convert("RGBA")).astype(np.int16)
     colour, alpha = channels[..., :3], channels[..., 3]

@@ -46,8 +46,8 @@ class Radiograph:
     """One calibrated grey image.
 
     Attributes:
-        pixels: (H, W) float32, higher = brighter (bone white), in modality units (negative where the file stores
-            them inverted), never clipped.
+        pixels: (H, W) float32, higher = brighter (bone white), in modality units (negated where the file
+            stores them inverted), never clipped.
         valid: (H, W) bool, False on padding; None when every pixel counts.
         facts: allow-listed header facts.
         identifiers: for keyed hashing, never for printing.

@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
     if not path.is_file():
         raise RaddinoError(f"no metrics.jsonl in {folder}: give a folder that 'raddino pretrain' wrote")
     lines, unreadable = [], 0
-    for text in path.read_text(errors="replace").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
             lines.append(line | {"step": int(line["step"])})
@@ -132,7 +132,7 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RaddinoError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(values, dict):

@@ -11,7 +11,7 @@ import numpy as np
 
 from raddino.errors import RaddinoError
 from raddino.report.artefacts import Run, read_run
-from raddino.report.style import MUTED, dash, figure, hue, legend, stamp
+from raddino.report.style import MUTED, dash, figure, hue, legend, put_stamp, stamp_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def plot_curves(run: Path, out: Path | None = None) -> Path:
     panels = drawable(log)
     if not panels:
         raise RaddinoError(f"{run / 'metrics.jsonl'} holds no value to draw")
-    columns = min(3, len(panels))
+    columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     with figure(4.3 * columns, 2.75 * rows + 0.3) as page:
         axes = page.subplots(rows, columns, squeeze=False).ravel()
@@ -114,8 +114,7 @@ def plot_curves(run: Path, out: Path | None = None) -> Path:
             draw(place, panel, log)
         for place in axes[len(panels) :]:
             place.set_axis_off()
-        if log.synthetic:
-            stamp(page)
+        put_stamp(page, stamp_of(log.synthetic))
         page.savefig(out, dpi=160, facecolor="white")
     return out
 
@@ -127,6 +126,8 @@ def drawable(run: Run) -> list[Panel]:
 
 def draw(axes: Axes, panel: Panel, run: Run) -> None:
     """One panel: each value faint, its running mean strong, broken where steps are missing."""
+    from matplotlib.ticker import LogLocator
+
     for i, (label, steps, values) in enumerate(_series(panel, run)):
         steps, values = thinned(steps, values)
         smooth = values if panel.exact else running_mean(values)
@@ -147,6 +148,7 @@ def draw(axes: Axes, panel: Panel, run: Run) -> None:
         )  # fmt: skip
     if panel.log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
     axes.margins(x=0.02, y=0.12)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raddino.report import curves, ranking
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
 from raddino.report.latex import latex_table
-from raddino.report.style import DASHES, HUES, THEME, svg
+from raddino.report.style import DASHES, HUES, THEME, stamp_of, svg
 from raddino.report.tables import Block, blocks
 from raddino.report.verdict import verdict
 
@@ -52,20 +52,22 @@ def report(
         metrics=found.metrics,
         verdict=verdict(shown, found.metrics.get("encoders", [])),
         blocks=shown,
-        synthetic=synthetic,
+        synthetic=stamp_of(synthetic),
         theme=THEME,
         dashes=[_css_dash(pattern) for pattern in DASHES],
         hues=len(HUES),
         environment=public(found.metrics.get("environment") or {}),
         probe=public((found.metrics.get("suite") or {}).get("probe") or {}),
         run=log,
-        ranking=_ranking(found, shown, bool(synthetic)),
-        training=_training(log, bool(synthetic)),
+        ranking=_ranking(found, shown, stamp_of(found.metrics.get("synthetic"))),
+        training=_training(
+            log, stamp_of(synthetic if log is None or log.synthetic is None else log.synthetic)
+        ),
         words=_last_words(log),
         **_galleries(corpus, spec, found.metrics, shown),
     )
-    out.write_text(page)
-    out.with_name("table.tex").write_text(latex_table(found.metrics))
+    out.write_text(page, encoding="utf-8")
+    out.with_name("table.tex").write_text(latex_table(found.metrics), encoding="utf-8")
     return out
 
 
@@ -89,7 +91,7 @@ def _synthetic(metrics: dict[str, Any], corpus: Corpus | None, run: Run | None) 
     return True in said
 
 
-def _ranking(results: Results, shown: list[Block], synthetic: bool) -> list[dict[str, Any]]:
+def _ranking(results: Results, shown: list[Block], stamp: str) -> list[dict[str, Any]]:
     """Per task its figures as SVG: ROC and PR for binary targets, predicted against true for the others."""
     if results.predictions is None:
         return []
@@ -102,15 +104,13 @@ def _ranking(results: Results, shown: list[Block], synthetic: bool) -> list[dict
         colours = {line.encoder: line.colour for line in block.lines}
         parts = {str(name): part for name, part in rows.groupby("encoder", sort=False) if name in colours}
         if block.kind == "binary" and parts:
-            figures.append({"task": block.task, "panels": _curves(parts, colours, seed, synthetic)})
+            figures.append({"task": block.task, "panels": _curves(parts, colours, seed, stamp)})
         elif parts:
-            figures.append({"task": block.task, "panels": _agreement(parts, colours, synthetic)})
+            figures.append({"task": block.task, "panels": _agreement(parts, colours, stamp)})
     return [figure for figure in figures if figure["panels"]]
 
 
-def _curves(
-    parts: dict[str, Any], colours: dict[str, int], seed: int, synthetic: bool
-) -> list[dict[str, Any]]:
+def _curves(parts: dict[str, Any], colours: dict[str, int], seed: int, stamp: str) -> list[dict[str, Any]]:
     from raddino.metrics.bootstrap import PatientBootstrap
 
     roc, precision_recall, prevalence = {}, {}, 0.0
@@ -125,36 +125,34 @@ def _curves(
     if not roc:
         return []
     return [
-        _panel("ROC", lambda axes: ranking.draw_roc(axes, roc, colours), synthetic, square=True),
+        _panel("ROC", lambda axes: ranking.draw_roc(axes, roc, colours), stamp, square=True),
         _panel(
             "Precision and recall",
             lambda axes: ranking.draw_precision_recall(axes, precision_recall, colours, prevalence),
-            synthetic,
+            stamp,
             square=True,
         ),
     ]
 
 
-def _agreement(parts: dict[str, Any], colours: dict[str, int], synthetic: bool) -> list[dict[str, Any]]:
+def _agreement(parts: dict[str, Any], colours: dict[str, int], stamp: str) -> list[dict[str, Any]]:
     values = [part[["target", "score"]] for part in parts.values()]
     ends = (float(min(part.min().min() for part in values)), float(max(part.max().max() for part in values)))
 
     def one(name: str, part: Any) -> dict[str, Any]:
         return _panel(
-            name, lambda axes: ranking.draw_agreement(axes, part, colours[name], ends), synthetic, square=True
+            name, lambda axes: ranking.draw_agreement(axes, part, colours[name], ends), stamp, square=True
         )
 
     return [one(name, part) for name, part in parts.items()]
 
 
-def _training(run: Run | None, synthetic: bool) -> list[dict[str, Any]]:
+def _training(run: Run | None, stamp: str) -> list[dict[str, Any]]:
     if run is None:
         return []
 
     def one(panel: curves.Panel) -> dict[str, Any]:
-        return _panel(panel.title, lambda axes: curves.draw(axes, panel, run), synthetic) | {
-            "reads": panel.reads
-        }
+        return _panel(panel.title, lambda axes: curves.draw(axes, panel, run), stamp) | {"reads": panel.reads}
 
     return [one(panel) for panel in curves.drawable(run)]
 
@@ -166,10 +164,10 @@ def _last_words(run: Run | None) -> str:
     return str(said.iloc[-1]) if len(said) else ""
 
 
-def _panel(title: str, draw: Callable[[Any], None], synthetic: bool, square: bool = False) -> dict[str, Any]:
+def _panel(title: str, draw: Callable[[Any], None], stamp: str, square: bool = False) -> dict[str, Any]:
     from markupsafe import Markup
 
-    drawing = svg(draw, *((3.2, 3.0) if square else (3.7, 2.5)), synthetic=synthetic)
+    drawing = svg(draw, *((3.2, 3.0) if square else (3.7, 2.5)), stamp=stamp)
     return {"title": title, "svg": Markup(drawing)}
 
 
@@ -202,6 +200,7 @@ def _galleries(
         "retrieval": retrieve(corpus, encoder, targets),
         "encoder": _display_name(encoder, metrics),
         "fitted": len(rows),
+        "drawn": stamp_of(corpus.info.get("synthetic", corpus.synthetic)),
         "elsewhere": corpus.fingerprint != (metrics.get("corpus") or {}).get("fingerprint"),
     }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from raddino.report.tables import Block, Cell, Line, blocks
 
+PAGE_ROWS = 45
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -22,39 +22,43 @@ def escape(text: str) -> str:
 
 
 def latex_table(metrics: dict[str, Any]) -> str:
-    """A ``table`` environment of a ``metrics.json``; the document needs ``\\usepackage{booktabs}``."""
-    parts = [
-        list(group)
-        for _, group in groupby(blocks(metrics), key=lambda block: [kind.key for kind in block.metrics])
+    """The results as ``table`` environments that fit a page; the document must use the booktabs package."""
+    shown = blocks(metrics)
+    columns = max((len(block.metrics) for block in shown), default=0)
+    pages: list[list[str]] = []
+    for block in shown:
+        rows = _block(block, columns)
+        if pages and len(pages[-1]) + len(rows) < PAGE_ROWS:
+            pages[-1] += [r"\midrule", *rows]
+        else:
+            pages.append(rows)
+    captions = [_caption(metrics)] + [f"{_said(metrics)}Continued."] * (len(pages) - 1)
+    tables = [_table(rows, caption, columns) for rows, caption in zip(pages, captions, strict=False)]
+    return "\n".join([r"% needs \usepackage{booktabs}", *tables])
+
+
+def _table(rows: list[str], caption: str, columns: int) -> str:
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\begin{{tabular}}{{l{'c' * columns}}}",
+        r"\toprule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
     ]
-    columns = max([len(block.metrics) for part in parts for block in part], default=0)
-    body = [row for part in parts for row in _part(part, columns)]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}[t]",
-            r"\centering",
-            rf"\caption{{{escape(_caption(metrics))}}}",
-            rf"\begin{{tabular}}{{l{'c' * columns}}}",
-            r"\toprule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    return "\n".join(lines)
 
 
-def _part(part: list[Block], columns: int) -> list[str]:
-    rows: list[str] = []
-    for block in part:
-        rows += [r"\midrule"] if rows else []
-        heads = [escape(kind.label) for kind in block.metrics]
-        rows.append(_row([rf"\emph{{{escape(_title(block))}}}", *heads], columns))
-        rows += [_row([escape(line.encoder), *_cells(line)], columns) for line in block.lines]
-        if not block.lines:
-            rows.append(rf"\multicolumn{{{columns + 1}}}{{l}}{{{escape(block.absent or 'absent')}}} \\")
+def _block(block: Block, columns: int) -> list[str]:
+    heads = [escape(kind.label) for kind in block.metrics]
+    rows = [_row([rf"\emph{{{escape(_title(block))}}}", *heads], columns)]
+    rows += [_row([escape(line.encoder), *_cells(line)], columns) for line in block.lines]
+    if not block.lines:
+        rows.append(rf"\multicolumn{{{columns + 1}}}{{l}}{{{escape(block.absent or 'absent')}}} \\")
     return rows
 
 
@@ -73,6 +77,8 @@ def _cell(cell: Cell) -> str:
 
 
 def _title(block: Block) -> str:
+    if not block.lines:
+        return block.task
     facts = [f"n = {block.n}"]
     if block.positives is not None:
         facts.append(f"{block.positives} positive")
@@ -81,9 +87,13 @@ def _title(block: Block) -> str:
     return f"{block.task} ({', '.join(facts)})"
 
 
+def _said(metrics: dict[str, Any]) -> str:
+    words = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
+    return words.get(metrics.get("synthetic"), "")
+
+
 def _caption(metrics: dict[str, Any]) -> str:
-    said = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
-    text = said.get(metrics.get("synthetic"), "") + "Test split. Best in bold, second underlined."
+    text = f"{_said(metrics)}Test split. Best in bold, second underlined."
     if metrics["rows"]:
         first = metrics["rows"][0]
         text += f" In brackets the 95 % interval: {first['interval']}"

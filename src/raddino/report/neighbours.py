@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
     from raddino.encoders.base import Encoder
 
-K, QUERIES, SIDE, MOST = 5, 6, 300, 4000
+K, QUERIES, SIDE, MOST = 5, 6, 300, 2000
 ALL_MARKS = 3  # with more labels than this, those that are 0 in both images are not written out
 
 
@@ -51,11 +51,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """A few queries, each with its K neighbours, and the agreement over all queries."""
+    """A few queries, each with its K neighbours, and the agreement over all queries.
+
+    ``by_split`` is True where test images search the training images, False where all search all.
+    """
 
     queries: list[tuple[Shown, list[Shown]]]
     agreement: list[Agreement]
     searched: int
+    by_split: bool
 
 
 def nearest(
@@ -92,8 +96,9 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
     from raddino.features.extract import embed
 
     draw, allowed = np.random.default_rng(seed), showable(corpus)
-    asked, stored = (np.intersect1d(allowed, corpus.rows(split=split)) for split in ("test", "train"))
-    if not len(asked) or len(stored) < K:
+    asked, stored = (np.intersect1d(allowed, corpus.rows(split=name)) for name in ("test", "train"))
+    by_split = bool(len(asked)) and len(stored) > K
+    if not by_split:
         asked = stored = allowed
     asked, stored = (np.sort(draw.permutation(rows)[:MOST]) for rows in (asked, stored))
     if len(stored) <= K:
@@ -127,6 +132,7 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
             if (part := agreement(corpus.manifest[target], asked, found, stored, target))
         ],
         len(stored),
+        by_split,
     )
 
 

@@ -77,7 +77,7 @@ def draw_roc(axes: Axes, curves: dict[str, Curve], colours: dict[str, int]) -> N
     """ROC curves of several encoders by name; ``colours`` holds their palette numbers."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
     for name, curve in curves.items():
-        _draw(axes, curve, colours[name], "default")
+        _draw(axes, curve, colours[name], "default", 0.45 / max(4, len(curves)))
     _unit_square(axes, "1 − specificity", "sensitivity")
 
 
@@ -87,7 +87,7 @@ def draw_precision_recall(
     """Precision-recall curves; the dotted line is the precision of a coin."""
     axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=DOTTED)
     for name, curve in curves.items():
-        _draw(axes, curve, colours[name], "steps-pre")
+        _draw(axes, curve, colours[name], "steps-pre", 0.45 / max(4, len(curves)))
     _unit_square(axes, "recall", "precision")
 
 
@@ -145,8 +145,8 @@ def _band(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _draw(axes: Axes, curve: Curve, colour: int, drawstyle: str) -> None:
-    axes.fill_between(curve.grid, curve.low, curve.high, color=hue(colour), alpha=0.11, linewidth=0)
+def _draw(axes: Axes, curve: Curve, colour: int, drawstyle: str, opacity: float) -> None:
+    axes.fill_between(curve.grid, curve.low, curve.high, color=hue(colour), alpha=opacity, linewidth=0)
     axes.plot(curve.x, curve.y, color=hue(colour), linestyle=dash(colour), drawstyle=drawstyle)
 
 

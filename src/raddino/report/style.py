@@ -47,6 +47,8 @@ _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "raddino",
     "font.family": "sans-serif",
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
     "text.parse_math": False,
     "font.size": 9.0,
     "text.color": INK,
@@ -98,15 +100,12 @@ def figure(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def svg(
-    draw: Callable[[Axes], None], width: float = 3.7, height: float = 2.7, synthetic: bool = False
-) -> str:
+def svg(draw: Callable[[Axes], None], width: float = 3.7, height: float = 2.7, stamp: str = "") -> str:
     """What ``draw`` puts on one pair of axes, as an ``<svg>`` element whose colours are CSS variables."""
     with figure(width, height) as page:
         axes = page.subplots()
         draw(axes)
-        if synthetic:
-            stamp(page)
+        put_stamp(page, stamp)
         buffer = io.StringIO()
         page.savefig(
             buffer,
@@ -124,11 +123,14 @@ def svg(
     return text
 
 
-def stamp(page: Figure) -> None:
-    """The words without which no figure made from drawn radiographs leaves the house."""
-    page.text(
-        0.995, 0.008, "synthetic data", ha="right", va="bottom", fontsize=7.5, style="italic", color=MUTED
-    )
+def stamp_of(synthetic: bool | str | None) -> str:
+    """The words that every figure made from drawn radiographs carries; empty for real images."""
+    return "partly synthetic data" if synthetic == "mixed" else "synthetic data" if synthetic else ""
+
+
+def put_stamp(page: Figure, words: str) -> None:
+    """Write the stamp in the lower right corner."""
+    page.text(0.995, 0.008, words, ha="right", va="bottom", fontsize=7.5, style="italic", color=MUTED)
 
 
 def legend(axes: Axes, columns: int = 2) -> None:

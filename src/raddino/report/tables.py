@@ -91,7 +91,7 @@ class Block:
     scales: list[Scale | None]
     reference: str = ""
     trained_on: str = ""
-    absent: str = ""
+    absent: str = ""  # the reasons of all absences
     members: tuple[str, ...] = ()  # of an aggregate: the tasks whose values it averages
 
 
@@ -135,16 +135,12 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         Line(name, colours[name], [column.get(name) for column in columns], _difference(kinds, columns, name))
         for name in present
     ]
-    lines += [
-        Line(
-            gap["encoder"],
-            colours.get(gap["encoder"], len(colours)),
-            [None] * len(kinds),
-            reason=gap["reason"],
-        )
-        for gap in gaps
-        if gap.get("encoder") and gap["encoder"] not in present
-    ]
+    if rows:
+        lines += [
+            Line(name, colours.get(name, len(colours)), [None] * len(kinds), reason=gap["reason"])
+            for gap in gaps
+            if (name := gap.get("encoder")) and name not in present
+        ]
     references = {
         cell.row["difference"]["to"]
         for column in columns
@@ -167,7 +163,9 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         reference=next(iter(references), ""),
         trained_on=_trained_on(task),
         members=tuple((first.get("detail") or {}).get("tasks", ())),
-        absent="; ".join(str(gap["reason"]) for gap in gaps if not gap.get("encoder")),
+        absent="; ".join(
+            f"{gap['encoder']}: {gap['reason']}" if gap.get("encoder") else str(gap["reason"]) for gap in gaps
+        ),
     )
 
 
@@ -199,15 +197,15 @@ def _difference(kinds: list[Metric], columns: list[dict[str, Cell]], name: str) 
     gap = cell.row.get("difference") if cell else None
     if not gap:
         return "", "", ""
-    value, low, high = (_signed(gap[key], kinds[0]) for key in ("value", "low", "high"))
+    value, low, high = (_signed(gap.get(key), kinds[0]) for key in ("value", "low", "high"))
     adjusted = gap.get("p_holm") is not None
     p = gap["p_holm"] if adjusted else gap.get("p")
     said = "" if not _is_number(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     return value, f"{low} to {high}", f"{said} (Holm)" if said and adjusted else said
 
 
-def _signed(value: float, kind: Metric) -> str:
-    return ("+" if value > 0 else "−" if value < 0 else "") + number(abs(value), kind)
+def _signed(value: float | None, kind: Metric) -> str:
+    return ("+" if value is not None and value > 0 else "") + number(value, kind)
 
 
 def _scale(kind: Metric, column: dict[str, Cell]) -> Scale | None:

@@ -131,7 +131,8 @@ def _sides(block: Block, name: str, reference: str) -> list[str]:
 def _clear(gap: dict[str, Any]) -> bool:
     if gap.get("p_holm") is not None:
         return bool(gap["p_holm"] < SIGNIFICANT)
-    return bool(gap["low"] > 0 or gap["high"] < 0)
+    low, high = gap.get("low"), gap.get("high")
+    return low is not None and high is not None and bool(low > 0 or high < 0)
 
 
 def _chance(measured: list[Block]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Soft tissue and air: trunk, lungs, heart, vessels of the mediastinum, diaphragm, breasts, airways, stomach."""
+"""The body's frame and the organs of the chest: lungs, diaphragm, heart, great vessels, mediastinum."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from raddino.sample.patient import Patient
-from raddino.sample.projection import Array, Camera, Ellipsoid, Points, Stack, resample, tube
+from raddino.sample.projection import Array, Ellipsoid, Stack
 
 _STEPS = np.linspace(-1.0, 2.0, 601)
 SIDES = ("right", "left")
@@ -25,14 +25,36 @@ def _table(knots: Sequence[tuple[float, float]]) -> Array:
 
 
 # Shares of the chest's half width or half depth, by height as a share of the lung's height (0 apex, 1 angle).
-_LATERAL = _table([(0, 0.50), (0.08, 0.63), (0.2, 0.785), (0.35, 0.90), (0.5, 0.955), (0.68, 0.99), (0.85, 1), (1.2, 0.97)])
+_LATERAL = _table(
+    [(0, 0.50), (0.08, 0.63), (0.2, 0.785), (0.35, 0.90), (0.5, 0.955), (0.68, 0.99), (0.85, 1), (1.2, 0.97)]
+)
 _MEDIAL = _table([(0, 0.19), (0.1, 0.15), (0.3, 0.11), (0.6, 0.07), (1.2, 0.04)])
 _DEPTH = _table([(0, 0.50), (0.1, 0.62), (0.3, 0.86), (0.6, 1.0), (0.9, 1.0), (1.2, 0.9)])
 _FORWARD = _table([(0, -0.30), (0.2, -0.16), (0.5, 0.0), (0.9, -0.02), (1.2, -0.12)])
-_PEDICLE = _table([(-0.4, 0.24), (-0.1, 0.23), (0.0, 0.21), (0.15, 0.185), (0.3, 0.20), (0.45, 0.21), (0.7, 0.22), (1.0, 0.26), (1.5, 0.3)])
-
-
-_SPINE = _table([(-0.5, -0.12), (-0.2, -0.28), (0, -0.52), (0.25, -0.78), (0.5, -0.88), (0.75, -0.82), (1.0, -0.64), (1.4, -0.45)])
+_PEDICLE = _table(
+    [
+        (-0.4, 0.24),
+        (-0.1, 0.23),
+        (0.0, 0.21),
+        (0.15, 0.185),
+        (0.3, 0.20),
+        (0.45, 0.21),
+        (0.7, 0.22),
+        (1.0, 0.26),
+    ]
+)
+_SPINE = _table(
+    [
+        (-0.5, -0.12),
+        (-0.2, -0.28),
+        (0, -0.52),
+        (0.25, -0.78),
+        (0.5, -0.88),
+        (0.75, -0.82),
+        (1, -0.64),
+        (1.4, -0.45),
+    ]
+)
 
 
 def _at(table: Array, t: Array | float) -> Array:
@@ -99,13 +121,13 @@ class Anatomy:
         return self.patient.kyphosis * (2.2 * t * t - 0.9)
 
     def vertebra(self, number: Array | int) -> Array:
-        """Height of a thoracic vertebra and of its rib's head, cm; 0 is the first, negative are the neck's."""
+        """Height of a thoracic vertebra and of its rib's head, cm; 0 is the first, below 0 the neck's."""
         i, p = np.asarray(number, dtype=float), self.patient
         pitch = 2.28 * self.size * (1 - 0.06 * p.kyphosis) * (0.9 + 0.1 * self.breath)
         return 0.6 * self.quirks[33] - 1.8 + pitch * (0.9 * i + 0.016 * i * np.abs(i))
 
     def spine(self, y: Array | float) -> Array:
-        """Depth coordinate of the vertebral bodies at height y, cm: hollow neck, rounded chest, hollow loins."""
+        """Depth coordinate of the vertebral bodies at height y, cm."""
         t = np.asarray(y) / self.lung
         return self.depth * _at(_SPINE, t) + 0.8 * self.bend(y) * np.clip(t + 0.4, 0, 1)
 
@@ -115,7 +137,7 @@ class Anatomy:
         return (outer + inner) / 2 + (outer - inner) / 2 * np.maximum(apex, 0.25)
 
     def _borders(self, t: Array) -> tuple[Array, Array, Array]:
-        """Outer and inner border of the lung (cm from the midline), and how far its apex has opened (0 to 1)."""
+        """Outer and inner border of the lung (cm from the midline), and how far its apex is open (0 to 1)."""
         apex = np.sqrt(np.clip(1 - (1 - np.clip(t / 0.15, 0, 1)) ** 2, 0, 1))
         return self.width * _at(_LATERAL, t), self.width * _at(_MEDIAL, t), apex
 
@@ -126,8 +148,6 @@ class Anatomy:
     def forward(self, y: Array | float) -> Array:
         """Depth coordinate of the chest's middle at height y, cm."""
         return self.depth * _at(_FORWARD, np.asarray(y) / self.lung) + 0.6 * self.bend(y)
-
-    # --- lungs and what bounds them
 
     def pleura(self, side: str, shrink: float = 0.0, slip: float = 0.0) -> Stack:
         """Pleural space of one side; ``shrink`` (cm) is the visceral pleura's retreat from the chest wall.
@@ -171,28 +191,40 @@ class Anatomy:
         return Stack(profile, squareness=0.2, anchor=(s * self.width / 2, 0.0))
 
     @cached_property
-    def heart_top(self) -> float:
-        """Height of the heart's centre, cm."""
-        base = (self.dome_top("right") + self.dome_top("left")) / 2
-        return float(base + 0.4 - 0.54 * self.width * self.heart_ratio)
+    def _ventricle(self) -> tuple[float, float, float]:
+        """Long and short half axis of the left ventricle (cm) and the slope of the long one (radians)."""
+        p, q = self.patient, self.quirks
+        upright = 0.42 + 0.25 * q[4] - 0.006 * (p.bmi - 25) + 0.3 * p.hyperinflation
+        angle = float(np.clip(upright - 0.25 * (self.heart_ratio > 0.5), 0.25, 1.0))
+        w = self.heart_width
+        short = 0.35 * w
+        long = np.sqrt(max(0.25 * w * w - (short * np.sin(angle)) ** 2, 0.04 * w * w)) / np.cos(angle)
+        return float(long), short, angle
+
+    @cached_property
+    def heart_width(self) -> float:
+        """Transverse diameter of the heart, cm: the inner chest's times the cardiothoracic ratio."""
+        return 2 * self.width * self.heart_ratio
+
+    @cached_property
+    def heart_height(self) -> float:
+        """Height coordinate of the heart's centre, cm; the heart dips 2 cm into the diaphragm."""
+        long, short, angle = self._ventricle
+        reach = np.hypot(long * np.sin(angle), short * np.cos(angle))
+        return float((self.dome_top("right") + self.dome_top("left")) / 2 + 2.0 - reach)
 
     def heart(self) -> list[Ellipsoid]:
         """Ventricles, right atrium and outflow tract; together as wide as the cardiothoracic ratio says."""
-        p, q = self.patient, self.quirks
-        w = 2 * self.width * self.heart_ratio
-        upright = 0.42 + 0.25 * q[4] - 0.006 * (p.bmi - 25) + 0.3 * p.hyperinflation - 0.25 * (self.heart_ratio > 0.5)
-        angle = float(np.clip(upright, 0.25, 1.0))
-        short = 0.35 * w
-        long = np.sqrt(max(0.25 * w * w - (short * np.sin(angle)) ** 2, 0.04 * w * w)) / np.cos(angle)
+        (long, short, angle), w = self._ventricle, self.heart_width
         c, s = np.cos(angle), np.sin(angle)
         tilt = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         yaw = np.array([[np.cos(0.45), 0, -np.sin(0.45)], [0, 1, 0], [np.sin(0.45), 0, np.cos(0.45)]])
-        y, z, x = self.heart_top, 0.10 * self.depth, self.shift
+        y, z, x = self.heart_height, 0.10 * self.depth, self.shift
         thick = 0.46 * w**0.75 * 13**0.25
         return [
-            Ellipsoid((x + 0.15 * w, y + 0.02 * w, z), (long, short, thick), tilt),
-            Ellipsoid((x - 0.12 * w, y + 0.02 * w, z + 0.05 * w), (0.235 * w, 0.33 * w, 0.36 * w), yaw),
-            Ellipsoid((x + 0.12 * w, y - 0.32 * w, z - 0.02 * w), (0.20 * w, 0.30 * w, 0.32 * w)),
+            Ellipsoid((x + 0.15 * w, y, z), (long, short, thick), tilt),
+            Ellipsoid((x - 0.12 * w, y, z + 0.05 * w), (0.235 * w, 0.33 * w, 0.36 * w), yaw),
+            Ellipsoid((x + 0.12 * w, y - 0.34 * w, z - 0.02 * w), (0.20 * w, 0.30 * w, 0.32 * w)),
         ]
 
     def great_vessels(self) -> list[Ellipsoid]:
@@ -201,9 +233,10 @@ class Anatomy:
         unfold = p.ageing * (0.7 + 0.6 * q[5])
         x, top = self.shift * 0.8, 0.205 * self.lung - 0.8 * unfold
         knob = 1.35 + 0.65 * unfold
+        ascending = (x - 1.25 - 0.45 * unfold, 0.31 * self.lung, 0.22 * self.depth)
         return [
             Ellipsoid((x + 1.55 + 0.9 * unfold, top, -0.05 * self.depth), (knob, knob * 1.05, 3.0 + unfold)),
-            Ellipsoid((x - 1.25 - 0.45 * unfold, 0.31 * self.lung, 0.22 * self.depth), (1.5 + 0.5 * unfold, 4.6, 1.9)),
+            Ellipsoid(ascending, (1.5 + 0.5 * unfold, 4.6, 1.9)),
             Ellipsoid((x + 2.0, 0.37 * self.lung, 0.1 * self.depth), (1.9 + 0.3 * q[24], 3.2, 2.4)),
         ]
 
@@ -214,7 +247,8 @@ class Anatomy:
         def profile(y: Array) -> tuple[Array, Array, Array, Array]:
             t = y / self.lung
             half = self.width * _at(_PEDICLE, t) * wide
-            return self.shift * np.clip(1.2 - t * 0.5, 0, 1) * (t > -0.2), half, self.forward(y), 0.96 * self.half_depth(y)
+            centre = self.shift * np.clip(1.2 - t * 0.5, 0, 1) * (t > -0.2)
+            return centre, half, self.forward(y), 0.96 * self.half_depth(y)
 
         return Stack(profile, squareness=-0.35)
 
@@ -231,129 +265,13 @@ class Anatomy:
 
         return Stack(profile, anchor=(1.5, -0.6 * self.depth))
 
-    # --- the body's outline
-
-    @cached_property
-    def _outline(self) -> PchipInterpolator:
-        """Half width and half depth of the skin by height."""
-        p = self.patient
-        w = self.width + 1.9 + 0.7 * p.male + self.fat
-        neck = (6.1 if p.male else 5.2) + 0.06 * (p.bmi - 25)
-        belly = w + 0.05 * (p.bmi - 24)
-        front = self.depth + 2.2 + 0.8 * self.fat
-        paunch = front + 0.22 * (p.bmi - 23)
-        lift = 1.4 * (self.quirks[8] - 0.5) - (1.0 if self.supine else 0.0)
-        rows = [
-            (-30, 1.5 * neck, 1.5 * neck), (-9 + lift, neck, neck), (-6 + lift, 1.06 * neck, neck),
-            (-4.2 + lift, 1.35 * neck, 1.05 * neck), (-2.4 + lift, 0.72 * w, 7.0), (-0.6 + lift, 0.92 * w, 7.9),
-            (1.5 + lift, 1.03 * w, 8.8), (4 + lift, 1.07 * w, 9.9), (7.5, 1.05 * w, 0.98 * front), (11, w, front),
-            (15, 0.985 * w, front), (21, w, 1.02 * front), (28, belly, paunch), (45, 1.03 * belly, 1.05 * paunch),
-        ]  # fmt: skip
-        table = np.array(rows)
-        return PchipInterpolator(table[:, 0] * self.size, table[:, 1:])
-
-    def trunk(self, skin: float) -> Stack:
-        """Neck, shoulders, chest and abdomen, ``skin`` cm below the surface."""
-
-        def profile(y: Array) -> tuple[Array, Array, Array, Array]:
-            a, b = self._outline(np.clip(y, -29 * self.size, 44 * self.size)).T
-            return np.zeros_like(y), a - skin, 0.5 * self.forward(y), b - skin
-
-        return Stack(profile, squareness=0.35)
-
-    def limbs(self, skin: float, view: str = "PA") -> list[Ellipsoid]:
-        """Shoulders and upper arms, ``skin`` cm below the surface; raised and forward in a lateral view."""
-        p, q = self.patient, self.quirks
-        girth = (5.0 if p.male else 4.2) + 0.35 * self.fat - skin
-        spread = (0.12 if self.supine else 0.30) + 0.18 * q[9]
-        x = self.width + 5.2 + 0.8 * p.male + 0.5 * self.fat
-        y = 4.2 * self.size + 1.0 * (q[8] - 0.5)
-        solids = []
-        for side in SIDES:
-            s = sign(side)
-            if view != "LATERAL":
-                c, n = np.cos(spread), np.sin(spread)
-                tilt = np.array([[c, s * n, 0.0], [-s * n, c, 0.0], [0.0, 0.0, 1.0]])
-                solids.append(Ellipsoid((s * (x + 13 * n), y + 13 * c, 0.0), (girth * 0.98, 21.0, girth), tilt))
-                solids.append(Ellipsoid((s * (x - 0.6), y + 0.4, 0.0), (girth * 1.12, girth * 1.35, girth * 1.1)))
-            else:
-                c, n = np.cos(0.5 + 0.3 * q[9]), np.sin(0.5 + 0.3 * q[9])
-                tilt = np.array([[1.0, 0.0, 0.0], [0.0, c, n], [0.0, -n, c]])
-                solids.append(Ellipsoid((s * 0.9 * self.width, y - 11 * c, 11 * n), (girth, 17.0, girth), tilt))
-        return solids
-
-    def breasts(self) -> list[Stack]:
-        """Breasts of women, pectoral muscles of men: solids lying half in the front of the trunk."""
-        p, q = self.patient, self.quirks
-        if p.male:
-            volume, low, reach = 0.8 + 0.15 * p.frame, 0.36 * self.lung, 5.4
-        else:
-            volume = float(np.clip(1.0 + 0.22 * p.breast + 0.045 * (p.bmi - 24), 0.45, 2.4))
-            low, reach = self.lung * (0.60 + 0.14 * p.ageing + 0.10 * q[10] + 0.03 * volume), 6.6
-            low -= 0.1 * self.lung * self.supine
-        solids = []
-        for side in SIDES:
-            s, uneven = sign(side), 0.95 + 0.1 * q[11 if side == "left" else 12]
-            radius = reach * max(volume, 0.3) ** (1 / 3) * uneven
-            x = s * (0.60 * self.width + 0.12 * radius * (1 + self.supine))
-            solids.append(self._mound(x, low * uneven, radius, max(volume, 0.3) * uneven))
-        return solids
-
-    def _mound(self, x: float, y: float, radius: float, volume: float) -> Stack:
-        male = self.patient.male
-        below = radius * (0.8 if male else 0.50)
-        thick = (1.3 if male else 4.2) * volume ** (1 / 3)
-        trunk = self.trunk(0.0).profile
-
-        def profile(at: Array) -> tuple[Array, Array, Array, Array]:
-            t = np.where(at < y, (y - at) / (radius * 1.35), (at - y) / below)
-            round_ = np.sqrt(np.clip(1 - t**2, 0, 1))
-            _, width, middle, depth = trunk(at)
-            skin = middle + depth * np.sqrt(np.maximum(0.1, 1 - (x / np.maximum(width, 1)) ** 2)) - 0.8
-            reach = thick * np.where(at < y, round_**1.7, np.sqrt(round_))
-            return np.full_like(at, x), radius * round_, skin, reach
-
-        return Stack(profile, anchor=(x, self.depth))
-
-    # --- air in tubes and bowel
-
     def carina(self) -> Array:
         """Where the trachea divides (3,), cm."""
-        return np.array([0.25 + 0.9 * self.shift, 0.265 * self.lung, float(self.forward(0.265 * self.lung)) - 0.5])
+        y = 0.265 * self.lung
+        return np.array([0.25 + 0.9 * self.shift, y, float(self.forward(y)) - 0.5])
 
     def hilum(self, side: str) -> Array:
         """Root of one lung's vessels (3,), cm."""
         s = sign(side)
         y = self.lung * (0.375 if side == "right" else 0.34)
         return np.array([s * (0.155 * self.width) + self.shift * 0.8, y, -0.02 * self.depth])
-
-    def airway(self, camera: Camera) -> Points:
-        """Trachea and main bronchi as air."""
-        p, q = self.patient, self.quirks
-        radius = (1.0 if p.male else 0.84) * self.size
-        end = self.carina()
-        bow = 0.5 * (q[13] - 0.3) - 0.5 * p.ageing
-        trachea = np.array([[0.0, -16, 1.5], [0.0, -8, 0.5], [bow * 0.4 + 0.5 * self.shift, 0, end[2] + 0.8], [bow + end[0], end[1] * 0.6, end[2] + 0.3], end])
-        step = camera.pitch
-        path = resample(trachea, step)
-        parts = [tube(path, np.full(len(path), radius), camera)]
-        for side, drop, length in (("right", 1.35, 3.6), ("left", 0.85, 4.8)):
-            s = sign(side)
-            direction = np.array([s * np.cos(drop * 0.75), np.sin(drop * 0.75), -0.12])
-            path = resample(np.stack([end - [0, 0.4, 0], end + direction * length * 0.5, end + direction * length * 1.15]), step)
-            taper = np.linspace(0.78, 0.5, len(path)) * radius
-            parts.append(tube(path, taper, camera, density=np.linspace(1, 0.25, len(path))))
-        return Points.join(parts)
-
-    def bowel_gas(self) -> list[Ellipsoid]:
-        """The stomach's bubble and gas in the bend of the colon, where there is any."""
-        q, top, w = self.quirks, self.dome_top("left"), self.width
-        bubbles = []
-        if q[14] < 0.75:
-            rx, ry = 1.6 + 2.2 * q[15], 0.7 + 1.3 * q[16]
-            bubbles.append(Ellipsoid((w * (0.30 + 0.18 * q[17]), top + 1.3 + ry, 0.5), (rx, ry, 1.2 + 1.6 * q[18])))
-        for k in range(int(q[19] * 4)):
-            u = self.quirks[20 + 3 * k : 23 + 3 * k]
-            centre = (w * (0.45 + 0.4 * u[0]), self.lung + 2.0 + 3.5 * u[1], 0.0)
-            bubbles.append(Ellipsoid(centre, (0.8 + 1.2 * u[2], 0.7 + 0.8 * u[1], 1.3)))
-        return bubbles

@@ -1,10 +1,11 @@
-"""From path integrals to a picture: scatter, blur, quantum noise, logarithm, tone, collimation and markers."""
+"""From path integrals to a picture: scatter, blur, quantum noise, logarithm, tone, blades and markers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
+from scipy.fft import irfft2
 from scipy.ndimage import gaussian_filter
 
 from raddino.sample.projection import Array
@@ -22,7 +23,7 @@ class Exposure:
         equalise: share of the large-scale contrast that processing takes out.
         sharpen: share of fine detail that processing adds.
         black: share of the open air's grey level that is subtracted.
-        collimation: left, top, right, bottom borders as shares of the image; negative is none.
+        collimation: left, top, right, bottom borders as shares of the image.
         tilt: rotation of the collimator, radians.
         marker: letters of the side marker.
         marker_at: its centre as shares (x, y) of the image.
@@ -47,9 +48,7 @@ class Exposure:
 
 
 def cloud(size: int, power: float, rng: np.random.Generator, cut: float = 0.0) -> Array:
-    """Unit-variance random field (size, size) whose spectrum falls as frequency^-power, from ``cut`` cycles up."""
-    from scipy.fft import irfft2
-
+    """Unit-variance random field (size, size); its power falls as frequency^-power above ``cut`` cycles."""
     fy, fx = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
     f2 = (fy[:, None] ** 2 + fx[None] ** 2 + 1.0 + cut * cut).astype(np.float32)
     shape = f2 ** np.float32(-power / 4)
@@ -74,6 +73,8 @@ def low_pass(image: Array, sigma: float) -> Array:
 def expose(path: Array, exposure: Exposure, pitch: float) -> Array:
     """Attenuation as the detector sees it, -log of the relative signal (H, W).
 
+    Quantum noise arises before the scintillator's blur, which correlates it.
+
     Args:
         path: line integral of attenuation along each ray (H, W).
         exposure: technique.
@@ -83,27 +84,31 @@ def expose(path: Array, exposure: Exposure, pitch: float) -> Array:
     primary = np.exp(-path)
     scattered = low_pass(primary * (1 - np.exp(-3 * path)), 4.5 / pitch)
     signal = primary + np.float32(exposure.scatter) * np.maximum(scattered, 0)
-    signal = gaussian_filter(signal, exposure.blur / pitch, mode="nearest", truncate=3)
     noise = rng.standard_normal(path.shape, dtype=np.float32)
-    signal = signal + noise * np.sqrt(signal / np.float32(exposure.photons * pitch * pitch))
+    signal += noise * np.sqrt(signal / np.float32(exposure.photons * pitch * pitch))
+    signal = gaussian_filter(signal, exposure.blur / pitch, mode="nearest", truncate=3)
     return -np.log(np.maximum(signal, 2e-4))
 
 
 def tone(seen: Array, exposure: Exposure, pitch: float) -> Array:
-    """Grey levels (H, W) in [0, 1]: equalisation, sharpening and a sigmoid look-up table (PS3.3 C.11.2.1.3.1)."""
+    """Grey levels (H, W) in [0, 1]: equalisation, sharpening and a sigmoid window (PS3.3 C.11.2.1.3.1)."""
     h = seen.shape[0]
     centre = seen[int(0.15 * h) : int(0.85 * h) : 3, int(0.15 * h) : int(0.85 * h) : 3]
-    clear, dense = np.percentile(centre, [14, 80])
+    clear, dense = np.percentile(centre, [14, 80]).tolist()
     wide = low_pass(seen, 3.0 / pitch)
     fine = seen - gaussian_filter(seen, 0.25 / pitch, mode="nearest", truncate=2.5)
-    seen = seen - np.float32(exposure.equalise) * (wide - np.float32((clear + dense) / 2)) + np.float32(exposure.sharpen) * fine
-    contrast = 1 - exposure.equalise * 0.6
-    low, high = np.log(exposure.lung / (1 - exposure.lung)), np.log(exposure.mediastinum / (1 - exposure.mediastinum))
-    slope = (high - low) / max((dense - clear) * contrast, 0.2)
     middle = (clear + dense) / 2
-    grey = 1 / (1 + np.exp(-(np.float32(slope) * (seen - np.float32(middle)) + np.float32((low + high) / 2))))
+    seen = (
+        seen
+        + np.float32(exposure.sharpen) * fine
+        - np.float32(exposure.equalise) * (wide - np.float32(middle))
+    )
+    contrast = 1 - exposure.equalise * 0.6
+    low, high = (np.log(level / (1 - level)) for level in (exposure.lung, exposure.mediastinum))
+    slope = (high - low) / max((dense - clear) * contrast, 0.2)
+    grey = 1 / (1 + np.exp(np.float32(slope * middle - (low + high) / 2) - np.float32(slope) * seen))
     air = 1 / (1 + np.exp(slope * (middle + 0.3) - (low + high) / 2))
-    floor = exposure.black * air
+    floor = float(exposure.black * air)
     return np.clip((grey - floor) / (0.97 - floor), 0, 1).astype(np.float32)
 
 
@@ -126,7 +131,7 @@ def mark(grey: Array, exposure: Exposure) -> Array:
     layer = Picture.new("L", (size, size))
     pen = ImageDraw.Draw(layer)
     x, y = exposure.marker_at[0] * size, exposure.marker_at[1] * size
-    pen.text((x, y), exposure.marker, fill=255, anchor="mm", font=ImageFont.load_default(max(8, size * 0.055)))
-    if exposure.note:
-        pen.text((x, y + 0.05 * size), exposure.note, fill=235, anchor="mm", font=ImageFont.load_default(max(6, size * 0.021)))
+    for dy, text, height in ((0.0, exposure.marker, 0.055), (0.05 * size, exposure.note, 0.021)):
+        font = ImageFont.load_default(max(6.0, height * size))
+        pen.text((x, y + dy), text, fill=245, anchor="mm", font=font)
     return np.maximum(grey, np.asarray(layer, dtype=np.float32) / 255 * 0.98)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raddino.sample.anatomy import SIDES, Anatomy, sign
-from raddino.sample.patient import Patient
 from raddino.sample.detector import low_pass
+from raddino.sample.patient import Patient
 from raddino.sample.projection import Array, Camera, Ellipsoid, Interval
 from raddino.sample.ribs import Break
 
@@ -15,7 +15,7 @@ FINDINGS = ("effusion", "pneumothorax", "consolidation", "cardiomegaly", "nodule
 
 @dataclass(frozen=True)
 class Effusion:
-    """Pleural fluid of one side; ``amount`` 0 blunts the angle, 1 covers half the lung; ``layered`` when lying."""
+    """Pleural fluid of one side: ``amount`` 0 blunts the angle, 1 fills half; ``layered`` if lying."""
 
     side: str
     amount: float
@@ -24,7 +24,7 @@ class Effusion:
 
 @dataclass(frozen=True)
 class Pneumothorax:
-    """Air between lung and chest wall of one side: the ``gap`` at the side and the apex's extra ``slip``, cm."""
+    """Air around one lung: the ``gap`` at the side, the apex's extra ``slip``, the mediastinal shift; cm."""
 
     side: str
     gap: float
@@ -34,7 +34,7 @@ class Pneumothorax:
 
 @dataclass(frozen=True)
 class Consolidation:
-    """Airspace filling of one zone; ``centre`` and ``radii`` in shares of the lung (see :func:`inside_lung`)."""
+    """Airspace filling: ``centre`` in shares of the lung (:func:`inside_lung`), ``radius`` in cm."""
 
     side: str
     centre: tuple[float, float, float]
@@ -73,7 +73,7 @@ class Findings:
 
     @property
     def mediastinal_shift(self) -> float:
-        """Displacement of the mediastinum to the patient's left, cm: away from tension and large effusions."""
+        """Shift of the mediastinum to the patient's left, cm: away from tension and large effusions."""
         push = sum(-sign(p.side) * p.tension for p in self.pneumothorax)
         return push + sum(-sign(e.side) * 1.3 * max(0.0, e.amount - 0.6) for e in self.effusion)
 
@@ -87,58 +87,74 @@ def draw_findings(patient: Patient, study: int, supine: bool) -> Findings:
     lasting = np.random.default_rng([patient.seed, 6, patient.index])
     enlarged = lasting.random() < 0.10 + 0.20 * patient.ageing
     ratio = lasting.uniform(0.525, 0.66) if enlarged else patient.heart_ratio
-    nodules = _nodules(lasting, patient)
-    breaks = _breaks(lasting)
-    side = SIDES[int(rng.random() < 0.5)]
-    effusion = ()
-    if rng.random() < 0.17 + 0.2 * enlarged:
-        sides = SIDES if rng.random() < 0.3 else (side,)
-        effusion = tuple(
-            Effusion(s, float(rng.beta(1.3, 1.6)), bool(supine and rng.random() < 0.6)) for s in sides
-        )
-    pneumothorax = ()
-    if rng.random() < 0.14:
-        wet = {e.side for e in effusion}
-        free = [s for s in SIDES if s not in wet]
-        if free:
-            gap = float(0.7 + 4.3 * rng.beta(1.1, 1.9))
-            tension = float(rng.uniform(0.6, 2.2)) if gap > 2.8 and rng.random() < 0.5 else 0.0
-            pneumothorax = (Pneumothorax(free[int(rng.random() * len(free))], gap, float(gap * rng.uniform(0.5, 1.3)), tension),)
-    consolidation = _consolidations(rng) if rng.random() < 0.2 else ()
-    return Findings(float(ratio), effusion, pneumothorax, consolidation, nodules, breaks)
+    effusion = _effusions(rng, supine, enlarged)
+    pneumothorax = _pneumothorax(rng, {e.side for e in effusion})
+    consolidation = _consolidations(rng)
+    return Findings(
+        float(ratio), effusion, pneumothorax, consolidation, _nodules(lasting, patient), _breaks(lasting)
+    )
+
+
+def _draw_side(rng: np.random.Generator) -> str:
+    return SIDES[int(rng.random() < 0.5)]
+
+
+def _effusions(rng: np.random.Generator, supine: bool, heart: bool) -> tuple[Effusion, ...]:
+    if rng.random() >= 0.17 + 0.2 * heart:
+        return ()
+    sides = SIDES if rng.random() < 0.3 else (_draw_side(rng),)
+    layered = bool(supine and rng.random() < 0.6)
+    return tuple(Effusion(side, float(rng.beta(1.3, 1.6)), layered) for side in sides)
+
+
+def _pneumothorax(rng: np.random.Generator, wet: set[str]) -> tuple[Pneumothorax, ...]:
+    side = _draw_side(rng)
+    if rng.random() >= 0.16 or side in wet:
+        return ()
+    gap = float(0.7 + 4.3 * rng.beta(1.1, 1.9))
+    tension = float(rng.uniform(0.6, 2.2)) if gap > 2.8 and rng.random() < 0.5 else 0.0
+    return (Pneumothorax(side, gap, float(gap * rng.uniform(0.5, 1.3)), tension),)
 
 
 def _consolidations(rng: np.random.Generator) -> tuple[Consolidation, ...]:
-    first = SIDES[int(rng.random() < 0.5)]
+    if rng.random() >= 0.2:
+        return ()
+    count, side, spread = (
+        1 + int(rng.integers(0, 6) > 3) + int(rng.integers(0, 6) > 4),
+        _draw_side(rng),
+        rng.random(),
+    )
     patches = []
-    for k in range(1 + int(rng.random() < 0.35) + int(rng.random() < 0.2)):
-        side = first if k == 0 or rng.random() < 0.5 else SIDES[first == "right"]
-        centre = (float(rng.beta(2.4, 1.6) * 0.68 + 0.14), float(rng.uniform(0.25, 0.75)), float(rng.uniform(0.25, 0.75)))
-        patches.append(Consolidation(side, centre, float(rng.uniform(2.2, 5.0)), float(rng.uniform(0.35, 0.95))))
+    for _ in range(count):
+        down, out, back = rng.beta(2.4, 1.6) * 0.68 + 0.14, *rng.uniform(0.25, 0.75, 2)
+        radius, density = rng.uniform(2.2, 5.0), rng.uniform(0.35, 0.95)
+        where = (float(down), float(out), float(back))
+        patches.append(Consolidation(side, where, float(radius), float(density)))
+        side = _draw_side(rng) if spread < 0.5 else side
     return tuple(patches)
 
 
 def _nodules(rng: np.random.Generator, patient: Patient) -> tuple[Nodule, ...]:
     if rng.random() >= 0.11 + 0.10 * patient.smoker:
         return ()
-    count = 1 + (int(rng.integers(1, 6)) if rng.random() < 0.25 else 0)
-    return tuple(
-        Nodule(
-            SIDES[int(rng.random() < 0.5)],
-            (float(rng.uniform(0.12, 0.72)), float(rng.uniform(0.3, 0.85)), float(rng.uniform(0.2, 0.8))),
-            float(rng.uniform(0.45, 1.5)),
-        )
-        for _ in range(count)
-    )
+    count = int(rng.integers(2, 7)) if rng.random() < 0.25 else 1
+    shares = rng.uniform((0.12, 0.3, 0.2), (0.72, 0.85, 0.8), (count, 3)).tolist()
+    return tuple(Nodule(_draw_side(rng), (a, b, c), float(rng.uniform(0.45, 1.5))) for a, b, c in shares)
 
 
 def _breaks(rng: np.random.Generator) -> tuple[Break, ...]:
     if rng.random() >= 0.13:
         return ()
-    side, first = SIDES[int(rng.random() < 0.5)], int(rng.integers(3, 9))
+    side, first = _draw_side(rng), int(rng.integers(3, 9))
     angle, callus = rng.uniform(0.75, 2.0), bool(rng.random() < 0.3)
     return tuple(
-        Break(side, first + k, float(angle + rng.normal(0, 0.08)), float(rng.uniform(0.45, 1.1) * (0.5 if callus else 1)), callus)
+        Break(
+            side=side,
+            rib=first + k,
+            angle=float(angle + rng.normal(0, 0.08)),
+            step=float(rng.uniform(0.6, 1.3) * (0.5 if callus else 1.0)),
+            callus=callus,
+        )
         for k in range(int(rng.integers(1, 4)))
     )
 
@@ -155,14 +171,14 @@ def inside_lung(body: Anatomy, side: str, share: tuple[float, float, float]) -> 
 def fluid_share(body: Anatomy, camera: Camera, effusion: Effusion) -> Array:
     """Share (H, W) of each ray's way through the pleural space that runs in fluid.
 
-    The surface is a meniscus: lowest in the middle of the space and drawn up along its walls; the share follows
-    from it in closed form. Layered fluid of a lying patient veils the whole side instead.
+    The surface is a meniscus, drawn up along the walls; the share follows from it in closed form.
+    Layered fluid of a lying patient veils the whole side instead.
     """
     s = sign(effusion.side)
     u, v = camera.axes(0.0)
     y = v[:, None].astype(np.float32)
     if effusion.layered:
-        veil = np.clip((y / body.lung - 0.05) / 0.9, 0, 1) ** 0.7
+        veil = np.sin(np.pi / 2 * np.clip(y / body.lung, 0, 1)) ** 2
         return (veil * (0.10 + 0.38 * effusion.amount)) * np.ones_like(u, dtype=np.float32)
     level = body.lung + 0.3 - body.lung * (0.06 + 0.52 * effusion.amount)
     rise = 2.0 + 0.22 * body.lung * (0.4 + effusion.amount)
@@ -176,12 +192,14 @@ def fluid_share(body: Anatomy, camera: Camera, effusion: Effusion) -> Array:
     return (1 - np.sqrt(depth)).astype(np.float32)
 
 
-def lesions(body: Anatomy, findings: Findings, side: str, camera: Camera, lung: Interval, cloud: Array) -> dict[str, Array]:
+def lesions(
+    body: Anatomy, findings: Findings, side: str, camera: Camera, lung: Interval, cloud: Array
+) -> dict[str, Array]:
     """Soft tissue of consolidations and nodules of one lung along the rays (H, W), cm.
 
     ``cloud`` is a unit-variance random field that frays the edges of consolidation.
     """
-    out = {}
+    out: dict[str, Array] = {}
     for patch in findings.consolidation:
         if patch.side == side:
             centre, r = inside_lung(body, side, patch.centre), patch.radius

@@ -44,7 +44,7 @@ class Side:
 
     @property
     def field(self) -> Array:
-        """The lung field: the pleural space's silhouette above the diaphragm, with what lies behind the heart."""
+        """The lung field: the pleural space's silhouette above the diaphragm, behind the heart too."""
         return (self.pleura.length > 1.0) & ~self.dome.inside
 
     def air(self, space: Interval) -> Array:
@@ -96,7 +96,7 @@ def _shown(lung: Interval, aerated: Array, view: Camera) -> Keep:
 
 
 def zones(fields: dict[str, Array]) -> Array:
-    """Thirds of each lung field's height, uint8: 1-3 image-left from top to bottom, 4-6 image-right, 0 outside."""
+    """Thirds of each lung field's height, uint8: 1-3 image-left from the top, 4-6 image-right, 0 outside."""
     out = np.zeros(fields["right"].shape, np.uint8)
     for first, side in ((1, "right"), (4, "left")):
         rows = np.flatnonzero(fields[side].any(axis=1))

@@ -1,4 +1,4 @@
-"""Geometry of the synthetic radiograph: a camera, solids as intervals along its rays, and tubes as point masses.
+"""Geometry of the synthetic radiograph: a camera, solids as intervals of its rays, tubes as point masses.
 
 Patient coordinates are centimetres: ``x`` towards the patient's left (image right in a frontal view), ``y``
 downwards from the lung apices, ``z`` towards the front. Every array on the pixel grid is float32 (H, W).
@@ -6,11 +6,13 @@ downwards from the lung apices, ``z`` towards the front. Every array on the pixe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray
-_NOWHERE = np.float32(-99.0)
+_CHUNK = 1 << 14
+"""Points handled at a time, so that they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Camera:
         c, s = np.cos(self.turn), np.sin(self.turn)
         return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
-    def magnification(self, depth: Array | float) -> Array | float:
+    def magnification(self, depth: Any) -> Any:
         """How much larger an object at ``depth`` (camera z, cm) appears on the detector."""
         return self.source / (self.source - abs(self.detector - depth))
 
     def axes(self, depth: float) -> tuple[Array, Array]:
-        """Coordinates in cm of the window's columns (W,) and rows (H,) in the plane at ``depth``, before the lean."""
+        """Coordinates (cm) of the window's columns (W,) and rows (H,) at a depth, without the lean."""
         steps = (np.arange(self.size, dtype=np.float32) - (self.size - 1) / 2) * self.pitch
         m = self.magnification(depth)
         rows, columns = self.window or (slice(None), slice(None))
@@ -63,6 +65,10 @@ class Camera:
         """The same field on a grid of about 1/step as many pixels a side."""
         size = -(-self.size // step)
         return replace(self, size=size, pitch=self.pitch * self.size / size)
+
+    def around(self, centre: Any, reach: Any) -> "Camera":
+        """The same camera with a window that shows all within ``reach`` (x, y, z) of a place, cm."""
+        return self.on(np.subtract(centre, reach).tolist(), np.add(centre, reach).tolist())
 
     def on(self, low: Sequence[float], high: Sequence[float]) -> "Camera":
         """The same camera with the window that shows the box between two patient corners (x, y, z)."""
@@ -88,7 +94,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Interval:
-    """Where each ray runs inside a convex solid: depths ``low`` to ``high`` (H, W), cm; low > high outside."""
+    """Depths ``low`` to ``high`` (H, W), cm, of each ray inside a convex solid; NaN or low > high outside."""
 
     low: Array
     high: Array
@@ -96,7 +102,7 @@ class Interval:
     @property
     def length(self) -> Array:
         """Chord length, cm."""
-        return np.maximum(self.high - self.low, 0)
+        return np.fmax(self.high - self.low, 0)
 
     @property
     def inside(self) -> Array:
@@ -114,15 +120,14 @@ class Interval:
         """Smallest interval that holds all: the union where they touch."""
         low, high = intervals[0].low, intervals[0].high
         for interval in intervals[1:]:
-            low, high = np.minimum(low, interval.low), np.maximum(high, interval.high)
+            low, high = np.fmin(low, interval.low), np.fmax(high, interval.high)
         return Interval(low, high)
 
 
 def _half_chord(squared: Array) -> Array:
-    outside = squared <= 0
-    half = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
-    np.putmask(half, outside, _NOWHERE)
-    return half
+    """Square root in place; NaN where the ray misses."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(squared, out=squared)
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ class Stack:
     """A pile of horizontal superelliptic slices.
 
     Args:
-        profile: heights y (H,) -> slice centre x, half width along x, centre z, half depth along z, each (H,).
+        profile: heights y (H,) -> centre x, half width along x, centre z, half depth along z, each (H,).
             A half width of 0 or less means no slice there.
         squareness: 0 elliptic slices, 1 slices like x^4 + z^4 = 1.
         anchor: patient (x, z) whose depth sets the magnification.
@@ -185,32 +190,33 @@ class Stack:
         offset = np.where(there, centre * scale[:, 0], 2).astype(np.float32)[:, None]
         t2 = u[None].astype(np.float32) * scale - offset
         t2 *= t2
-        np.minimum(t2, 1, out=t2)
-        squared = (1 - t2) * (1 + np.float32(self.squareness) * t2)
+        squared = (1 - t2) * (1 + np.float32(self.squareness) * np.minimum(t2, 1))
         half = _half_chord(squared) * np.maximum(depth, 1e-3).astype(np.float32)[:, None]
         middle = (cz * c - cx * s).astype(np.float32)[:, None]
         return Interval(middle - half, middle + half)
 
 
 def splat(columns: Array, rows: Array, weight: Array, shape: tuple[int, int]) -> Array:
-    """Sum point weights into a grid of that shape, each shared bilinearly by its four pixels; outside is lost."""
-    height, wide = shape[0] + 3, shape[1] + 3
-    left, top = np.floor(columns), np.floor(rows)
-    fx, fy = columns - left, rows - top
-    index = np.clip(top + 1, 0, shape[0] + 1).astype(np.int32) * np.int32(wide)
-    index += np.clip(left + 1, 0, shape[1] + 1).astype(np.int32)
-    right = weight * fx
-    rest = weight - right
-    low, high = rest * fy, right * fy
-    out = np.bincount(index, rest - low, minlength=wide * height)
-    for step, part in ((1, right - high), (wide, low), (wide + 1, high)):
-        out[step:] += np.bincount(index, part, minlength=wide * height)[:-step]
-    return out.reshape(height, wide)[1:-2, 1:-2].astype(np.float32)
+    """Sum point weights into a grid of that shape, shared bilinearly by four pixels; outside is lost."""
+    height, wide = shape[0] + 4, shape[1] + 4
+    out = np.zeros(height * wide, np.float32)
+    for first in range(0, len(columns), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        left, top = np.floor(columns[part]), np.floor(rows[part])
+        fx, fy = columns[part] - left, rows[part] - top
+        index = np.clip(top + 2, 0, shape[0] + 2).astype(np.int64) * wide
+        index += np.clip(left + 2, 0, shape[1] + 2).astype(np.int64)
+        right = weight[part] * fx
+        rest = weight[part] - right
+        low, high = rest * fy, right * fy
+        for step, share in ((0, rest - low), (1, right - high), (wide, low), (wide + 1, high)):
+            np.add.at(out, index + step, share)
+    return out.reshape(height, wide)[2:-2, 2:-2]
 
 
 @dataclass(frozen=True)
 class Points:
-    """Projected point masses: columns and rows (N,) in pixels, and the path length (N,) each gives one pixel, cm."""
+    """Projected point masses: columns and rows (N,) in pixels, and the path (N,) each gives a pixel, cm."""
 
     columns: Array
     rows: Array
@@ -226,7 +232,9 @@ class Points:
     @classmethod
     def join(cls, parts: Sequence["Points"]) -> "Points":
         """All points of several sets in one."""
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("columns", "rows", "weight")))
+        return cls(
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("columns", "rows", "weight"))
+        )
 
     def image(self, camera: Camera) -> Array:
         """Path length through the points' matter in the camera's window (H, W), cm times density."""
@@ -234,11 +242,13 @@ class Points:
             return splat(self.columns, self.rows, self.weight, (camera.size, camera.size))
         rows, columns = camera.window
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        return splat(self.columns - np.float32(columns.start), self.rows - np.float32(rows.start), self.weight, shape)
+        return splat(
+            self.columns - np.float32(columns.start), self.rows - np.float32(rows.start), self.weight, shape
+        )
 
 
 def resample(path: Array, step: float) -> Array:
-    """A polyline (K, 3) as a smooth curve (N, 3) through its corners, points about ``step`` cm apart (Catmull-Rom)."""
+    """A smooth curve (N, 3) through corners (K, 3), points about ``step`` cm apart (Catmull-Rom)."""
     path = np.asarray(path, dtype=np.float32)
     length = np.sqrt(np.sum(np.diff(path, axis=0) ** 2, -1))
     at = np.concatenate([[0], np.cumsum(length)])
@@ -272,7 +282,9 @@ def ribbon(path: Array, across: Array, mass: Array, profile: Array, camera: Came
     )
 
 
-def tube(path: Array, radius: Array | float, camera: Camera, wall: float = 0.0, density: Array | float = 1.0) -> Points:
+def tube(
+    path: Array, radius: Array | float, camera: Camera, wall: float = 0.0, density: Array | float = 1.0
+) -> Points:
     """Round tubes along paths.
 
     Args:

@@ -52,8 +52,8 @@ def ribs(body: Anatomy, camera: Camera, breaks: tuple[Break, ...] = ()) -> tuple
 
     Shell and marrow are brightest along the rib's edges; ribs are fainter where they run in front.
     """
-    count = int(np.clip(24.0 / camera.pitch, 48, 330))
-    offset = (np.arange(int(np.clip(1.3 / camera.pitch, 4, 22))) + 0.5)
+    count = int(np.clip(30.0 / camera.pitch, 48, 420))
+    offset = np.arange(int(np.clip(1.3 / camera.pitch, 4, 22))) + 0.5
     offset = offset * 2 / len(offset) - 1
     profile = (0.13 / np.sqrt(1 - 0.97 * offset**2) + 0.11 * np.sqrt(1 - offset**2)) * 2 / len(offset)
     number = np.arange(RIBS)[:, None]
@@ -86,16 +86,21 @@ def _fracture(b: Break, away: Array, line: Array, half: Array, density: Array) -
         half *= 1 + 0.45 * swell
         density *= 1 + 0.7 * swell
     else:
-        density *= np.where(np.abs(away) < 0.028, 0.15, 1.0)
+        density *= np.where(np.abs(away) < 0.035, 0.1, 1.0)
 
 
 def _frame(body: Anatomy, line: Array) -> tuple[Array, Array]:
-    """Length of each step (12, K) and the ribs' upright direction (12, K, 3) in the chest wall."""
+    """Length of each step (12, K) and the direction (12, K, 3) of the ribs' broad side.
+
+    It stands upright in the chest wall, but the uppermost ribs lie flat.
+    """
     tangent = np.gradient(line, axis=1)
     step = np.linalg.norm(tangent, axis=-1)
     outward = line.copy()
     outward[..., 1] = 0
     outward[..., 2] -= body.forward(line[..., 1])
     upright = np.cross(tangent, outward)
-    upright /= np.maximum(np.linalg.norm(upright, axis=-1, keepdims=True), 1e-6)
-    return step, upright
+    for vector in (outward, upright):
+        vector /= np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-6)
+    flat = np.array([1.2, 0.7, 0.3, *[0.0] * 9])[:, None, None]
+    return step, np.cos(flat) * upright + np.sin(flat) * outward

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as Picture
 
-from raddino.sample import detector, skeleton
+from raddino.sample import detector, outline, skeleton
 from raddino.sample import devices as fitted
 from raddino.sample.anatomy import SIDES, Anatomy
 from raddino.sample.findings import Findings
@@ -19,7 +19,7 @@ FAT, GLAND, METAL = 0.165, 0.185, 0.9
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides one image; ``bone`` is the contrast of bone against the average tube voltage's."""
+    """All that decides one image; ``bone`` is the contrast of bone against the average tube voltage's."""
 
     body: Anatomy
     findings: Findings
@@ -34,7 +34,7 @@ class Scene:
 class Rendering:
     """The picture in [0, 1], the noiseless attenuation it was made from, both (H, W) float32, and the truth.
 
-    ``masks`` are uint8 (H, W): 0 and 255, but ``zones`` counts 1-3 image-left lung from top to bottom, 4-6 right.
+    ``masks`` are uint8 (H, W): 0 and 255, but ``zones`` counts 1-3 image-left from the top, 4-6 image-right.
     """
 
     image: Array
@@ -56,10 +56,12 @@ def render(scene: Scene) -> Rendering:
         masks.add("heart", side.heart.inside, side.view)
         fields[name] = np.zeros(path.shape, bool)
         fields[name][side.view.window or ...] = side.field
-    path -= 1.15 * MUSCLE * body.airway(camera).image(camera)
-    for gas in body.bowel_gas():
-        path -= 0.5 * MUSCLE * gas.interval(camera).length
-    path += scene.bone * _bones(body, camera, scene.view, findings.rib_fracture, masks) * (1 + 0.06 * np.roll(texture, 131, 1))
+    path -= 1.15 * MUSCLE * outline.airway(body, camera).image(camera)
+    for gas in outline.bowel_gas(body):
+        view = camera.around(gas.centre, gas.axes)
+        path[view.window or ...] -= 0.5 * MUSCLE * gas.interval(view).length
+    bone = _bones(body, camera, scene.view, findings.rib_fracture, masks)
+    path += scene.bone * bone * (1 + 0.06 * np.roll(texture, 131, axis=1))
     path += METAL * _metal(body, camera, scene.devices, masks)
     np.maximum(path, 0, out=path)
 
@@ -76,17 +78,20 @@ def render(scene: Scene) -> Rendering:
 
 
 def _outline(body: Anatomy, camera: Camera, view: str) -> Array:
-    """Attenuation of a body without chest organs: fat around muscle, and breasts. Smooth, so computed coarsely."""
+    """Attenuation of a body without chest organs: fat, muscle, breasts. Smooth, so computed coarsely."""
     coarse = camera.coarser(2)
-    outer, inner = (body.trunk(skin).interval(coarse) for skin in (0.0, body.fat))
+    outer, inner = (solid.interval(coarse) for solid in outline.trunk(body, (0.0, body.fat)))
     total, lean = outer.length, inner.length
-    for full, core in zip(body.limbs(0.0, view), body.limbs(body.fat, view), strict=True):
-        total, lean = _merge(total, full.interval(coarse).length), _merge(lean, core.interval(coarse).length)
+    for limb in outline.limbs(body, 0.0, view):
+        total = _merge(total, limb.interval(coarse).length)
+    for limb in outline.limbs(body, body.fat, view):
+        lean = _merge(lean, limb.interval(coarse).length)
     path = FAT * (total - lean) + MUSCLE * lean
-    for mound in body.breasts():
+    for mound in outline.breasts(body):
         breast = mound.interval(coarse)
         path += GLAND * (breast.length - (breast & outer).length)
-    fine = Picture.fromarray(path.astype(np.float32)).resize((camera.size, camera.size), Picture.Resampling.BICUBIC)
+    whole = (camera.size, camera.size)
+    fine = Picture.fromarray(path.astype(np.float32)).resize(whole, Picture.Resampling.BICUBIC)
     return np.maximum(np.asarray(fine), 0)
 
 
@@ -98,31 +103,39 @@ def _merge(a: Array, b: Array) -> Array:
 
 def _bones(body: Anatomy, camera: Camera, view: str, breaks: tuple[Break, ...], masks: Masks) -> Array:
     """Attenuation of all bone at average tube voltage; adds the masks of ribs and fractures."""
-    cage, broken = ribs(body, camera, breaks)
-    cage = cage.image(camera)
+    whole, broken = ribs(body, camera, breaks)
+    cage = whole.image(camera)
     masks.add("ribs", cage > 0.10, camera)
     if broken is not None:
         masks.add("rib_fracture", broken.image(camera) > 0.08, camera)
-    column = skeleton.vertebrae(body).interval(camera).length
-    column *= skeleton.vertebral_density(body, camera.axes(0.0)[1]).astype(np.float32)[:, None]
     rest = [skeleton.arches(body, camera)]
     if view != "LATERAL":
         rest.append(skeleton.shoulders(body, camera))
-    return 0.8 * cage / (1 + 0.75 * cage) + column + Points.join(rest).image(camera)
+    bone = 0.8 * cage / (1 + 0.75 * cage) + Points.join(rest).image(camera)
+    back = camera.around((0, body.lung / 2, -0.5 * body.depth), (2.6, 60, 1.2 * body.depth))
+    column = skeleton.vertebrae(body).interval(back).length
+    column *= skeleton.vertebral_density(body, back.axes(0.0)[1]).astype(np.float32)[:, None]
+    bone[back.window or ...] += column
+    return bone
 
 
 def _metal(body: Anatomy, camera: Camera, devices: fitted.Devices, masks: Masks) -> Array:
     """Path through devices and clutter, cm; adds the devices' masks."""
-    found = {}
+    found: dict[str, Array] = {}
     if devices.tube_height is not None:
         found["endotracheal_tube"] = fitted.endotracheal_tube(body, devices, camera).image(camera)
     if devices.drain_side is not None:
         found["chest_drain"] = fitted.chest_drain(body, devices, camera).image(camera)
     if devices.pacemaker_side is not None:
         leads = fitted.pacemaker_leads(body, devices, camera).image(camera)
-        found["pacemaker"] = leads + 2.2 * fitted.pacemaker_can(body, devices).interval(camera).length
+        near = camera.around(fitted.pocket(body, devices), (4, 4, 3))
+        leads[near.window or ...] += 3.4 * fitted.pacemaker_can(body, devices).interval(near).length
+        found["pacemaker"] = leads
     for name, path in found.items():
-        masks.add(name, path > 0.06, camera)
+        masks.add(name, path > 0.02, camera)
     if devices.electrodes:
         found["clutter"] = fitted.electrodes(body, devices, camera).image(camera)
-    return sum((np.minimum(path, 1.7) for path in found.values()), np.float32(0))
+    total = np.zeros((camera.size, camera.size), np.float32)
+    for path in found.values():
+        total += np.minimum(path, 2.6)
+    return total

@@ -30,8 +30,8 @@ class Image:
 def _place(seed: int, index: int) -> tuple[int, int, str]:
     """(patient number, study number, view) of an image.
 
-    A block of eight images is cut into patients of one to four; a patient's images into studies: a PA view with or
-    without a lateral one, or single AP views at the bedside.
+    A block of eight images is cut into patients of one to four images; these into studies: a PA view, with or
+    without a lateral one, or an AP view at the bedside.
     """
     block, wanted = divmod(index, BLOCK)
     rng = np.random.default_rng([seed, 0, block])
@@ -76,7 +76,7 @@ def draw_scene(seed: int, index: int, size: int) -> Image:
 
 def _camera(rng: np.random.Generator, body: Anatomy, view: str, size: int) -> Camera:
     lateral, supine = view == "LATERAL", view == "AP"
-    field = (0.35 * 42 + 0.65 * 2.9 * body.width) * rng.uniform(0.93, 1.12)
+    field = (0.35 * 42 + 0.65 * 2.9 * body.width) * rng.uniform(0.88, 1.08)
     turn = rng.normal(0, 0.075 if supine else 0.035)
     return Camera(
         size=size,
@@ -92,21 +92,21 @@ def _camera(rng: np.random.Generator, body: Anatomy, view: str, size: int) -> Ca
 
 def _exposure(rng: np.random.Generator, view: str, seed: tuple[int, ...]) -> Exposure:
     bedside = view == "AP"
-    lung = rng.uniform(0.22, 0.5) * (0.8 if view == "LATERAL" else 1.0)
-    borders = rng.uniform(0.005, 0.06, 4) * (rng.random(4) < 0.5) if rng.random() < 0.4 else -np.ones(4)
+    lung = rng.uniform(0.25, 0.5) * (0.8 if view == "LATERAL" else 1.0)
+    blades = rng.uniform(0.005, 0.06, 4) * (rng.random(4) < 0.5) if rng.random() < 0.4 else np.zeros(4)
     left = rng.random() < 0.7
     note = rng.choice(["PORTABLE", "AP", "AP ERECT", "SUPINE", ""]) if bedside else rng.choice(["", "", "PA"])
     side = rng.uniform(0.88, 0.95) if left else rng.uniform(0.05, 0.12)
     return Exposure(
         scatter=float(rng.uniform(0.5, 1.2) if bedside else rng.uniform(0.25, 0.65)),
-        photons=float(np.exp(rng.uniform(np.log(1.5e6), np.log(1.2e7)))),
-        blur=float(rng.uniform(0.035, 0.07)),
+        photons=float(np.exp(rng.uniform(np.log(5e5), np.log(5e6)))),
+        blur=float(rng.uniform(0.04, 0.075)),
         lung=float(lung),
-        mediastinum=float(rng.uniform(max(0.66, lung + 0.25), 0.85)),
+        mediastinum=float(rng.uniform(max(0.62, lung + 0.22), 0.82)),
         equalise=float(rng.uniform(0.0, 0.4)),
         sharpen=float(rng.uniform(0.0, 0.5)),
-        black=float(rng.uniform(0.3, 1.0)),
-        collimation=tuple(float(b) for b in borders),
+        black=float(rng.uniform(0.0, 0.95)),
+        collimation=(float(blades[0]), float(blades[1]), float(blades[2]), float(blades[3])),
         tilt=float(rng.normal(0, 0.012)),
         marker=("L" if left else "R"),
         marker_at=(float(side), float(rng.uniform(0.06, 0.2))),

@@ -1,11 +1,12 @@
-"""Writing one synthetic radiograph: 16-bit PNG or DICOM (digital X-ray, for presentation), and 8-bit masks."""
+"""Writing one synthetic radiograph: 16-bit PNG or DICOM (digital X-ray, for presentation), 8-bit masks."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image as Picture
 
 from raddino.sample.projection import Array
 
@@ -13,39 +14,56 @@ if TYPE_CHECKING:
     from raddino.sample.studies import Image
 
 BITS_STORED = 12
-DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
-_HUFFMAN_ONLY = 2
 
 
 def write_png(path: Path, pixels: Array) -> None:
-    """Write grey pixels (H, W), uint8 or uint16, fast rather than small; the file appears whole or not at all."""
+    """Write grey pixels (H, W), uint8 or uint16, as PNG; the file appears whole or never.
+
+    One filter (Up) and zlib's run-length strategy: three times as fast as Pillow, and hardly larger.
+    """
+    height, width = pixels.shape
+    depth = 8 * pixels.itemsize
+    bytes_ = pixels.astype(">u2" if depth == 16 else np.uint8).view(np.uint8).reshape(height, -1)
+    lines = np.full((height, bytes_.shape[1] + 1), 2, np.uint8)
+    lines[0, 1:] = bytes_[0]
+    np.subtract(bytes_[1:], bytes_[:-1], out=lines[1:, 1:])
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    data = packer.compress(lines.tobytes()) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
     part = path.with_suffix(".part")
-    strategy = {"compress_type": _HUFFMAN_ONLY} if pixels.dtype == np.uint16 else {}
-    Picture.fromarray(pixels).save(part, "PNG", compress_level=1, **strategy)
+    with part.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+            crc = zlib.crc32(kind + body)
+            file.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc))
     os.replace(part, path)
 
 
 def write_dicom(path: Path, grey: Array, image: "Image") -> None:
     """Write grey levels (H, W) in [0, 1] as a DX object (PS3.3 A.26) of 12 stored bits.
 
-    Three in ten are MONOCHROME1 (stored inverted). UIDs follow from (seed, index), so equal images are equal files.
+    Three in ten are MONOCHROME1, stored inverted. UIDs follow from (seed, index): equal images, equal files.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
     patient, scene = image.patient, image.scene
     seed, top = patient.seed, (1 << BITS_STORED) - 1
     name = f"S{seed}P{patient.index:06d}"
+
+    def uid(level: str, number: object) -> UID:
+        return generate_uid(entropy_srcs=["raddino", level, str(seed), str(number)])
+
     inverse = is_monochrome1(seed, image.index)
     stored = np.round(grey * top).astype(np.uint16)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DX_FOR_PRESENTATION
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["raddino", "image", str(seed), str(image.index)])
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = uid("image", image.index)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.StudyInstanceUID = generate_uid(entropy_srcs=["raddino", "study", name, str(image.study)])
-    data.SeriesInstanceUID = generate_uid(entropy_srcs=["raddino", "series", str(seed), str(image.index)])
+    data.StudyInstanceUID = uid("study", f"{name}E{image.study}")
+    data.SeriesInstanceUID = uid("series", image.index)
     data.PatientID, data.PatientName, data.PatientBirthDate = name, f"Synthetic^{name}", ""
     data.PatientSex, data.PatientAge = patient.sex, f"{patient.age:03d}Y"
     data.PatientWeight, data.PatientSize = f"{patient.weight:.1f}", f"{patient.height:.3f}"
@@ -62,7 +80,8 @@ def write_dicom(path: Path, grey: Array, image: "Image") -> None:
     data.SamplesPerPixel, (data.Rows, data.Columns) = 1, grey.shape
     data.PhotometricInterpretation = "MONOCHROME1" if inverse else "MONOCHROME2"
     data.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, BITS_STORED, BITS_STORED - 1, 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, BITS_STORED, BITS_STORED - 1
+    data.PixelRepresentation = 0
     data.PixelIntensityRelationship, data.PixelIntensityRelationshipSign = "LOG", 1 if inverse else -1
     data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "0", "1", "US"
     data.WindowCenter, data.WindowWidth = str((top + 1) / 2), str(top + 1)

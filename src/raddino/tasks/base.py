@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
+from pydantic import PositiveInt
 
 from raddino.config import Config
 from raddino.errors import RaddinoError, did_you_mean
@@ -44,7 +45,7 @@ class TaskConfig(Config):
     kind: Literal["binary", "regression"]
     where: str | None = None
     positive: str | float | None = None
-    min_positives: int = 10
+    min_positives: PositiveInt = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Examples:
         rows: (N,) row numbers in the corpus, ascending.
         target: (N,) 0 and 1, or numbers.
         split: (N,) train, val or test.
-        ids, patients: (N,) of the corpus manifest.
+        ids: (N,) of the corpus manifest.
+        patients: (N,) of the corpus manifest; an image without one is a patient of its own.
         excluded: images left out, by reason.
     """
 
@@ -77,14 +79,13 @@ class Examples:
         """The task and its counts per split, JSON-ready."""
         binary = self.config.kind == "binary"
         positives = {split: int(self.target[at].sum()) for split, at in self.at.items()}
+        prevalence = {split: positives[split] / len(at) for split, at in self.at.items()}
         return {
             **self.config.model_dump(include={"name", "target", "kind", "where", "positive"}),
             "n": {split: len(at) for split, at in self.at.items()},
             "patients": {split: len(set(self.patients[at])) for split, at in self.at.items()},
             "positives": positives if binary else None,
-            "prevalence": {s: positives[s] / max(len(at), 1) for s, at in self.at.items()}
-            if binary
-            else None,
+            "prevalence": prevalence if binary else None,
             "excluded": self.excluded,
         }
 
@@ -145,7 +146,7 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
         target=target[usable],
         split=split[usable],
         ids=kept["id"].astype(str).to_numpy(),
-        patients=kept["patient"].astype(str).to_numpy(),
+        patients=kept["patient"].fillna(kept["id"]).astype(str).to_numpy(),
         excluded={reason: count for reason, count in excluded.items() if count},
     )
     _require_enough(examples)
@@ -170,12 +171,7 @@ def _require_enough(examples: Examples) -> None:
         if not len(at):
             raise Absent(f"no image of the {split} split has a value")
         if len(np.unique(target)) < 2:
-            what = (
-                f"all {len(at)} are {int(target[0])}"
-                if config.kind == "binary"
-                else "the value does not vary"
-            )
-            raise Absent(f"{split} split: {what}")
+            raise Absent(f"{split} split: all {len(at)} values are {target[0]:g}")
     test = examples.target[examples.at["test"]]
     if config.kind == "binary":
         positives, fewest = int(test.sum()), int(min(test.sum(), (1 - test).sum()))

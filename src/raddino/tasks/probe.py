@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from raddino.config import Config
+from raddino.errors import RaddinoError
 
 Loss = Literal["logistic", "squared"]
 CURVATURE: dict[Loss, float] = {"logistic": 0.25, "squared": 1.0}
@@ -32,12 +34,12 @@ class ProbeConfig(Config):
     """
 
     features: Literal["cls", "mean_patch", "both"] = "cls"
-    learning_rates: tuple[float, ...] = (0.001, 0.01, 0.1)
-    weight_decays: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
-    seeds: int = 5
-    steps: int = 1000
-    batch_size: int = 128
-    momentum: float = 0.9
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.001, 0.01, 0.1)
+    weight_decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
+    seeds: PositiveInt = 5
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 128
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
     @property
     def grid(self) -> list[tuple[float, float]]:
@@ -53,7 +55,7 @@ class LinearProbe:
         loss: ``"logistic"`` (T binary labels) or ``"squared"`` (T numbers).
         weight: (S, D, T), acting on standardised features.
         bias: (S, 1, T).
-        mean, scale: (D,), the standardisation of the features.
+        mean, scale: (D,), the standardisation of the features; scale is infinite for constant ones.
         offset, unit: (T,), prediction = offset + unit * output.
         chosen: per label the (learning rate, weight decay) with the least validation loss.
     """
@@ -92,10 +94,13 @@ def fit_linear_probe(
         loss: ``"logistic"`` or ``"squared"`` (on targets standardised with the training images).
         config: grid, seeds and steps.
         seed: of initial weights and batch order.
+
+    Raises:
+        RaddinoError: every grid point diverged.
     """
     x, y = (torch.as_tensor(part, dtype=torch.float32) for part in train)
     mean, scale = x.mean(0), x.std(0, correction=0)
-    scale = torch.where(scale > 1e-6 * scale.max().clamp(min=1e-12), scale, 1.0)
+    scale = torch.where(scale > 1e-5 * mean.abs(), scale, torch.inf)
     x = (x - mean) / scale
     offset, unit = torch.zeros(y.shape[1]), torch.ones(y.shape[1])
     if loss == "squared":
@@ -107,7 +112,12 @@ def fit_linear_probe(
     output = ((val_x - mean) / scale @ basis) @ weight.flatten(2) + bias.flatten(2)
     output = output.unflatten(2, bias.shape[2:])  # (S, N, C, T)
     losses = _loss(output, ((val_y - offset) / unit).unsqueeze(1), loss).mean((0, 1))  # (C, T)
-    best = losses.nan_to_num(nan=torch.inf).argmin(0)
+    losses = losses.nan_to_num(nan=torch.inf)
+    if losses.amin(0).isinf().any():
+        raise RaddinoError(
+            f"the linear probe diverged at all learning rates {config.learning_rates}; lower them"
+        )
+    best = losses.argmin(0)
     label = torch.arange(y.shape[1])
     return LinearProbe(
         loss=loss,
@@ -122,9 +132,9 @@ def fit_linear_probe(
 
 
 def _span(x: Tensor) -> Tensor:
-    """(D, R) orthonormal basis of the row space of ``x`` (N, D), N < D."""
+    """(D, R) orthonormal basis of the row space of ``x`` (N, D), N < D; at least one direction."""
     _, singular, rows = torch.linalg.svd(x, full_matrices=False)
-    return rows[singular > 1e-5 * singular[0]].T
+    return rows[singular >= 1e-5 * singular[0]].T
 
 
 def _loss(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
@@ -137,9 +147,8 @@ def _descend(x: Tensor, y: Tensor, loss: Loss, config: ProbeConfig, seed: int) -
     """Minibatch descent with momentum; weights (S, D, C, T), biases (S, 1, C, T) of C grid points."""
     (n, d), t, s = x.shape, y.shape[1], config.seeds
     batch_size = min(n, config.batch_size)
-    curvature = (
-        CURVATURE[loss] * (torch.linalg.matrix_norm(x, 2).square() + x.square().sum() / batch_size) / n
-    )
+    spread = torch.linalg.matrix_norm(x, 2).square() + x.square().sum() / batch_size
+    curvature = CURVATURE[loss] * (spread / n + 1)  # 1 is the bias
     rate, decay = (torch.tensor(column).repeat_interleave(t) for column in zip(*config.grid, strict=True))
     rate, decay = rate / curvature, decay * curvature
     generators = [torch.Generator().manual_seed(seed * 1000 + index) for index in range(s)]

@@ -1,0 +1,98 @@
+"""Suites: shipped ones hold, own ones are checked, and a corpus without one gets its own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from raddino.benchmark.suite import derive_suite, load_suite, suite_names
+from raddino.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_load(name):
+    suite = load_suite(name)
+    assert suite.description
+    assert len(suite.tasks) > 3
+
+
+def test_open_cxr_reports_the_view_as_a_confounder():
+    task = next(task for task in load_suite("open-cxr").tasks if task.target == "view")
+    assert "confounder" in task.name
+
+
+def write(tmp_path, **values):
+    task = {"name": "a", "target": "label_a", "kind": "binary"}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"tasks": [task, {**task, "name": "b"}], **values}))
+    return path
+
+
+def test_own_suite(tmp_path):
+    suite = load_suite(write(tmp_path, macro={"mean": ["a", "b"]}, probe={"features": "both", "seeds": 2}))
+    assert suite.probe.seeds == 2
+    assert suite.macro == {"mean": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"task": []}, "Did you mean 'tasks'"),
+        ({"macro": {"mean": ["a", "c"]}}, "averages 'c'"),
+        ({"macro": {"a": ["a", "b"]}}, "used twice"),
+        ({"tasks": [{"name": "a", "target": "t", "kind": "binary"}] * 2}, "used twice"),
+        ({"tasks": [{"name": "a", "target": "t", "kind": "ordinal"}]}, "kind"),
+        ({"probe": {"learning_rates": []}}, "learning_rates"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, values, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        load_suite(write(tmp_path, **values))
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_and_missing_suites(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'open-cxr'"):
+        load_suite("open_cxr")
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_suite(tmp_path / "none.yaml")
+
+
+MANIFEST = pd.DataFrame(
+    {
+        "id": ["a", "b", "c", "d"],
+        "view": ["AP", "PA", "AP", None],
+        "sex": ["M", "F", None, "M"],
+        "age": [40.0, 50, 60, np.nan],
+        "bmi": np.nan,
+        "grade": [1.0, 2, 3, 4],
+        "label_edema": [0.0, 1, np.nan, 0],
+        "label_mass": [1.0, 1, 0, 0],
+    }
+)
+
+
+def test_a_corpus_gives_its_own_suite():
+    suite = derive_suite(MANIFEST)
+    kinds = {task.name: task.kind for task in suite.tasks}
+    assert kinds == {"sex": "binary", "age": "regression", "edema": "binary", "mass": "binary"}
+    assert suite.macro == {"all labels (macro)": ("edema", "mass")}
+
+
+def test_targets_by_name():
+    suite = derive_suite(MANIFEST, ["view=PA", "grade", "label_mass"])
+    assert [(task.name, task.kind, task.positive) for task in suite.tasks] == [
+        ("view", "binary", "PA"),
+        ("grade", "regression", None),
+        ("mass", "binary", None),
+    ]
+    assert derive_suite(MANIFEST, ["grade=3"]).tasks[0].positive == 3.0
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("agee", "Did you mean 'age'"), ("view", "view=AP"), ("grade=9", "no image has '9'")],
+)
+def test_targets_that_cannot_be(target, message):
+    with pytest.raises(ConfigError, match=message):
+        derive_suite(MANIFEST, [target])

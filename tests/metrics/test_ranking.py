@@ -1,0 +1,104 @@
+"""Ranking metrics against scikit-learn, on ties, weights and degenerate input."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, recall_score, roc_auc_score, roc_curve
+
+from raddino.metrics import ranking
+
+
+def cases():
+    rng = np.random.default_rng(0)
+    for n in (2, 5, 40, 300):
+        y = rng.integers(0, 2, n)
+        y[:2] = 0, 1
+        for decimals in (8, 1, 0):  # the fewer decimals, the more ties
+            yield y, (rng.normal(size=n) + 0.7 * y).round(decimals)
+    yield np.array([0, 1, 1]), np.zeros(3)
+
+
+@pytest.mark.parametrize(("y", "score"), list(cases()))
+def test_equal_to_scikit_learn(y, score):
+    assert ranking.auroc(y, score) == pytest.approx(roc_auc_score(y, score), abs=1e-12)
+    assert ranking.auprc(y, score) == pytest.approx(average_precision_score(y, score), abs=1e-12)
+
+
+def test_weights_are_repeated_images_in_every_resample_at_once():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 60)
+    score = (rng.normal(size=60) + y).round(1)
+    weights = rng.multinomial(60, np.full(60, 1 / 60), size=25)
+    for metric, reference in (
+        (ranking.auroc, roc_auc_score),
+        (ranking.auprc, average_precision_score),
+        (lambda y, s, w=None: ranking.sensitivity(y, s, 0.5, w), lambda y, s: recall_score(y, s >= 0.5)),
+        (
+            lambda y, s, w=None: ranking.specificity(y, s, 0.5, w),
+            lambda y, s: recall_score(y, s >= 0.5, pos_label=0),
+        ),
+    ):
+        values = metric(y, score, weights)
+        expected = [reference(np.repeat(y, w), np.repeat(score, w)) for w in weights]
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+def test_only_ranks_count():
+    rng = np.random.default_rng(2)
+    y, score = rng.integers(0, 2, 50), rng.normal(size=50)
+    assert ranking.auroc(y, np.exp(score)) == ranking.auroc(y, score)
+    assert ranking.auroc(1 - y, -score) == pytest.approx(ranking.auroc(y, score))
+    assert ranking.auroc(y, -score) == pytest.approx(1 - ranking.auroc(y, score))
+
+
+def test_auprc_is_stepwise_and_not_the_trapezoid():
+    y, score = np.array([1, 0, 1, 0, 0]), np.array([5.0, 4, 3, 2, 1])
+    assert ranking.auprc(y, score) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_missing_class_is_undefined_and_not_zero():
+    score = np.array([0.1, 0.4, 0.2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(ranking.auroc(np.ones(3), score))
+        assert np.isnan(ranking.auroc(np.zeros(3), score))
+        assert np.isnan(ranking.auprc(np.zeros(3), score))
+        assert ranking.auprc(np.ones(3), score) == 1
+        assert np.isnan(ranking.sensitivity(np.zeros(3), score, 0.0))
+        assert np.isnan(ranking.auroc([], []))
+    weights = np.array([[1, 0, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(np.isnan(ranking.auroc([0, 1, 0], score, weights)), [True, False])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 0.9, 0.95, 1.0])
+@pytest.mark.parametrize("decimals", [8, 1])
+def test_threshold_is_the_lowest_that_keeps_the_specificity(level, decimals):
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 2, 80)
+    score = (rng.normal(size=80) + y).round(decimals)
+    threshold = ranking.threshold_at_specificity(y, score, level)
+    assert ranking.specificity(y, score, threshold) >= level
+    false_rate, true_rate, _ = roc_curve(y, score, drop_intermediate=False)
+    best = true_rate[false_rate <= 1 - level + 1e-12].max()
+    assert ranking.sensitivity(y, score, threshold) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("y", "score", "message"),
+    [
+        ([0, 1], [0.1], "belong together"),
+        ([0, 2], [0.1, 0.2], "0 and 1"),
+        ([0, np.nan], [0.1, 0.2], "0 and 1"),
+        ([0, 1], [0.1, np.nan], "finite"),
+        ([[0, 1]], [[0.1, 0.2]], "belong together"),
+    ],
+)
+def test_bad_input_is_refused(y, score, message):
+    with pytest.raises(ValueError, match=message):
+        ranking.auroc(y, score)
+
+
+def test_threshold_without_negatives_is_refused():
+    with pytest.raises(ValueError, match="no negatives"):
+        ranking.threshold_at_specificity([1, 1], [0.2, 0.3], 0.9)

@@ -1,0 +1,26 @@
+"""A number's signature says everything in one line."""
+
+from raddino.metrics.signature import Signature
+
+
+def test_line_and_fields():
+    signature = Signature("auroc", "test", 120, 30, 0.25, 80, 1000, 7, "e" * 16, "d" * 64)
+    line = str(signature)
+    for part in (
+        "auroc",
+        "split:test",
+        "n:120",
+        "pos:30",
+        "prev:0.250",
+        "patients:80",
+        "B:1000",
+        "seed:7",
+        "enc:eeee",
+    ):
+        assert part in line.split("|") or part in line
+    assert signature.to_dict()["signature"] == line
+    assert signature.to_dict()["interval"] == "percentile bootstrap over patients"
+
+
+def test_numbers_have_no_positives():
+    assert "pos" not in str(Signature("mae", "test", 9, None, None, 9, 10, 0, "e", "d"))

@@ -1,0 +1,45 @@
+"""Losses against torch's own cross-entropy and closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+
+from raddino.ssl.losses import cross_entropy, koleo, nearest_other
+
+
+def test_cross_entropy_is_torchs():
+    logits, targets = torch.randn(6, 9).double(), torch.randn(6, 9).double().softmax(-1)
+    expected = torch_cross_entropy(logits / 0.1, targets, reduction="none")
+    torch.testing.assert_close(cross_entropy(logits, targets, 0.1), expected)
+
+
+def test_summed_targets_cost_both():
+    logits = torch.randn(4, 9).double()
+    a, b = torch.randn(2, 4, 9).double().softmax(-1)
+    both = cross_entropy(logits, a + b, 0.2)
+    torch.testing.assert_close(both, cross_entropy(logits, a, 0.2) + cross_entropy(logits, b, 0.2))
+
+
+def test_bf16_logits_are_summed_in_float32():
+    logits = torch.randn(4, 9).bfloat16()
+    assert cross_entropy(logits, torch.full((4, 9), 1 / 9), 0.1).dtype == torch.float32
+
+
+def test_koleo_of_points_on_a_circle():
+    angles = torch.arange(6).double() * (2 * math.pi / 6)
+    points = torch.stack([angles.cos(), angles.sin()], 1) * torch.arange(1, 7)[:, None]
+    assert koleo(points).item() == pytest.approx(-math.log(1.0), abs=1e-7), "the hexagon's side is its radius"
+
+
+def test_koleo_survives_equal_features():
+    x = torch.ones(4, 8, requires_grad=True)
+    koleo(x).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_nearest_other_is_never_itself():
+    x = torch.randn(50, 8)
+    cosines = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=-1).fill_diagonal_(-2)
+    assert torch.equal(nearest_other(x), cosines.argmax(1))

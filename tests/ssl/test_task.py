@@ -1,0 +1,71 @@
+"""The task beyond the golden replay: switches, edge cases, and who receives gradients."""
+
+import pytest
+import torch
+
+from raddino.ssl import SelfDistillation, SslConfig, Views
+from raddino.ssl.head import HeadConfig
+from raddino.vit import VitConfig
+
+VIT = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5)
+HEAD = HeadConfig(prototypes=12, hidden=16, bottleneck=8)
+
+
+def task(**changes) -> SelfDistillation:
+    config = SslConfig(head=HEAD, **changes)
+    return SelfDistillation(VIT, config).init_weights(torch.Generator().manual_seed(0)).double().train()
+
+
+def views(local: int = 3, masked: bool = True) -> Views:
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.rand(8, 16, generator=generator) < (0.3 if masked else 0.0)
+    crops = torch.randn(8, 1, 16, 16, generator=generator).double()
+    small = torch.randn(local * 4, 1, 8, 8, generator=generator).double()
+    return Views.build(crops, small, masks)
+
+
+@pytest.mark.parametrize("centering", ["softmax", "sinkhorn_knopp"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_gradients_reach_the_student_only(centering, separate):
+    model = task(centering=centering, ibot_head=HeadConfig(prototypes=7, hidden=16, bottleneck=8) if separate else None)
+    model(views(), 0.05).total.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.student.parameters())
+    assert all(p.grad is None for p in model.teacher.parameters())
+
+
+def test_without_masks_and_without_local_views_the_rest_is_finite():
+    losses = task()(views(masked=False), 0.05)
+    assert losses.ibot.item() == 0
+    assert torch.isfinite(losses.total)
+    losses = task()(views(local=0), 0.05)
+    assert losses.dino_local.item() == 0
+    assert torch.isfinite(losses.total)
+
+
+def test_masked_modelling_switched_off_leaves_the_images_unmasked():
+    seen = task(ibot_weight=0.0)(views(), 0.05)
+    unmasked = task()(views(masked=False), 0.05)
+    torch.testing.assert_close(seen.dino_global, unmasked.dino_global)
+
+
+def test_total_is_the_weighted_sum_of_what_is_shown():
+    losses = task(dino_weight=0.7, ibot_weight=1.3, koleo_weight=0.2)(views(), 0.05)
+    expected = 0.7 * (losses.dino_local + losses.dino_global) + 2 * losses.koleo + 1.3 * 2 * losses.ibot
+    torch.testing.assert_close(losses.total, expected)
+
+
+def test_teacher_is_a_moving_average():
+    model = task()
+    with torch.no_grad():
+        for parameter in model.student.parameters():
+            parameter.add_(1.0)
+    before = [p.clone() for p in model.teacher.parameters()]
+    model.update_teacher(0.9)
+    for old, new in zip(before, model.teacher.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.1)
+
+
+def test_teacher_has_no_stochastic_depth():
+    model = SelfDistillation(VIT.model_copy(update={"drop_path": 0.9}), SslConfig(head=HEAD)).init_weights().train()
+    images = torch.randn(4, 1, 16, 16)
+    assert torch.equal(model.teacher.backbone(images).cls, model.teacher.backbone(images).cls)
