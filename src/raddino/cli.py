@@ -128,7 +128,7 @@ def evaluate(
     from raddino.benchmark.evaluate import evaluate as judge
     from raddino.corpus.dataset import Corpus
     from raddino.report.html import report as write
-    from raddino.report.tables import text_table
+    from raddino.report.terminal import text_table
 
     names, specs = [], []
     for text in encoders.split(","):
@@ -140,7 +140,7 @@ def evaluate(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names
     )
     page = write(out, run=run, corpus=opened, encoder=specs[0])
-    print(text_table(results.path))
+    print(text_table(results.data))
     print(f"report: {page}")
 
 
@@ -212,13 +212,10 @@ def main() -> None:
     from raddino.errors import RaddinoError
 
     try:
-        app(standalone_mode=True)
+        app()
     except RaddinoError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted; the same command continues", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _consolidations(rng: np.random.Generator) -> tuple[Consolidation, ...]:
     patches = []
     for _ in range(count):
         down, out, back = rng.beta(2.4, 1.6) * 0.68 + 0.14, *rng.uniform(0.25, 0.75, 2)
-        radius, density = rng.uniform(2.2, 5.0), rng.uniform(0.35, 0.95)
+        radius, density = rng.uniform(2.5, 5.5), rng.uniform(0.4, 1.0)
         where = (float(down), float(out), float(back))
         patches.append(Consolidation(side, where, float(radius), float(density)))
         side = _draw_side(rng) if spread < 0.5 else side

@@ -77,10 +77,12 @@ def limbs(body: Anatomy, skin: float, view: str = "PA") -> list[Ellipsoid]:
 def breasts(body: Anatomy) -> list[Stack]:
     """Breasts of women, pectoral muscles of men: solids that lie half in the front of the trunk."""
     p, q = body.patient, body.quirks
+    stout = 0.045 * (p.bmi - 24)
     if p.male:
-        volume, low, reach = max(0.3, 0.8 + 0.15 * p.frame), 0.36 * body.lung, 5.4
+        volume, reach = float(np.clip(0.35 + 0.15 * p.breast + 1.3 * stout, 0.15, 1.6)), 5.6
+        low = 0.45 * body.lung
     else:
-        volume, reach = float(np.clip(1.0 + 0.22 * p.breast + 0.045 * (p.bmi - 24), 0.45, 2.4)), 6.6
+        volume, reach = float(np.clip(0.8 + 0.35 * p.breast + stout, 0.12, 2.4)), 6.6
         low = body.lung * (0.60 + 0.14 * p.ageing + 0.10 * q[10] + 0.03 * volume - 0.1 * body.supine)
     solids, chest = [], trunk(body)[0].profile
     for side in SIDES:
@@ -92,9 +94,8 @@ def breasts(body: Anatomy) -> list[Stack]:
 
 
 def _mound(body: Anatomy, chest: Profile, x: float, y: float, radius: float, volume: float) -> Stack:
-    male = body.patient.male
-    below = radius * (0.8 if male else 0.50)
-    thick = (1.3 if male else 4.2) * volume ** (1 / 3)
+    below = radius * (0.7 if body.patient.male else 0.5)
+    thick = (2.6 if body.patient.male else 4.2) * volume ** (1 / 3)
 
     def profile(at: Array) -> tuple[Array, Array, Array, Array]:
         t = np.where(at < y, (y - at) / (radius * 1.35), (at - y) / below)

@@ -262,6 +262,16 @@ def resample(path: Array, step: float) -> Array:
     return (curve + (3 * t2 - 2 * t3) * path[i + 1] + (t3 - t2) * end).astype(np.float32)
 
 
+def _spread(columns: Array, rows: Array, du: Array, dv: Array, weight: Array, profile: Array) -> Points:
+    """Points (..., K) drawn out to bands (..., K, T) of half width (du, dv) pixels."""
+    offsets = (np.arange(len(profile), dtype=np.float32) * 2 + 1) / np.float32(len(profile)) - 1
+    return Points(
+        (columns[..., None] + du[..., None] * offsets).ravel(),
+        (rows[..., None] + dv[..., None] * offsets).ravel(),
+        (weight.astype(np.float32)[..., None] * profile.astype(np.float32)).ravel(),
+    )
+
+
 def ribbon(path: Array, across: Array, mass: Array, profile: Array, camera: Camera) -> Points:
     """Bands of point masses on both sides of paths.
 
@@ -271,15 +281,18 @@ def ribbon(path: Array, across: Array, mass: Array, profile: Array, camera: Came
         mass: (..., K), cm^3 times density at each step of the path.
         profile: (T,) shares of the mass from edge to edge.
     """
-    columns, rows, depth = camera.project(path.astype(np.float32, copy=False))
-    columns1, rows1, _ = camera.project((path + across).astype(np.float32, copy=False))
-    offsets = (np.arange(len(profile), dtype=np.float32) * 2 + 1) / np.float32(len(profile)) - 1
-    weight = (mass * (camera.magnification(depth) / camera.pitch) ** 2).astype(np.float32)
-    return Points(
-        (columns[..., None] + (columns1 - columns)[..., None] * offsets).ravel(),
-        (rows[..., None] + (rows1 - rows)[..., None] * offsets).ravel(),
-        (weight[..., None] * profile.astype(np.float32)).ravel(),
-    )
+    columns, rows, depth = camera.project(path.astype(np.float32))
+    columns1, rows1, _ = camera.project((path + across).astype(np.float32))
+    weight = mass * (camera.magnification(depth) / camera.pitch) ** 2
+    return _spread(columns, rows, columns1 - columns, rows1 - rows, weight, profile)
+
+
+def _slope(values: Array) -> Array:
+    """Differences along the last axis: central, one-sided at both ends."""
+    out = np.empty_like(values)
+    out[..., 1:-1] = (values[..., 2:] - values[..., :-2]) / 2
+    out[..., 0], out[..., -1] = values[..., 1] - values[..., 0], values[..., -1] - values[..., -2]
+    return out
 
 
 def tube(
@@ -293,18 +306,18 @@ def tube(
         wall: thickness of the wall as a share of the radius; 0 is a solid rod.
         density: (..., K) or broadcastable, per cm of path.
     """
-    turn = camera.rotation.astype(np.float32)
-    path = path.astype(np.float32, copy=False)
-    tangent = np.gradient(path, axis=-2)
-    step = np.sqrt(np.einsum("...i,...i->...", tangent, tangent))
-    seen = tangent @ turn.T
-    normal = np.stack([seen[..., 1], -seen[..., 0], np.zeros_like(seen[..., 0])], -1)
-    normal /= np.maximum(np.sqrt(seen[..., 0] ** 2 + seen[..., 1] ** 2), 1e-6)[..., None]
-    radius = np.broadcast_to(np.asarray(radius, dtype=np.float32), step.shape)
+    columns, rows, depth = camera.project(path.astype(np.float32, copy=False))
+    scale = camera.magnification(depth) / np.float32(camera.pitch)
+    du, dv, deeper = _slope(columns), _slope(rows), _slope(depth)
+    seen = du * du + dv * dv
+    step = np.sqrt(seen / (scale * scale) + deeper * deeper)
+    radius = np.asarray(radius, dtype=np.float32)
+    half = radius * scale / np.sqrt(np.maximum(seen, 1e-12))
     count = max(1, int(np.ceil(1.8 * radius.max() / camera.pitch)))
     offsets = (np.arange(count) + 0.5) * 2 / count - 1
     profile = np.sqrt(1 - offsets**2)
     if wall > 0:
         profile -= (1 - wall) * np.sqrt(np.maximum(1 - (offsets / (1 - wall)) ** 2, 0))
     profile *= np.pi * (1 - (1 - wall) ** 2 if wall else 1) / profile.sum()
-    return ribbon(path, (normal @ turn) * radius[..., None], radius**2 * step * density, profile, camera)
+    weight = radius * radius * step * scale * scale * density
+    return _spread(columns, rows, dv * half, -du * half, weight, profile)

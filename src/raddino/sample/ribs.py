@@ -63,7 +63,7 @@ def ribs(body: Anatomy, camera: Camera, breaks: tuple[Break, ...] = ()) -> tuple
         front = np.clip((angle - 1.5) / 0.9, 0, 1)
         half = (0.62 + 0.03 * np.minimum(number, 6)) * (1 + 0.22 * front) * body.size
         half *= 1.05 if body.patient.male else 0.95
-        density = body.patient.bone * (1 - 0.30 * front) * np.where(number == 0, 0.8, 1.0)
+        density = body.patient.bone * (1 - 0.30 * front) * np.where(number == 0, 0.8 * (1 - 0.7 * front), 1.0)
         density = density * np.sqrt(np.clip((1 - np.linspace(0, 1, count)) / 0.06, 0, 1))
         mine = [b for b in breaks if b.side == side]
         for b in mine:

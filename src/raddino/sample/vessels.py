@@ -29,7 +29,7 @@ def lung_vessels(
     generations = _grow(rng, float(np.exp(0.12 * body.patient.vessels)))
     generations = [g for k, g in enumerate(generations) if k == 0 or g[2].mean() > 0.3 * camera.pitch]
     parts = []
-    for group, density in ((generations[:_COARSE], 10.0), (generations[_COARSE:], 6.0)):
+    for group, density in ((generations[:_COARSE], 14.0), (generations[_COARSE:], 9.0)):
         if not group:
             continue
         course, bow, radius, near, far, vein = (np.concatenate(v) for v in zip(*group, strict=True))

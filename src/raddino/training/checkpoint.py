@@ -13,10 +13,12 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 
 from raddino.errors import RaddinoError
 from raddino.ssl import SelfDistillation
 
+logging.getLogger("c10d-NullHandler-dcp_logger").disabled = True
 _STEP = re.compile(r"step_(\d+)$")
 
 
@@ -58,7 +60,7 @@ def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: 
     state = _state(task, optimizer)
     try:
         _quietly(dcp.load, state, folder / f"step_{step}")
-    except Exception as error:
+    except (Exception, CheckpointException) as error:  # the latter is no Exception
         raise RaddinoError(
             f"checkpoint {folder / f'step_{step}'} cannot be loaded ({type(error).__name__}); "
             "delete that folder to continue from the one before"

@@ -89,7 +89,8 @@ class Loop:
                     self._save(step + 1)
                 shown.advance()
                 if stopped and not last:
-                    raise KeyboardInterrupt(f"stopped after step {step + 1}; the same command continues from there")
+                    shown.say(f"stopped after step {step + 1}; the same command continues from there")
+                    raise KeyboardInterrupt
         self.log.close()
 
     def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:

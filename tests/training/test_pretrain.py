@@ -1,0 +1,231 @@
+"""Whole runs: resume to the bit, whatever stops them, and refusal of what cannot be continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from raddino.config import validate
+from raddino.encoders.base import load_encoder
+from raddino.errors import ConfigError, RaddinoError
+from raddino.ssl import SelfDistillation
+from raddino.training.checkpoint import latest_step
+from raddino.training.metrics_log import read_metrics
+from raddino.training.pretrain import PretrainConfig, pretrain
+
+CLOCK = ("images_per_second", "data_wait")
+
+
+def run(corpus, out, values, **options) -> Path:
+    return pretrain(corpus, out, validate(PretrainConfig, values), device="cpu", **{"workers": 0} | options)
+
+
+def figures(out: Path) -> list[dict]:
+    return [{k: v for k, v in line.items() if k not in CLOCK} for line in read_metrics(out / "metrics.jsonl")]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    first, second = load_file(a / "encoder/model.safetensors"), load_file(b / "encoder/model.safetensors")
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tiny, tmp_path_factory):
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(corpus, out, tiny)
+    return out
+
+
+def test_what_a_run_leaves(whole, corpus):
+    steps = [line for line in read_metrics(whole / "metrics.jsonl") if "monitor" not in line]
+    looks = [line for line in read_metrics(whole / "metrics.jsonl") if "monitor" in line]
+    assert [line["step"] for line in steps] == list(range(8))
+    assert [line["step"] for line in looks] == [0, 4, 7]
+    for key in ("dino_local", "dino_global", "koleo", "ibot", "lr", "momentum", "grad_norm_backbone", *CLOCK):
+        assert key in steps[0]
+    assert {"effective_rank", "mean_cosine", "student_entropy", "teacher_entropy", "verdict"} <= set(looks[0])
+    assert latest_step(whole / "checkpoints") == 8
+    environment = json.loads((whole / "environment.json").read_text())
+    assert environment["corpus"]["synthetic"] is True
+    initial, trained = load_encoder(str(whole / "initial")), load_encoder(str(whole / "encoder"))
+    assert trained.provenance.sources == ["synthetic"]
+    assert initial.provenance.sources == []
+    assert initial.fingerprint != trained.fingerprint
+
+
+def test_only_the_chosen_splits_are_seen(whole, corpus):
+    environment = json.loads((whole / "environment.json").read_text())
+    assert environment["corpus"]["images"] == len(corpus.rows(split="train")) < len(corpus)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(whole, corpus, tiny, tmp_path, workers):
+    run(corpus, tmp_path / "run", tiny, workers=workers)
+    assert same_weights(whole, tmp_path / "run")
+    assert figures(whole) == figures(tmp_path / "run")
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(whole, corpus, tiny, tmp_path, monkeypatch):
+    real = SelfDistillation.update_teacher
+    calls = []
+
+    def dies(self, momentum):
+        calls.append(1)
+        if len(calls) == 6:
+            raise MemoryError
+        real(self, momentum)
+
+    monkeypatch.setattr(SelfDistillation, "update_teacher", dies)
+    with pytest.raises(MemoryError):
+        run(corpus, tmp_path / "run", tiny)
+    monkeypatch.undo()
+    assert latest_step(tmp_path / "run/checkpoints") == 3
+    (tmp_path / "run/checkpoints/step_6.partial").mkdir()
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    run(corpus, tmp_path / "run", tiny)
+    assert same_weights(whole, tmp_path / "run")
+    assert figures(whole) == figures(tmp_path / "run")
+
+
+def command(corpus, tmp_path, values) -> list[str]:
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values))
+    return [
+        sys.executable, "-m", "raddino.cli", "pretrain", str(corpus.path), "--out", str(tmp_path / "run"),
+        "--preset", str(tmp_path / "preset.yaml"), "--device", "cpu", "--workers", "1",
+    ]  # fmt: skip
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end, "the run did not get that far"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_command_continues_by_itself(corpus, tiny, tmp_path, number):
+    values = tiny | {"steps": 40, "checkpoint_every": 5}
+    run(corpus, tmp_path / "reference", values)
+    call = command(corpus, tmp_path, values)
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    wait_for(lambda: (latest_step(tmp_path / "run/checkpoints") or 0) >= 5, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    if number == signal.SIGINT:
+        assert "the same command continues" in errors
+        assert "Traceback" not in errors
+    done = latest_step(tmp_path / "run/checkpoints")
+    assert 0 < done < 40
+    subprocess.run(call, check=True, capture_output=True, env=environment, timeout=120)
+    assert same_weights(tmp_path / "reference", tmp_path / "run")
+    assert figures(tmp_path / "reference") == figures(tmp_path / "run")
+    assert (tmp_path / "run/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_changed_config_is_refused_with_its_diff_unless_forked(whole, corpus, tiny, tmp_path):
+    values = tiny | {"steps": 4}
+    run(corpus, tmp_path / "run", values)
+    changed = values | {"steps": 6, "schedule": {"lr": 5e-4}}
+    with pytest.raises(ConfigError, match=r"schedule\.lr: 0\.001 -> 0\.0005; steps: 4 -> 6.*--fork"):
+        run(corpus, tmp_path / "run", changed)
+    run(corpus, tmp_path / "run", changed, fork=True)
+    assert latest_step(tmp_path / "run/checkpoints") == 6
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["schedule"]["lr"] == 5e-4
+
+
+def test_a_finished_run_is_left_as_it_is(whole, corpus, tiny):
+    before = (whole / "encoder/model.safetensors").read_bytes()
+    run(corpus, whole, tiny)
+    assert (whole / "encoder/model.safetensors").read_bytes() == before
+
+
+def test_accumulation_takes_the_same_images_in_the_same_number_of_steps(corpus, tiny, tmp_path):
+    run(corpus, tmp_path / "run", tiny | {"accumulate": 2, "steps": 3})
+    assert [line["samples"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "samples" in line] == [8, 16, 24]
+
+
+def test_not_a_number_stops_with_step_term_and_ids(corpus, tiny, tmp_path, monkeypatch):
+    real = SelfDistillation.forward
+
+    def poisoned(self, views, temperature, generator=None):
+        losses = real(self, views, temperature, generator)
+        if temperature > 0.05:
+            losses.ibot = losses.ibot * float("nan")
+        return losses
+
+    monkeypatch.setattr(SelfDistillation, "forward", poisoned)
+    values = tiny | {"schedule": {"teacher_temperature_steps": 6}}
+    with pytest.raises(RaddinoError, match=r"step 2: ibot is not a finite number; batch ids \S+") as stopped:
+        run(corpus, tmp_path / "run", values)
+    failure = read_metrics(tmp_path / "run/metrics.jsonl")[-1]
+    assert failure["failure"] == ["ibot"]
+    assert len(failure["ids"]) == 8
+    assert set(failure["ids"]) <= set(corpus.manifest["id"])
+    assert failure["ids"][0] in str(stopped.value)
+
+
+def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tmp_path):
+    values = tiny | {"init": str(whole / "encoder"), "steps": 2, "schedule": {"freeze_backbone_steps": 1}}
+    run(corpus, tmp_path / "run", values)
+    start, before = load_file(tmp_path / "run/initial/model.safetensors"), load_file(whole / "encoder/model.safetensors")
+    for name, tensor in before.items():
+        torch.testing.assert_close(start[name], tensor, rtol=1e-5, atol=1e-6)
+    provenance = load_encoder(str(tmp_path / "run/encoder")).provenance
+    assert provenance.sources == ["synthetic"]
+    with pytest.raises(ConfigError, match=r"vit\.depth=2, the config says 3"):
+        run(corpus, tmp_path / "other", values | {"vit": tiny["vit"] | {"depth": 3}})
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"batch_size": 1000}, "too few for batch_size"),
+        ({"batch_size": 8, "accumulate": 3}, "does not divide"),
+        ({"batch_size": 8, "accumulate": 8}, "at least 2 images"),
+        ({"where": "colour == 1"}, "colour"),
+        ({"splits": ["trian"]}, "trian"),
+        ({"init": "absent.pth"}, "no weights at"),
+        ({"views": {"global_size": 30, "local_size": 16}}, "no multiple of patch_size"),
+    ],
+)
+def test_impossible_runs_are_refused(corpus, tiny, tmp_path, values, match):
+    with pytest.raises(RaddinoError, match=match):
+        run(corpus, tmp_path / "run", tiny | values)
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_foreign_folder_is_not_written_into(corpus, tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty and not a run"):
+        run(corpus, tmp_path / "run", tiny)
+
+
+def test_a_damaged_checkpoint_is_named(corpus, tiny, tmp_path):
+    run(corpus, tmp_path / "run", tiny | {"steps": 3})
+    for file in (tmp_path / "run/checkpoints/step_3").glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(RaddinoError, match="step_3 cannot be loaded"):
+        run(corpus, tmp_path / "run", tiny | {"steps": 3})
+
+
+def test_order_of_samples_is_a_shuffled_pass_each():
+    from raddino.training.loader import sample_at
+
+    passes = np.array([sample_at(p, 10, seed=4) for p in range(30)]).reshape(3, 10)
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert not np.array_equal(passes[0], passes[1])
