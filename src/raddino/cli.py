@@ -21,7 +21,10 @@ app = typer.Typer(
 
 CorpusArg = Annotated[Path, typer.Argument(help="Corpus folder made by 'raddino prepare'.", show_default=False)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")]
-Workers = Annotated[Optional[int], typer.Option(help="Processes; the result does not depend on it.", show_default="one a core")]  # noqa: UP045
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes; the result does not depend on it.", show_default="one a core"),
+]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
 
 
@@ -42,14 +45,23 @@ def sample(
 
 @app.command()
 def prepare(
-    images: Annotated[str, typer.Argument(help="Folder, glob in quotes, or .csv / .parquet manifest.", show_default=False)],
+    images: Annotated[
+        str, typer.Argument(help="Folder, glob in quotes, or .csv / .parquet manifest.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Corpus folder to write.", show_default=False)],
-    column: Annotated[Optional[list[str]], typer.Option(help="Manifest column mapping, for example patient=subject_id; repeatable.")] = None,  # noqa: UP045
-    source: Annotated[Optional[str], typer.Option(help="Name of the data set, where the manifest has no source column.")] = None,  # noqa: UP045
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Manifest column mapping, for example patient=subject_id; repeatable."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Name of the data set, where the manifest has no source column.")
+    ] = None,
     shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
-    where: Annotated[Optional[str], typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")] = None,  # noqa: UP045
+    where: Annotated[
+        str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the patient split, where the manifest has none.")] = 0,
     workers: Workers = None,
 ) -> None:
@@ -74,13 +86,25 @@ def prepare(
 @app.command()
 def pretrain(
     corpus: CorpusArg,
-    out: Annotated[Path, typer.Option(help="Run folder; the same command on it continues the run.", show_default=False)],
-    preset: Annotated[str, typer.Option(help="Preset name ('raddino presets' lists them) or .yaml file.")] = "small-batch",
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="Config override, for example schedule.lr=1e-4; repeatable.")] = None,  # noqa: UP045
-    init: Annotated[Optional[Path], typer.Option(help="Backbone to start from: encoder or Hugging Face folder, or DINOv2 file.")] = None,  # noqa: UP045
+    out: Annotated[
+        Path, typer.Option(help="Run folder; the same command on it continues the run.", show_default=False)
+    ],
+    preset: Annotated[
+        str, typer.Option(help="Preset name ('raddino presets' lists them) or .yaml file.")
+    ] = "small-batch",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Config override, for example schedule.lr=1e-4; repeatable."),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Backbone to start from: encoder or Hugging Face folder, or DINOv2 file."),
+    ] = None,
     device: Device = "auto",
     workers: Workers = None,
-    fork: Annotated[bool, typer.Option("--fork", help="Go on from the run's checkpoint with a changed config.")] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Go on from the run's checkpoint with a changed config.")
+    ] = False,
 ) -> None:
     """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
     from raddino.config import load_config
@@ -99,7 +123,10 @@ def pretrain(
 def embed(
     corpus: CorpusArg,
     encoder: Annotated[str, typer.Option(help="Encoder folder, or a name such as raddino-tiny.", show_default=False)],
-    out: Annotated[Optional[Path], typer.Option(help="Features file (.safetensors).", show_default="in the corpus folder")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Features file (.safetensors).", show_default="in the corpus folder"),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
     device: Device = "auto",
 ) -> None:
@@ -117,10 +144,18 @@ def embed(
 def evaluate(
     corpus: CorpusArg,
     out: Annotated[Path, typer.Option(help="Results folder.", show_default=False)],
-    encoders: Annotated[str, typer.Option(help="Comma-separated encoders, each NAME, FOLDER or NAME=FOLDER; the first is the reference.", show_default=False)],
-    suite: Annotated[Optional[str], typer.Option(help="Suite name or .yaml file.", show_default="every usable column")] = None,  # noqa: UP045
-    target: Annotated[Optional[list[str]], typer.Option(help="Manifest column to predict; repeatable.")] = None,  # noqa: UP045
-    run: Annotated[Optional[Path], typer.Option(help="Pre-training run whose curves go into the report.")] = None,  # noqa: UP045
+    encoders: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated encoders, each NAME, FOLDER or NAME=FOLDER; the first is the reference.",
+            show_default=False,
+        ),
+    ],
+    suite: Annotated[
+        str | None, typer.Option(help="Suite name or .yaml file.", show_default="every usable column")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Manifest column to predict; repeatable.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -136,9 +171,7 @@ def evaluate(
         names.append(name if equals else None)
         specs.append(spec if equals else name)
     opened = Corpus.open(corpus)
-    results = judge(
-        opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names
-    )
+    results = judge(opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names)
     page = write(out, run=run, corpus=opened, encoder=specs[0])
     print(text_table(results.data))
     print(f"report: {page}")
@@ -150,7 +183,9 @@ def report(
     run: Annotated[Optional[Path], typer.Option(help="Pre-training run whose curves to show.")] = None,  # noqa: UP045
     corpus: Annotated[Optional[Path], typer.Option(help="Corpus whose images to show.")] = None,  # noqa: UP045
     encoder: Annotated[Optional[str], typer.Option(help="Encoder whose features to show.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="HTML file.", show_default="report.html in the results folder")] = None,  # noqa: UP045
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file.", show_default="report.html in the results folder")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page (and LaTeX table) from a results folder."""
     from raddino.corpus.dataset import Corpus
@@ -162,7 +197,10 @@ def report(
 
 @app.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(help="Golden .safetensors files, each with its .json beside it.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Golden .safetensors files, each with its .json beside it.", show_default=False),
+    ],
     precision: Annotated[str, typer.Option(help="float64, float32 or both.")] = "both",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -201,10 +239,11 @@ def presets() -> None:
 @app.command()
 def encoders() -> None:
     """List the encoders that are known by name; any encoder folder is one too."""
-    from raddino.encoders.base import ENCODERS, known_encoders
+    from raddino.encoders.base import known_encoders, load_encoder
 
     for name in known_encoders():
-        print(f"{name:<16} {ENCODERS.describe(name)}")
+        encoder = load_encoder(name)
+        print(f"{name:<16} {encoder.dim:>5} numbers an image  {encoder.provenance.note}")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -55,7 +55,11 @@ class Bar:
         self._shown = time.monotonic()
         rate = (self.done - self._first) / max(self._shown - self._start, 1e-9)
         of = f"/{self.total}" if self.total is not None else ""
-        print(f"{self.description} {self.done}{of}  {rate:.1f}/s  {self.text}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{self.description} {self.done}{of}  {rate:.1f}/s  {self.text}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def bar(description: str, total: int | None = None, done: int = 0) -> Iterator[B
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate over ``items`` with a bar; ``total`` defaults to ``len(items)`` where there is one."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(description, total) as shown:
         for item in items:

@@ -31,9 +31,7 @@ class Halves:
 
     def encode(self, batch):
         left, right = batch.chunk(2, dim=2)
-        return Features(
-            torch.stack([left.mean((1, 2)), right.mean((1, 2)), batch[:, 0, 0], batch[:, 5, 5]], 1), None
-        )
+        return Features(torch.stack([left.mean((1, 2)), right.mean((1, 2)), batch[:, 0, 0], batch[:, 5, 5]], 1), None)
 
 
 class Broken(Halves):
@@ -65,17 +63,13 @@ def suite(tmp_path):
         {"name": "age", "target": "age", "kind": "regression", "where": "view == 'AP'"},
     ]
     path = tmp_path / "toy.yaml"
-    path.write_text(
-        yaml.safe_dump({"tasks": tasks, "macro": {"mean": ["left", "noise", "none"]}, "probe": PROBE})
-    )
+    path.write_text(yaml.safe_dump({"tasks": tasks, "macro": {"mean": ["left", "noise", "none"]}, "probe": PROBE}))
     return path
 
 
 @pytest.fixture
 def results(corpus, suite, tmp_path):
-    return evaluate(
-        corpus, [Noise(), Halves(), Broken()], suite=suite, out=tmp_path / "results", resamples=200
-    )
+    return evaluate(corpus, [Noise(), Halves(), Broken()], suite=suite, out=tmp_path / "results", resamples=200)
 
 
 def row(results, task, encoder, metric):
@@ -98,11 +92,7 @@ def test_what_is_in_the_features_is_found_and_what_is_not_is_not(results):
     assert row(results, "left", "halves", "auroc")["value"] > 0.9
     assert row(results, "sex", "halves", "auroc")["low"] > 0.8
     assert row(results, "age", "halves", "mae")["value"] < row(results, "age", "noise", "mae")["value"] * 0.7
-    assert (
-        row(results, "noise", "halves", "auroc")["low"]
-        < 0.5
-        < row(results, "noise", "halves", "auroc")["high"]
-    )
+    assert row(results, "noise", "halves", "auroc")["low"] < 0.5 < row(results, "noise", "halves", "auroc")["high"]
 
 
 def test_every_number_has_its_signature(results, corpus):
@@ -175,9 +165,7 @@ def test_folder_is_complete_and_reopens(results):
 
 
 def test_the_same_command_gives_the_same_bytes(corpus, suite, results, tmp_path):
-    again = evaluate(
-        corpus, [Noise(), Halves(), Broken()], suite=suite, out=tmp_path / "again", resamples=200
-    )
+    again = evaluate(corpus, [Noise(), Halves(), Broken()], suite=suite, out=tmp_path / "again", resamples=200)
     assert (again.path / "metrics.json").read_bytes() == (results.path / "metrics.json").read_bytes()
     pd.testing.assert_frame_equal(again.predictions, results.predictions)
 
@@ -195,9 +183,7 @@ def test_test_labels_do_not_touch_the_probe(corpus, suite, results, tmp_path):
 def test_encoders_and_tasks_do_not_influence_each_other(corpus, results, tmp_path):
     suite = tmp_path / "one.yaml"
     suite.write_text(
-        yaml.safe_dump(
-            {"tasks": [{"name": "left", "target": "label_left", "kind": "binary"}], "probe": PROBE}
-        )
+        yaml.safe_dump({"tasks": [{"name": "left", "target": "label_left", "kind": "binary"}], "probe": PROBE})
     )
     alone = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "alone", resamples=200)
     one, other = row(alone, "left", "halves", "auroc"), row(results, "left", "halves", "auroc")
@@ -205,9 +191,7 @@ def test_encoders_and_tasks_do_not_influence_each_other(corpus, results, tmp_pat
 
 
 def test_everything_labelled_by_default_with_floors(corpus, tmp_path):
-    results = evaluate(
-        corpus, [PixelPCA(8, 6), HOG(24, 8)], out=tmp_path / "r", resamples=50, names=["pixels", None]
-    )
+    results = evaluate(corpus, [PixelPCA(8, 6), HOG(24, 8)], out=tmp_path / "r", resamples=50, names=["pixels", None])
     assert {task["name"] for task in results.data["tasks"]} == {"sex", "age", "left", "noise"}
     assert "all labels (macro)" in set(results.rows()["task"])
     assert set(results.rows()["encoder"]) == {"pixels", "hog"}

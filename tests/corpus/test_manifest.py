@@ -39,9 +39,7 @@ def test_obvious_names_are_recognised(tmp_path, name):
 
 def test_identifiers_stay_what_they_are(tmp_path):
     path = write(tmp_path, path=["a.png", "b.png"], x=[1, 2])
-    path.write_text(
-        "path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n"
-    )
+    path.write_text("path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n")
     assert read_items(path)[0]["patient"].tolist() == [
         "007",
         None,
@@ -51,9 +49,7 @@ def test_identifiers_stay_what_they_are(tmp_path):
 
 
 def test_mapping_wins_and_can_leave_out(tmp_path):
-    path = write(
-        tmp_path, path=["a.png", "b.png"], patient_id=["p", "q"], MRN=["r", "s"], covid19=[1, 0], age=[3, 4]
-    )
+    path = write(tmp_path, path=["a.png", "b.png"], patient_id=["p", "q"], MRN=["r", "s"], covid19=[1, 0], age=[3, 4])
     table, _ = read_items(path, columns={"patient": "MRN", "label_covid": "covid19", "age": ""})
     assert table["patient"].tolist() == ["r", "s"]
     assert table["label_covid"].tolist() == [1, 0]

@@ -19,7 +19,7 @@ from raddino.corpus.prepare import prepare
 original = pack.prepare_image
 
 def slowly(*arguments):
-    time.sleep(0.05)
+    time.sleep(0.3)
     return original(*arguments)
 
 pack.prepare_image = slowly

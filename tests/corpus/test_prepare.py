@@ -114,9 +114,7 @@ def test_nothing_private_gets_through(images, tmp_path, capfd):
     row = corpus.manifest[corpus.manifest["age"] == 61]
     assert len(row) == 1
     assert row["patient"].item() not in row["id"].item()
-    heard = (
-        "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught) + summary(corpus)
-    )
+    heard = "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught) + summary(corpus)
     written = every_byte(tmp_path / "by_manifest") + every_byte(tmp_path / "by_folder") + heard.encode()
     planted = (
         "Doe", "Jane", "MRN-", "2001", "St_Elsewhere", "Roe", "Richard", "HN-8841", "1940", "4711", "ACC-77",
@@ -264,9 +262,7 @@ def test_interrupted_work_is_continued(images, tmp_path, monkeypatch):
     assert packed == [0]
     with pytest.raises(RaddinoError, match="half prepared"):
         Corpus.open(tmp_path / "corpus")
-    monkeypatch.setattr(
-        pool, "pack_shard", lambda task, advance: (packed.append(task.number), original(task))
-    )
+    monkeypatch.setattr(pool, "pack_shard", lambda task, advance: (packed.append(task.number), original(task)))
     (tmp_path / "corpus/shards/000001.tar.part").write_bytes(b"half a shard")
     again = prepare(images, tmp_path / "corpus", workers=1)
     assert packed == [0, 1, 2]
@@ -291,9 +287,7 @@ def test_a_folder_with_other_things_is_not_touched(images, tmp_path):
         prepare(images, images, workers=1)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"bits": 12}, {"shorter_side": 0}, {"splits": (0.5, 0.5, 0.5)}, {"splits": (1, 0)}]
-)
+@pytest.mark.parametrize("wrong", [{"bits": 12}, {"shorter_side": 0}, {"splits": (0.5, 0.5, 0.5)}, {"splits": (1, 0)}])
 def test_wrong_settings_are_one_line(images, tmp_path, wrong):
     with pytest.raises(ConfigError) as error:
         prepare(images, tmp_path / "corpus", **wrong)

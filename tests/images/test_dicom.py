@@ -36,9 +36,7 @@ def test_rescale_is_applied(make_dicom, ramp):
 
 def test_monochrome1_is_the_exact_inverse(make_dicom):
     values = np.random.default_rng(0).integers(0, 255, (30, 31)).astype(np.uint16)
-    plain, turned = (
-        read_dicom(make_dicom(values, PhotometricInterpretation=f"MONOCHROME{n}")) for n in (2, 1)
-    )
+    plain, turned = (read_dicom(make_dicom(values, PhotometricInterpretation=f"MONOCHROME{n}")) for n in (2, 1))
     np.testing.assert_array_equal(turned.pixels, -plain.pixels)
     for side in (None, 17):
         np.testing.assert_array_equal(to_grey(turned, side), 255 - to_grey(plain, side))
@@ -48,9 +46,7 @@ def test_modality_then_voi_lut(make_dicom):
     values = np.arange(16, dtype=np.uint16).reshape(4, 4)
     modality = np.arange(16)[::-1] * 3 + 5
     voi = np.arange(60) ** 2
-    pixels = read_dicom(
-        make_dicom(values, ModalityLUTSequence=lut(modality, 0), VOILUTSequence=lut(voi, 4))
-    ).pixels
+    pixels = read_dicom(make_dicom(values, ModalityLUTSequence=lut(modality, 0), VOILUTSequence=lut(voi, 4))).pixels
     np.testing.assert_array_equal(pixels, (modality[values] - 4) ** 2)
 
 
@@ -69,18 +65,14 @@ def test_short_lut_is_refused(make_dicom, ramp):
 
 
 def test_sigmoid_window_is_the_standard_formula(make_dicom, ramp):
-    pixels = read_dicom(
-        make_dicom(ramp, VOILUTFunction="SIGMOID", WindowCenter=9000, WindowWidth=7000)
-    ).pixels
+    pixels = read_dicom(make_dicom(ramp, VOILUTFunction="SIGMOID", WindowCenter=9000, WindowWidth=7000)).pixels
     np.testing.assert_allclose(pixels, 1 / (1 + np.exp(-4 * (ramp.astype(float) - 9000) / 7000)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("width", ["0", ["400", "0"]])
 def test_illegal_windows_do_not_matter(make_dicom, ramp, width):
     for function in ("LINEAR", "SIGMOID"):
-        grey = to_grey(
-            read_dicom(make_dicom(ramp, VOILUTFunction=function, WindowCenter="100", WindowWidth=width))
-        )
+        grey = to_grey(read_dicom(make_dicom(ramp, VOILUTFunction=function, WindowCenter="100", WindowWidth=width)))
         assert (grey.min(), grey.max()) == (0, 255)
 
 
@@ -90,9 +82,7 @@ def test_padding_is_excluded_and_black(make_dicom, ramp):
     elements = {"PixelRepresentation": 1, "PixelPaddingValue": -32768}
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
         whole = to_grey(read_dicom(make_dicom(signed, PhotometricInterpretation=photometric, **elements)))
-        inner = read_dicom(
-            make_dicom(signed[4:], PhotometricInterpretation=photometric, PixelRepresentation=1)
-        )
+        inner = read_dicom(make_dicom(signed[4:], PhotometricInterpretation=photometric, PixelRepresentation=1))
         np.testing.assert_array_equal(whole[4:], to_grey(inner))
         assert (whole[:4] == 0).all()
 

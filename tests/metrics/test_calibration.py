@@ -48,9 +48,7 @@ def test_temperature_is_recovered_and_keeps_ranks():
     temperature = calibration.fit_temperature(y, 3 * logit)
     assert temperature == pytest.approx(3, rel=0.05)
     p = calibration.apply_temperature(3 * logit, temperature)
-    assert calibration.expected_calibration_error(y, p) < calibration.expected_calibration_error(
-        y, expit(3 * logit)
-    )
+    assert calibration.expected_calibration_error(y, p) < calibration.expected_calibration_error(y, expit(3 * logit))
     assert (np.argsort(p) == np.argsort(expit(logit))).mean() > 0.99
 
 

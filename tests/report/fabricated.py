@@ -128,9 +128,7 @@ def write_run(folder: Path, lines: list[dict], tail: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
     (folder / "config.yaml").write_text("optim:\n  lr: 0.001\ncorpus: /home/somebody/corpus\nsteps: 400\n")
-    (folder / "environment.json").write_text(
-        json.dumps({"torch": "2.0", "user": "somebody", "synthetic": True})
-    )
+    (folder / "environment.json").write_text(json.dumps({"torch": "2.0", "user": "somebody", "synthetic": True}))
     return folder
 
 
@@ -139,9 +137,7 @@ class FakeCorpus:
 
     synthetic, fingerprint = True, "cd" * 32
 
-    def __init__(
-        self, n: int = 80, side: int = 96, source: str = "synthetic", path: Path = Path("nowhere")
-    ) -> None:
+    def __init__(self, n: int = 80, side: int = 96, source: str = "synthetic", path: Path = Path("nowhere")) -> None:
         self.path, self.info = path, {"synthetic": True}
         draw = np.random.default_rng(3)
         patient = np.arange(n) // 2
@@ -177,9 +173,7 @@ class FakeEncoder:
         for image in images:
             side, left = min(image.shape), (image.shape[1] - min(image.shape)) // 2
             square = torch.from_numpy(image[:side, left : left + side].copy())[None, None].float()
-            squares.append(
-                torch.nn.functional.interpolate(square, size=(64, 64), mode="bilinear", antialias=True)[0]
-            )
+            squares.append(torch.nn.functional.interpolate(square, size=(64, 64), mode="bilinear", antialias=True)[0])
         return (torch.stack(squares) - 128) / 64
 
     def encode(self, batch: torch.Tensor) -> Features:

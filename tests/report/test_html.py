@@ -63,9 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_results(place, fabricate_metrics(predictions), predictions)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("raddino.encoders.base.load_encoder", lambda spec: FAKES[spec]())
-        report(
-            place, run=write_run(place / "run", log_lines()), corpus=FakeCorpus(path=place), encoder="fake"
-        )
+        report(place, run=write_run(place / "run", log_lines()), corpus=FakeCorpus(path=place), encoder="fake")
     return place
 
 
@@ -130,16 +128,12 @@ def test_synthetic_data_says_so(results: Path, metrics: dict, said: bool | str, 
     assert words is None or words in whole
 
 
-def test_a_synthetic_corpus_marks_a_report_of_real_results(
-    results: Path, metrics: dict, corpus: FakeCorpus
-) -> None:
+def test_a_synthetic_corpus_marks_a_report_of_real_results(results: Path, metrics: dict, corpus: FakeCorpus) -> None:
     (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": False}))
     assert "Partly synthetic" in report(results, corpus=corpus, encoder="floor").read_text()
 
 
-def test_hostile_names_stay_text(
-    tmp_path: Path, metrics: dict, predictions: pd.DataFrame, corpus: FakeCorpus
-) -> None:
+def test_hostile_names_stay_text(tmp_path: Path, metrics: dict, predictions: pd.DataFrame, corpus: FakeCorpus) -> None:
     evil = "<script>alert(1)</script><img src=http://x/y onerror=z>\"'&$x$"
     text = json.dumps(metrics).replace('"Pneumonia"', json.dumps(evil)).replace('"hog"', json.dumps(evil))
     changed = json.loads(text)
@@ -152,9 +146,7 @@ def test_hostile_names_stay_text(
     whole = report(write_results(tmp_path, changed, swapped), corpus=corpus, encoder="fake").read_text()
     page = Page(whole)
     assert "script" not in page.tags
-    assert not any(
-        name.startswith("on") or "http" in value for _, name, value in page.attributes if name == "src"
-    )
+    assert not any(name.startswith("on") or "http" in value for _, name, value in page.attributes if name == "src")
     assert not any(name == "onerror" for _, name, _ in page.attributes)
     assert evil in page.text
 

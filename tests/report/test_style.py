@@ -12,9 +12,7 @@ from raddino.report.style import THEME, data_uri, hue, svg
 def luminance(colour: str) -> float:
     """Relative luminance (WCAG 2)."""
     parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return float(
-        np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-    )
+    return float(np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
 
 
 def contrast(a: str, b: str) -> float:

@@ -54,9 +54,7 @@ def test_caveats_name_chance_small_classes_and_contamination() -> None:
     assert "On a no encoder is distinguishable from chance." in say(weak).caveats
     small = [row | {"positives": 9} for row in rows({"a": {"x": 0.8, "y": 0.7}})]
     assert "has 9 images (a)" in " ".join(verdict(blocks({"rows": small}), []).caveats)
-    seen = say(
-        {"a": {"x": 0.8, "y": 0.7}}, [{"name": "x", "seen": "image seen"}, {"name": "y", "seen": "clean"}]
-    )
+    seen = say({"a": {"x": 0.8, "y": 0.7}}, [{"name": "x", "seen": "image seen"}, {"name": "y", "seen": "clean"}])
     assert len(seen.caveats) == 1
     assert seen.caveats[0].startswith("x saw test images")
 

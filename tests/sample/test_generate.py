@@ -113,9 +113,7 @@ def test_foreign_folders_are_refused_untouched(tmp_path):
         sample(tmp_path / "mine.txt", 1, size=64)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"), [({"seed": 9}, "seed 4"), ({"size": 65}, "size 64"), ({"n": 3}, "14")]
-)
+@pytest.mark.parametrize(("change", "message"), [({"seed": 9}, "seed 4"), ({"size": 65}, "size 64"), ({"n": 3}, "14")])
 def test_another_sample_in_the_folder_is_refused(made, change, message):
     before = digest(made)
     with pytest.raises(RaddinoError, match=message):

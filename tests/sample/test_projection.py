@@ -94,9 +94,7 @@ def test_a_window_is_a_part_of_the_whole():
     points = Points.at(np.random.default_rng(0).normal(0, 2, (500, 3)), np.ones(500), camera)
     solid = Ellipsoid((1, 0, 0), (4, 3, 2))
     np.testing.assert_allclose(points.image(part), points.image(camera)[part.window], atol=1e-3)
-    np.testing.assert_allclose(
-        solid.interval(part).length, solid.interval(camera).length[part.window], atol=1e-4
-    )
+    np.testing.assert_allclose(solid.interval(part).length, solid.interval(camera).length[part.window], atol=1e-4)
 
 
 def test_splat_shares_a_point_among_four_pixels_and_drops_what_is_outside():

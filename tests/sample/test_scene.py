@@ -103,11 +103,7 @@ def test_masks_are_exactly_those_of_the_labels():
     for scene in scenes()[:60]:
         drawn = render(scene)
         labels = {**scene.findings.labels, **scene.devices.labels}
-        expected = (
-            STRUCTURES
-            | {k for k, v in labels.items() if v}
-            | ({"zones"} if scene.view != "LATERAL" else set())
-        )
+        expected = STRUCTURES | {k for k, v in labels.items() if v} | ({"zones"} if scene.view != "LATERAL" else set())
         assert set(drawn.masks) == expected
         assert drawn.image.dtype == np.float32
         assert drawn.image.shape == (SIZE, SIZE)
@@ -141,9 +137,7 @@ def test_lungs_are_darker_than_what_surrounds_them():
 
 
 def body_of(**facts: object) -> Anatomy:
-    return Anatomy(
-        replace(draw_patient(0, 0), **{"height": 1.7, "frame": 0.0, "smoker": False, **facts}), 0.45
-    )
+    return Anatomy(replace(draw_patient(0, 0), **{"height": 1.7, "frame": 0.0, "smoker": False, **facts}), 0.45)
 
 
 def test_sex_age_and_weight_shape_the_body():
@@ -175,7 +169,6 @@ def test_sex_and_weight_are_seen_in_the_image():
 
 def test_all_findings_and_devices_occur():
     counts = {
-        name: sum({**s.findings.labels, **s.devices.labels}[name] for s in scenes())
-        for name in (*FINDINGS, *DEVICES)
+        name: sum({**s.findings.labels, **s.devices.labels}[name] for s in scenes()) for name in (*FINDINGS, *DEVICES)
     }
     assert min(counts.values()) >= 5, counts

@@ -33,9 +33,7 @@ def test_demographics(images):
 def test_a_patient_is_one_person_in_one_split(images):
     facts: dict[int, set] = {}
     for i in images:
-        facts.setdefault(i.patient.index, set()).add(
-            (i.split, i.patient.sex, i.patient.age, i.patient.weight)
-        )
+        facts.setdefault(i.patient.index, set()).add((i.split, i.patient.sex, i.patient.age, i.patient.weight))
     assert all(len(f) == 1 for f in facts.values())
     share = np.mean([next(iter(f))[0] == "train" for f in facts.values()])
     assert 0.66 < share < 0.74

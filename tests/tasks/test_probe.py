@@ -55,9 +55,7 @@ def test_regression_is_as_good_as_cross_validated_ridge(n, d):
 @pytest.mark.parametrize("loss", ["logistic", "squared"])
 def test_long_training_reaches_the_exact_penalised_minimum(loss):
     train, val, (x, _) = problem(200, 10, kind="binary" if loss == "logistic" else "number")
-    config = ProbeConfig(
-        learning_rates=(0.3,), weight_decays=(0.1,), seeds=1, steps=4000, batch_size=200, momentum=0.9
-    )
+    config = ProbeConfig(learning_rates=(0.3,), weight_decays=(0.1,), seeds=1, steps=4000, batch_size=200, momentum=0.9)
     ours = fit_linear_probe(train, val, loss, config).predict(x)[0, :, 0]
     scaler = StandardScaler().fit(train[0])
     z = scaler.transform(train[0])

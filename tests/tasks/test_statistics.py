@@ -41,9 +41,7 @@ def test_thresholds_and_temperature_come_from_validation(examples):
     before, after = (Classification().statistics(examples, val, one) for one in (test, test[::-1] * 3))
     for name in ("sensitivity_at_specificity_90", "ece_temperature"):
         fixed = set(before[name].detail) - {"specificity_reached"}
-        assert {key: before[name].detail[key] for key in fixed} == {
-            key: after[name].detail[key] for key in fixed
-        }
+        assert {key: before[name].detail[key] for key in fixed} == {key: after[name].detail[key] for key in fixed}
 
 
 def test_metadata(tmp_path):
@@ -54,9 +52,7 @@ def test_metadata(tmp_path):
     statistics = Metadata().statistics(examples, val, test)
     assert statistics["mae"].compute(None) == pytest.approx(mean_absolute_error(y, test))
     train = examples.target[examples.at["train"]]
-    np.testing.assert_allclose(
-        statistics["auroc_binned"].detail["edges"], np.quantile(train, [0.25, 0.5, 0.75])
-    )
+    np.testing.assert_allclose(statistics["auroc_binned"].detail["edges"], np.quantile(train, [0.25, 0.5, 0.75]))
     assert set(statistics) == {"mae", "r2", "auroc_binned"}
 
 

@@ -2,16 +2,18 @@
 
 import torch
 
-from raddino.ssl import SelfDistillation, SslConfig
+from raddino.ssl import Network, SelfDistillation, SslConfig
 from raddino.ssl.head import HeadConfig
 from raddino.training.optimizer import OptimConfig, build_optimizer, clip_gradients, set_step
 from raddino.training.schedule import StepValues
 from raddino.vit import VitConfig
 
 
-def student() -> torch.nn.ModuleDict:
+def student() -> Network:
     vit = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16)
-    return SelfDistillation(vit, SslConfig(head=HeadConfig(prototypes=8, hidden=16, bottleneck=4))).init_weights().student
+    return (
+        SelfDistillation(vit, SslConfig(head=HeadConfig(prototypes=8, hidden=16, bottleneck=4))).init_weights().student
+    )
 
 
 def test_each_parameter_stands_in_exactly_one_group():
@@ -38,9 +40,9 @@ def test_parts_are_clipped_apart():
     network = student()
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 1e-6)
-    network["dino_head"].last_layer.weight_v.grad.fill_(100)
+    network.dino_head.last_layer.weight_v.grad.fill_(100)
     norms = clip_gradients(network, 3.0)
     assert norms["dino_head"] > 3 > norms["backbone"]
-    clipped = torch.stack([p.grad.norm() for p in network["dino_head"].parameters()]).norm()
+    clipped = torch.stack([p.grad.norm() for p in network.dino_head.parameters()]).norm()
     torch.testing.assert_close(clipped, torch.tensor(3.0))
-    assert network["backbone"].cls_token.grad[0, 0, 0].item() == torch.tensor(1e-6).item()
+    assert network.backbone.cls_token.grad[0, 0, 0].item() == torch.tensor(1e-6).item()

@@ -155,7 +155,11 @@ def test_a_finished_run_is_left_as_it_is(whole, corpus, tiny):
 
 def test_accumulation_takes_the_same_images_in_the_same_number_of_steps(corpus, tiny, tmp_path):
     run(corpus, tmp_path / "run", tiny | {"accumulate": 2, "steps": 3})
-    assert [line["samples"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "samples" in line] == [8, 16, 24]
+    assert [line["samples"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "samples" in line] == [
+        8,
+        16,
+        24,
+    ]
 
 
 def test_not_a_number_stops_with_step_term_and_ids(corpus, tiny, tmp_path, monkeypatch):
@@ -181,7 +185,10 @@ def test_not_a_number_stops_with_step_term_and_ids(corpus, tiny, tmp_path, monke
 def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tmp_path):
     values = tiny | {"init": str(whole / "encoder"), "steps": 2, "schedule": {"freeze_backbone_steps": 1}}
     run(corpus, tmp_path / "run", values)
-    start, before = load_file(tmp_path / "run/initial/model.safetensors"), load_file(whole / "encoder/model.safetensors")
+    start, before = (
+        load_file(tmp_path / "run/initial/model.safetensors"),
+        load_file(whole / "encoder/model.safetensors"),
+    )
     for name, tensor in before.items():
         torch.testing.assert_close(start[name], tensor, rtol=1e-5, atol=1e-6)
     provenance = load_encoder(str(tmp_path / "run/encoder")).provenance

@@ -20,7 +20,13 @@ MINI = sorted(GOLDEN.glob("*.safetensors"))
 @pytest.mark.parametrize("file", MINI, ids=lambda f: f.stem)
 def test_small_golden_files_hold(file, precision):
     checks = verify(file, precision)
-    assert {c.quantity for c in checks} >= {"losses", "gradients", "gradient norms", "final student", "features"}
+    assert {c.quantity for c in checks} >= {
+        "losses",
+        "gradients",
+        "gradient norms",
+        "final student",
+        "features",
+    }
     assert [c for c in checks if not c.ok] == []
 
 

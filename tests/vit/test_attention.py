@@ -9,7 +9,9 @@ from raddino.vit import attention
 
 
 @pytest.mark.parametrize("length", [5, attention.SHORT, attention.SHORT + 1])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 2e-2)]
+)
 def test_equal_to_torch(length, dtype, tolerance):
     q, k, v = torch.randn(3, 2, 3, length, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
     expected = scaled_dot_product_attention(q.double(), k.double(), v.double())

@@ -3,14 +3,21 @@
 import pytest
 import torch
 
-from raddino.errors import ConfigError
 from raddino.config import validate
+from raddino.errors import ConfigError
 from raddino.vit import VisionTransformer, VitConfig
 
 
 def make(**changes) -> VisionTransformer:
     config = VitConfig(
-        **{"embed_dim": 32, "depth": 3, "num_heads": 4, "patch_size": 8, "image_size": 48, "layerscale_init": 0.5}
+        **{
+            "embed_dim": 32,
+            "depth": 3,
+            "num_heads": 4,
+            "patch_size": 8,
+            "image_size": 48,
+            "layerscale_init": 0.5,
+        }
         | changes
     )
     model = VisionTransformer(config).init_weights(torch.Generator().manual_seed(0)).double()

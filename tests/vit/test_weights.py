@@ -17,7 +17,13 @@ from raddino.vit.weights import (
     to_huggingface,
 )
 
-SHAPE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 42, "patch_size": 14}
+SHAPE = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 42,
+    "patch_size": 14,
+}
 
 
 def huggingface_folder(tmp_path, registers: int, swiglu: bool):
@@ -60,7 +66,10 @@ def test_official_names_round_trip_and_chunked_training_states(tmp_path, registe
     save_file(state, tmp_path / "w.safetensors")
     torch.save(state, tmp_path / "w.pth")
     chunked = {k.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.0.1."): v for k, v in state.items()}
-    torch.save({"teacher": {f"backbone.{k}": v for k, v in chunked.items()} | {"dino_head.x": state["norm.bias"]}}, tmp_path / "t.pth")
+    torch.save(
+        {"teacher": {f"backbone.{k}": v for k, v in chunked.items()} | {"dino_head.x": state["norm.bias"]}},
+        tmp_path / "t.pth",
+    )
     images = torch.randn(2, 3, 42, 42)
     for name in ("w.safetensors", "w.pth", "t.pth"):
         loaded = load_backbone(tmp_path / name)
@@ -75,9 +84,7 @@ def test_folding_to_grey_is_exact_with_any_normalisation():
     grey = torch.rand(2, 1, 16, 16)
     rgb = (grey - torch.tensor(imagenet.mean).view(1, 3, 1, 1)) / torch.tensor(imagenet.std).view(1, 3, 1, 1)
     folded = fold_grey(Backbone(config, model.state_dict(), imagenet), mean=0.53, std=0.26)
-    torch.testing.assert_close(
-        folded.build()((grey - 0.53) / 0.26).patches, model(rgb).patches, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(folded.build()((grey - 0.53) / 0.26).patches, model(rgb).patches, rtol=1e-5, atol=1e-5)
     assert fold_grey(folded, 0.1, 0.2) is folded
 
 

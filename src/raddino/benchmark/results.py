@@ -84,12 +84,8 @@ class Results:
         rows["positives"] = rows["positives"].astype("Int64")
         rows["synthetic"] = str(self.data["synthetic"]).lower()
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
-        rows = rows.sort_values(
-            ["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c
-        )
-        columns = (
-            "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
-        )
+        rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
+        columns = "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
 

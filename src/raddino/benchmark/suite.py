@@ -49,8 +49,7 @@ def load_suite(name: str | Path) -> Suite:
     if not path.is_file() and path.parent == SUITES:
         known = suite_names()
         raise ConfigError(
-            f"unknown suite {str(name)!r}.{did_you_mean(str(name), known)} "
-            f"Known: {', '.join(known)}, or a .yaml file."
+            f"unknown suite {str(name)!r}.{did_you_mean(str(name), known)} Known: {', '.join(known)}, or a .yaml file."
         )
     suite = validate(Suite, read_yaml(path))
     names = [task.name for task in suite.tasks]
@@ -62,9 +61,7 @@ def load_suite(name: str | Path) -> Suite:
         for member in members:
             if member not in binary:
                 hint = did_you_mean(member, binary)
-                raise ConfigError(
-                    f"suite {path.name}: {aggregate!r} averages {member!r}, no binary task.{hint}"
-                )
+                raise ConfigError(f"suite {path.name}: {aggregate!r} averages {member!r}, no binary task.{hint}")
     return suite
 
 
@@ -80,9 +77,7 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
     """
     if targets is None:
         labels = [str(column) for column in manifest.columns if str(column).startswith("label_")]
-        targets = [
-            name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()
-        ] + labels
+        targets = [name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()] + labels
     tasks = tuple(_task(manifest, target) for target in dict.fromkeys(targets))
     labelled = tuple(task.name for task in tasks if task.target.startswith("label_"))
     return Suite(
@@ -109,8 +104,6 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
         value = float(positive) if is_numeric_dtype(matching) else positive
         return TaskConfig(name=name, target=column, kind="binary", positive=value)
     if len(values) and numbers.isna().all():
-        raise ConfigError(
-            f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}"
-        )
+        raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}")
     binary = column.startswith("label_") or numbers.isin([0, 1]).all()
     return TaskConfig(name=name, target=column, kind="binary" if binary else "regression")

@@ -41,9 +41,7 @@ class Corpus:
         if not (path / "corpus.json").is_file():
             if (path / ".partial").is_dir():
                 raise RaddinoError(f"corpus {path} is half prepared; {again} and it continues")
-            raise RaddinoError(
-                f"{path} is no corpus (no corpus.json); make one with: raddino prepare IMAGES --out …"
-            )
+            raise RaddinoError(f"{path} is no corpus (no corpus.json); make one with: raddino prepare IMAGES --out …")
         try:
             info = json.loads((path / "corpus.json").read_text())
             if info["format"] != FORMAT:

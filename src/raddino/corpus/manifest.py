@@ -102,9 +102,7 @@ def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
         return
     excluded = exclude.resolve() if exclude is not None else None
     for folder, below, names in os.walk(images):
-        below[:] = sorted(
-            name for name in below if name[0] != "." and Path(folder, name).resolve() != excluded
-        )
+        below[:] = sorted(name for name in below if name[0] != "." and Path(folder, name).resolve() != excluded)
         for name in sorted(names):
             path = Path(folder, name)
             if name[0] != "." and path.is_file():
@@ -174,10 +172,7 @@ def _recognise(columns: pd.Index, mapping: dict[str, str]) -> dict[str, str]:
     """
     by_name = {snake_case(str(column)): str(column) for column in reversed(columns)}
     chosen = {
-        ours: by_name[known]
-        for ours, names in COLUMN_NAMES.items()
-        for known in reversed(names)
-        if known in by_name
+        ours: by_name[known] for ours, names in COLUMN_NAMES.items() for known in reversed(names) if known in by_name
     }
     for ours, column in mapping.items():
         if ours not in COLUMN_NAMES and not OWN_NAME.fullmatch(ours):
@@ -200,9 +195,7 @@ def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
             found[snake_case(column)] = column
     for ours, column in found.items():
         if not OWN_NAME.fullmatch(ours):
-            raise ConfigError(
-                f"the name of column {column!r} is too long for a label or mask; map it to another"
-            )
+            raise ConfigError(f"the name of column {column!r} is too long for a label or mask; map it to another")
     return {ours: column for ours, column in {**found, **chosen}.items() if column}
 
 
@@ -240,9 +233,7 @@ def _base_folder(paths: pd.Series, manifest: Path) -> Path:
 def _labels(raw: pd.DataFrame, chosen: dict[str, str], sources: pd.Series) -> pd.DataFrame:
     """Numeric label columns, completed by the listed ones; a number given for a row wins over the list."""
     numeric = {
-        name: numeric_labels(raw[column], column)
-        for name, column in chosen.items()
-        if name.startswith("label_")
+        name: numeric_labels(raw[column], column) for name, column in chosen.items() if name.startswith("label_")
     }
     table = pd.DataFrame(numeric, index=raw.index)
     if "labels" in chosen:

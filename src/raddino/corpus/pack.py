@@ -165,9 +165,7 @@ def _mask(file: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> n
     return resize_nearest(mask, (shape[0], shape[1]))
 
 
-def _write(
-    writer: ShardWriter, shard: str, image: np.ndarray, masks: dict[str, np.ndarray], row: Record
-) -> Record:
+def _write(writer: ShardWriter, shard: str, image: np.ndarray, masks: dict[str, np.ndarray], row: Record) -> Record:
     """Append the members of one image; returns its row with their places."""
     offset, length = writer.add(f"{row['id']}.png", encode_png(image))
     places = {}

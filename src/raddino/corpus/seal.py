@@ -26,9 +26,7 @@ COLUMNS = (
 NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "synthetic": "bool"}
 
 
-def seal(
-    out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record
-) -> Corpus:
+def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record) -> Corpus:
     """Join the records of packed shards; ``corpus.json`` is written last of all.
 
     Args:

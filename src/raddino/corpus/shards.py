@@ -80,9 +80,7 @@ class ShardReader:
         try:
             data = os.pread(self._file(shard).fileno(), length, offset)
         except FileNotFoundError:
-            raise RaddinoError(
-                f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again"
-            ) from None
+            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again") from None
         if len(data) != length:
             raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is cut short; prepare it again")
         return data

@@ -50,9 +50,7 @@ def split_of(patient: str, proportions: Sequence[float], seed: int) -> str:
 def check_proportions(proportions: Sequence[float]) -> None:
     """Raise ConfigError unless there are three proportions, none negative, that sum to 1."""
     if len(proportions) != 3 or min(proportions) < 0 or abs(sum(proportions) - 1) > 1e-6:
-        raise ConfigError(
-            f"splits are three proportions (train, val, test) that sum to 1; got {tuple(proportions)}"
-        )
+        raise ConfigError(f"splits are three proportions (train, val, test) that sum to 1; got {tuple(proportions)}")
 
 
 def check_patient_splits(table: pd.DataFrame) -> None:

@@ -80,6 +80,13 @@ ENCODERS: Registry[Callable[[], Encoder]] = Registry("encoder")
 _FAMILIES = ("raddino.encoders.ours", "raddino.encoders.floors")
 
 
+def known_encoders() -> list[str]:
+    """Names that :func:`load_encoder` takes besides folders."""
+    for module in _FAMILIES:
+        importlib.import_module(module)
+    return sorted(ENCODERS)
+
+
 def load_encoder(spec: str | Path, device: str = "cpu") -> Encoder:
     """An encoder by registered name or by folder.
 
@@ -91,12 +98,11 @@ def load_encoder(spec: str | Path, device: str = "cpu") -> Encoder:
     Raises:
         RaddinoError: neither a known name nor a folder with weights in it.
     """
-    for module in _FAMILIES:
-        importlib.import_module(module)
+    names = known_encoders()
     if Path(spec).is_dir():
         from raddino.encoders.ours import VitEncoder
 
         return VitEncoder.load(Path(spec), device=device)
-    if str(spec) not in ENCODERS and ("/" in str(spec) or str(spec).startswith(".")):
+    if str(spec) not in names and ("/" in str(spec) or str(spec).startswith(".")):
         raise RaddinoError(f"no encoder at {spec}: give a folder that holds config.json and model.safetensors")
     return ENCODERS[str(spec)]()

@@ -68,9 +68,7 @@ class PixelPCA(_Floor):
     def fingerprint(self) -> str:
         """Names settings and fitting data. Raises RaddinoError before :meth:`fit`."""
         if self._fingerprint is None:
-            raise RaddinoError(
-                "encoder 'pca' has to be fitted first: encoder.fit(corpus, corpus.rows(split='train'))"
-            )
+            raise RaddinoError("encoder 'pca' has to be fitted first: encoder.fit(corpus, corpus.rows(split='train'))")
         return self._fingerprint
 
     def fit(self, corpus: Corpus, rows: np.ndarray) -> None:
@@ -88,9 +86,7 @@ class PixelPCA(_Floor):
         pixels = torch.cat(images).flatten(1).numpy()
         self.dim = min(self.dim, *pixels.shape)
         pca = PCA(self.dim, svd_solver="randomized", random_state=0).fit(pixels)
-        self._mean, self._axes = (
-            torch.from_numpy(part.astype(np.float32)) for part in (pca.mean_, pca.components_)
-        )
+        self._mean, self._axes = (torch.from_numpy(part.astype(np.float32)) for part in (pca.mean_, pca.components_))
         settings = {"size": self.size, "components": self.dim, "corpus": corpus.fingerprint}
         self._fingerprint = _digest({"encoder": "pca", "bits": 8, **settings, "rows": rows.tolist()})
 

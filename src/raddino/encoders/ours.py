@@ -46,7 +46,7 @@ class VitEncoder:
         self.name, self.provenance, self.device = name, provenance, device
         self.dim = model.config.embed_dim
         side = size // model.config.patch_size
-        self.grid = (side, side)
+        self.grid: tuple[int, int] | None = (side, side)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", name: str | None = None) -> VitEncoder:
@@ -62,8 +62,14 @@ class VitEncoder:
         preprocessor = _json(folder / "preprocessor_config.json")
         about = _json(folder / "raddino.json")
         if "sha256" in about and about["sha256"] != _sha256(folder / "model.safetensors"):
-            raise RaddinoError(f"{folder}: model.safetensors is not the file that raddino.json describes; save it again")
-        provenance = about.get("provenance") or {"sources": None, "supervision": "self-supervised", "note": "no record"}
+            raise RaddinoError(
+                f"{folder}: model.safetensors is not the file that raddino.json describes; save it again"
+            )
+        provenance = about.get("provenance") or {
+            "sources": None,
+            "supervision": "self-supervised",
+            "note": "no record",
+        }
         patch = backbone.config.patch_size
         size = preprocessor.get("crop_size", {}).get("height", backbone.config.image_size) // patch * patch
         return cls(
@@ -115,7 +121,14 @@ class VitEncoder:
 
 
 def save_encoder(
-    folder: Path, model: VisionTransformer, *, size: int, mean: float, std: float, name: str, provenance: Provenance
+    folder: Path,
+    model: VisionTransformer,
+    *,
+    size: int,
+    mean: float,
+    std: float,
+    name: str,
+    provenance: Provenance,
 ) -> Path:
     """Write an encoder folder that ``transformers.AutoModel.from_pretrained`` loads without raddino.
 
@@ -211,4 +224,3 @@ def _shipped(name: str) -> Callable[[], Encoder]:
 
 for _folder in sorted(SHIPPED.glob("*/raddino.json")):
     ENCODERS.register(_folder.parent.name)(_shipped(_folder.parent.name))
-

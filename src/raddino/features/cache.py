@@ -133,9 +133,7 @@ class FeatureCache:
         parts = [FeatureSet.load(path) for path in sorted(self.folder.glob("*.safetensors"))]
         for part in parts:
             if (part.encoder, part.corpus) != (self.encoder, self.corpus):
-                raise RaddinoError(
-                    f"{self.folder} holds features of another encoder or corpus: delete the folder"
-                )
+                raise RaddinoError(f"{self.folder} holds features of another encoder or corpus: delete the folder")
         return parts
 
     def add(self, part: FeatureSet) -> None:

@@ -111,8 +111,6 @@ def _check(encoder: Encoder, features: Features, n: int) -> None:
         tensor = getattr(features, name)
         found = None if tensor is None else tuple(tensor.shape)
         if found != shape:
-            raise RaddinoError(
-                f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}"
-            )
+            raise RaddinoError(f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}")
         if not tensor.isfinite().all():
             raise RaddinoError(f"encoder {encoder.name!r} returned {name} that hold NaN or infinity")

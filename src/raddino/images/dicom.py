@@ -197,9 +197,7 @@ def _age_from_dates(dataset: Dataset) -> float | None:
     dates = (_text(dataset, name) for name in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate"))
     study = next((date for date in dates if date), "")
     try:
-        then, now = (
-            datetime.strptime(date, "%Y%m%d") for date in (_text(dataset, "PatientBirthDate"), study)
-        )
+        then, now = (datetime.strptime(date, "%Y%m%d") for date in (_text(dataset, "PatientBirthDate"), study))
     except ValueError:
         return None
     months = (now.year - then.year) * 12 + now.month - then.month - (now.day < then.day)

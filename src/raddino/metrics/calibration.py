@@ -69,9 +69,7 @@ def _bin(probability: Floats, bins: int) -> np.ndarray:
     return np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
 
 
-def _checked(
-    target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None
-) -> tuple[Floats, Floats, Floats]:
+def _checked(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
     y, p, w = checked(target, probability, weights)
     if len(p) and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError("a probability lies outside 0..1")

@@ -40,17 +40,13 @@ def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     return _ratio(np.where(gained > 0, gained * precision, 0).sum(-1), true[..., -1])
 
 
-def sensitivity(
-    target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None
-) -> Floats:
+def sensitivity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
     """Share of positives with ``score >= threshold``; NaN without positives."""
     y, s, w = checked(target, score, weights)
     return _ratio(w @ (y * (s >= threshold)), w @ y)
 
 
-def specificity(
-    target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None
-) -> Floats:
+def specificity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
     """Share of negatives with ``score < threshold``; NaN without negatives."""
     y, s, w = checked(target, score, weights)
     return _ratio(w @ ((1 - y) * (s < threshold)), w @ (1 - y))

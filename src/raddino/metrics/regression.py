@@ -27,9 +27,7 @@ def r2(target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None = Non
     total = w.sum(-1)
     spread = w @ y**2 - (w @ y) ** 2 / total
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(
-            spread > 1e-12 * np.maximum(w @ y**2, 1e-300), 1 - (w @ (p - y) ** 2) / spread, np.nan
-        )
+        return np.where(spread > 1e-12 * np.maximum(w @ y**2, 1e-300), 1 - (w @ (p - y) ** 2) / spread, np.nan)
 
 
 def auroc_binned(
@@ -49,15 +47,11 @@ def auroc_binned(
         return np.where(defined, values, 0).sum(0) / np.where(defined.any(0), defined.sum(0), np.nan)
 
 
-def _checked(
-    target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None
-) -> tuple[Floats, Floats, Floats]:
+def _checked(target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
     y, p = np.asarray(target, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
     w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     if y.ndim != 1 or y.shape != p.shape or w.shape[-1:] != y.shape:
-        raise ValueError(
-            f"target {y.shape}, prediction {p.shape} and weights {w.shape} do not belong together"
-        )
+        raise ValueError(f"target {y.shape}, prediction {p.shape} and weights {w.shape} do not belong together")
     if not (np.isfinite(y).all() and np.isfinite(p).all()):
         raise ValueError("a target or a prediction is not finite")
     return y, p, w

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-_PRIVATE_KEYS = re.compile(
-    r"path|dir$|folder|root|host|user|home|cwd|argv|command|corpus$|^out$|url|key", re.I
-)
+_PRIVATE_KEYS = re.compile(r"path|dir$|folder|root|host|user|home|cwd|argv|command|corpus$|^out$|url|key", re.I)
 _PATH = re.compile(r"(^|[\s=:'\"])(~|\.{1,2})?/\S|[A-Za-z]:\\|\\\\")
 
 
@@ -61,9 +59,7 @@ def read_results(folder: Path) -> Results:
         raise RaddinoError(f"no metrics.json in {folder}: give a folder that 'raddino evaluate' wrote")
     metrics = _json(path)
     if metrics.get("format") != FORMAT or not isinstance(metrics.get("rows"), list):
-        raise RaddinoError(
-            f"{path} has format {metrics.get('format')!r}; this version reads {FORMAT}: evaluate again"
-        )
+        raise RaddinoError(f"{path} has format {metrics.get('format')!r}; this version reads {FORMAT}: evaluate again")
     table = folder / "predictions.parquet"
     return Results(metrics, pd.read_parquet(table) if table.is_file() else None)
 

@@ -81,13 +81,9 @@ PANELS = (
     Panel("Weight decay", "As scheduled.", {"weight_decay": "decay"}, exact=True),
     Panel("Teacher momentum", "As scheduled: rises to its end value.", {"momentum": "momentum"}, exact=True),
     Panel("Teacher temperature", "As scheduled.", {"teacher_temperature": "temperature"}, exact=True),
-    Panel(
-        "Gradient norm", "Before clipping, log axis; a spike is a hard batch.", {"grad_norm_": ""}, log=True
-    ),
+    Panel("Gradient norm", "Before clipping, log axis; a spike is a hard batch.", {"grad_norm_": ""}, log=True),
     Panel("Images per second", "Through the whole step.", {"images_per_second": "images"}, zero=True),
-    Panel(
-        "Waiting for data", "Seconds a step; near 0, the loader keeps up.", {"data_wait": "wait"}, zero=True
-    ),
+    Panel("Waiting for data", "Seconds a step; near 0, the loader keeps up.", {"data_wait": "wait"}, zero=True),
 )
 
 
@@ -178,13 +174,7 @@ def running_mean(values: np.ndarray) -> np.ndarray:
     window = len(values) // 25
     if window < 3:
         return values
-    return (
-        pd.Series(values)
-        .rolling(window, center=True, min_periods=1)
-        .mean()
-        .where(pd.notna(values))
-        .to_numpy()
-    )
+    return pd.Series(values).rolling(window, center=True, min_periods=1).mean().where(pd.notna(values)).to_numpy()
 
 
 def pieces(steps: np.ndarray, values: np.ndarray) -> Iterator[slice]:

@@ -60,9 +60,7 @@ def report(
         probe=public((found.metrics.get("suite") or {}).get("probe") or {}),
         run=log,
         ranking=_ranking(found, shown, stamp_of(found.metrics.get("synthetic"))),
-        training=_training(
-            log, stamp_of(synthetic if log is None or log.synthetic is None else log.synthetic)
-        ),
+        training=_training(log, stamp_of(synthetic if log is None or log.synthetic is None else log.synthetic)),
         words=_last_words(log),
         **_galleries(corpus, spec, found.metrics, shown),
     )
@@ -140,9 +138,7 @@ def _agreement(parts: dict[str, Any], colours: dict[str, int], stamp: str) -> li
     ends = (float(min(part.min().min() for part in values)), float(max(part.max().max() for part in values)))
 
     def one(name: str, part: Any) -> dict[str, Any]:
-        return _panel(
-            name, lambda axes: ranking.draw_agreement(axes, part, colours[name], ends), stamp, square=True
-        )
+        return _panel(name, lambda axes: ranking.draw_agreement(axes, part, colours[name], ends), stamp, square=True)
 
     return [one(name, part) for name, part in parts.items()]
 
@@ -171,17 +167,13 @@ def _panel(title: str, draw: Callable[[Any], None], stamp: str, square: bool = F
     return {"title": title, "svg": Markup(drawing)}
 
 
-def _galleries(
-    corpus: Corpus | None, spec: str | None, metrics: dict[str, Any], shown: list[Block]
-) -> dict[str, Any]:
+def _galleries(corpus: Corpus | None, spec: str | None, metrics: dict[str, Any], shown: list[Block]) -> dict[str, Any]:
     """Pictures and neighbours, or in ``no_gallery`` the sentence that says why there are none."""
     nothing: dict[str, Any] = {"gallery": [], "retrieval": None, "encoder": None, "no_gallery": ""}
     if corpus is None:
         return nothing | {"no_gallery": "No corpus was given to this report, so there are no images to show."}
     if spec is None:
-        return nothing | {
-            "no_gallery": "No encoder was given to this report, so there are no features to show."
-        }
+        return nothing | {"no_gallery": "No encoder was given to this report, so there are no features to show."}
     from raddino.encoders.base import load_encoder
     from raddino.features.extract import fit_where_needed
     from raddino.report.gallery import FITTED, draw_rows, gallery
@@ -190,9 +182,7 @@ def _galleries(
     encoder = load_encoder(spec)
     rows = draw_rows(corpus, FITTED)
     if not len(rows):
-        return nothing | {
-            "no_gallery": "All images come from credentialed sources, whose images are not shown."
-        }
+        return nothing | {"no_gallery": "All images come from credentialed sources, whose images are not shown."}
     fit_where_needed(encoder, corpus)
     targets = [block.target for block in shown if block.kind == "binary"]
     return nothing | {

@@ -126,11 +126,7 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
             )
             for i in chosen
         ],
-        [
-            part
-            for target in targets
-            if (part := agreement(corpus.manifest[target], asked, found, stored, target))
-        ],
+        [part for target in targets if (part := agreement(corpus.manifest[target], asked, found, stored, target))],
         len(stored),
         by_split,
     )
@@ -152,9 +148,7 @@ def agreement(
     if not pairs.any():
         return None
     same = every[asked][:, None] == every[found]
-    asked_of, stored_of = (
-        values.iloc[rows].value_counts(normalize=True) for rows in (asked[counted], stored)
-    )
+    asked_of, stored_of = (values.iloc[rows].value_counts(normalize=True) for rows in (asked[counted], stored))
     chance = float(asked_of.mul(stored_of, fill_value=0).sum())
     return Agreement(readable(target), float(same[pairs].mean()), chance, int(pairs.any(axis=1).sum()))
 
@@ -190,9 +184,7 @@ def _shown(
         if not (_known(value) and _known(other)) or quiet:
             continue
         marks.append(Mark(_words(target, value), bool(value == other) if query is not None else None))
-    return Shown(
-        data_uri(eight_bit(corpus.read(row)), SIDE), facts(corpus, row, omit=targets), marks, similarity
-    )
+    return Shown(data_uri(eight_bit(corpus.read(row)), SIDE), facts(corpus, row, omit=targets), marks, similarity)
 
 
 def _known(value: Any) -> bool:
@@ -202,6 +194,4 @@ def _known(value: Any) -> bool:
 def _words(target: str, value: Any) -> str:
     if isinstance(value, str):
         return f"{readable(target)} {value}"
-    return {1.0: readable(target), 0.0: f"no {readable(target)}"}.get(
-        float(value), f"{readable(target)} {value:g}"
-    )
+    return {1.0: readable(target), 0.0: f"no {readable(target)}"}.get(float(value), f"{readable(target)} {value:g}")

@@ -81,9 +81,7 @@ def draw_roc(axes: Axes, curves: dict[str, Curve], colours: dict[str, int]) -> N
     _unit_square(axes, "1 − specificity", "sensitivity")
 
 
-def draw_precision_recall(
-    axes: Axes, curves: dict[str, Curve], colours: dict[str, int], prevalence: float
-) -> None:
+def draw_precision_recall(axes: Axes, curves: dict[str, Curve], colours: dict[str, int], prevalence: float) -> None:
     """Precision-recall curves; the dotted line is the precision of a coin."""
     axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=DOTTED)
     for name, curve in curves.items():
@@ -152,6 +150,4 @@ def _draw(axes: Axes, curve: Curve, colour: int, drawstyle: str, opacity: float)
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
     ticks = [0, 0.25, 0.5, 0.75, 1]
-    axes.set(
-        xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal", xticks=ticks, yticks=ticks
-    )
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal", xticks=ticks, yticks=ticks)

@@ -124,9 +124,7 @@ def blocks(metrics: dict[str, Any]) -> list[Block]:
 
 
 def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int]) -> Block:
-    rows = [
-        row for row in metrics["rows"] if row["task"] == task["name"] and row.get("split", "test") == "test"
-    ]
+    rows = [row for row in metrics["rows"] if row["task"] == task["name"] and row.get("split", "test") == "test"]
     gaps = [gap for gap in metrics.get("absent", []) if gap["task"] == task["name"]]
     kinds = [metric(key) for key in _shown(rows)]
     columns = [_column(kind, [row for row in rows if row["metric"] == kind.key]) for kind in kinds]
@@ -142,10 +140,7 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
             if (name := gap.get("encoder")) and name not in present
         ]
     references = {
-        cell.row["difference"]["to"]
-        for column in columns
-        for cell in column.values()
-        if cell.row.get("difference")
+        cell.row["difference"]["to"] for column in columns for cell in column.values() if cell.row.get("difference")
     }
     first: dict[str, Any] = rows[0] if rows else {}
     return Block(
@@ -181,9 +176,7 @@ def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
         row["encoder"]: Cell(
             row,
             number(row["value"], kind),
-            f"{number(row.get('low'), kind)} to {number(row.get('high'), kind)}"
-            if _is_number(row.get("low"))
-            else "",
+            f"{number(row.get('low'), kind)} to {number(row.get('high'), kind)}" if _is_number(row.get("low")) else "",
             best=ranked and row["value"] == values[0] if values else False,
             second=ranked and len(values) > 1 and row["value"] == values[1],
         )

@@ -35,14 +35,10 @@ def verdict(blocks: list[Block], encoders: list[dict[str, Any]]) -> Verdict:
     """
     measured = [block for block in blocks if not block.members and _ranked(block)]
     if not measured:
-        return Verdict(
-            "Nothing could be measured", caveats=("Every task is absent; the reasons stand below.",)
-        )
+        return Verdict("Nothing could be measured", caveats=("Every task is absent; the reasons stand below.",))
     names = list(dict.fromkeys(line.encoder for block in measured for line in _ranked(block)))
     reference = next((block.reference for block in measured if block.reference), "")
-    comparisons = [
-        _comparison(measured, name, reference) for name in names if reference and name != reference
-    ]
+    comparisons = [_comparison(measured, name, reference) for name in names if reference and name != reference]
     adjusted = any("p_holm" in (_gap(line) or {}) for block in measured for line in block.lines)
     return Verdict(
         headline=_alone(measured, names[0]) if len(names) == 1 else _leaders(measured),
@@ -146,15 +142,11 @@ def _chance(measured: list[Block]) -> list[str]:
 
 
 def _small(measured: list[Block]) -> list[str]:
-    counts = [
-        (min(block.positives, block.n - block.positives), block.task) for block in measured if block.positives
-    ]
+    counts = [(min(block.positives, block.n - block.positives), block.task) for block in measured if block.positives]
     rarest, task = min(counts, default=(SMALL_CLASS, ""))
     if rarest >= SMALL_CLASS:
         return []
-    return [
-        f"The smallest test class has {rarest} images ({task}): read the intervals, not the third decimal."
-    ]
+    return [f"The smallest test class has {rarest} images ({task}): read the intervals, not the third decimal."]
 
 
 def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:

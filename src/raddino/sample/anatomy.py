@@ -88,27 +88,28 @@ class Anatomy:
     def width(self) -> float:
         """Half of the inner chest's largest width, cm."""
         p = self.patient
-        return (13.9 if p.male else 12.5) * self.size**0.6 * (1 + 0.035 * p.frame + 0.004 * (p.bmi - 25))
+        return (13.6 if p.male else 12.7) * self.size**0.6 * (1 + 0.05 * p.frame + 0.004 * (p.bmi - 25))
 
     @cached_property
     def depth(self) -> float:
         """Half of the inner chest's largest depth, cm."""
         p = self.patient
         build = 0.006 * (p.bmi - 25) + 0.09 * p.ageing + 0.12 * p.hyperinflation
-        return (8.3 if p.male else 7.4) * self.size**0.6 * (1 + 0.03 * p.frame + build)
+        return (8.2 if p.male else 7.6) * self.size**0.6 * (1 + 0.04 * p.frame + build)
 
     @cached_property
     def lung(self) -> float:
         """Height of the lung from apex to costophrenic angle, cm."""
         p = self.patient
-        full = (27.0 if p.male else 25.2) * self.size * (1 + 0.07 * p.hyperinflation - 0.05 * p.kyphosis)
+        share = 0.95 + 0.1 * self.quirks[54] + 0.07 * p.hyperinflation - 0.05 * p.kyphosis
+        full = (26.6 if p.male else 25.4) * self.size * share
         return full * (0.62 + 0.38 * self.breath - 0.003 * max(0.0, p.bmi - 27))
 
     @cached_property
     def fat(self) -> float:
         """Thickness of the fat under the skin, cm."""
         p = self.patient
-        return float(np.clip(0.14 * (p.bmi - 18) + (0 if p.male else 0.35), 0.35, 4.2))
+        return float(np.clip(0.14 * (p.bmi - 18) + (0 if p.male else 0.25), 0.35, 4.2))
 
     @cached_property
     def quirks(self) -> Array:

@@ -72,9 +72,7 @@ def chest_drain(body: Anatomy, devices: Devices, camera: Camera) -> Points:
     entry = np.array([s * (wall + 0.2), y, -0.1 * body.depth])
     outside = np.array([s * (wall + 5.5 + body.fat), y + rng.uniform(1, 5), 0.1 * body.depth])
     up = devices.drain_up
-    share = (
-        (rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.6), 0.6) if up else (0.88, rng.uniform(0.25, 0.6), 0.85)
-    )
+    share = (rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.6), 0.6) if up else (0.88, rng.uniform(0.25, 0.6), 0.85)
     tip = inside_lung(body, side, share)
     bend = 0.5 * (entry + tip) + [-s * 1.5, -1.0 if up else 0.8, -1.5]
     step = 0.7 * camera.pitch
@@ -132,9 +130,7 @@ def pacemaker_leads(body: Anatomy, devices: Devices, camera: Camera) -> Points:
 def electrodes(body: Anatomy, devices: Devices, camera: Camera) -> Points:
     """ECG electrodes on the skin and their wires: clutter without a label."""
     rng = np.random.default_rng(devices.quirk + 1)
-    spots = np.array([[-0.8, 0.02], [0.8, 0.02], [-0.95, 0.8], [0.95, 0.8], [0.35, 0.75]])[
-        : devices.electrodes
-    ]
+    spots = np.array([[-0.8, 0.02], [0.8, 0.02], [-0.95, 0.8], [0.95, 0.8], [0.35, 0.75]])[: devices.electrodes]
     parts = []
     turn = np.linspace(0, 2 * np.pi, 24)
     for x, t in spots + rng.normal(0, 0.07, spots.shape):

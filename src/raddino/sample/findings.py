@@ -90,9 +90,7 @@ def draw_findings(patient: Patient, study: int, supine: bool) -> Findings:
     effusion = _effusions(rng, supine, enlarged)
     pneumothorax = _pneumothorax(rng, {e.side for e in effusion})
     consolidation = _consolidations(rng)
-    return Findings(
-        float(ratio), effusion, pneumothorax, consolidation, _nodules(lasting, patient), _breaks(lasting)
-    )
+    return Findings(float(ratio), effusion, pneumothorax, consolidation, _nodules(lasting, patient), _breaks(lasting))
 
 
 def _draw_side(rng: np.random.Generator) -> str:
@@ -119,11 +117,8 @@ def _pneumothorax(rng: np.random.Generator, wet: set[str]) -> tuple[Pneumothorax
 def _consolidations(rng: np.random.Generator) -> tuple[Consolidation, ...]:
     if rng.random() >= 0.2:
         return ()
-    count, side, spread = (
-        1 + int(rng.integers(0, 6) > 3) + int(rng.integers(0, 6) > 4),
-        _draw_side(rng),
-        rng.random(),
-    )
+    count = int(rng.choice([1, 2, 3], p=[0.55, 0.35, 0.10]))
+    side, spread = _draw_side(rng), rng.random()
     patches = []
     for _ in range(count):
         down, out, back = rng.beta(2.4, 1.6) * 0.68 + 0.14, *rng.uniform(0.25, 0.75, 2)

@@ -62,9 +62,7 @@ def _check(n: int, seed: int, size: int, format: str, workers: int | None) -> No
     if not 32 <= size <= 4096:
         raise RaddinoError(f"size must be 32 to 4096 pixels, got {size}")
     if format not in FORMATS:
-        raise RaddinoError(
-            f"unknown format {format!r}.{did_you_mean(format, FORMATS)} Known: {', '.join(FORMATS)}."
-        )
+        raise RaddinoError(f"unknown format {format!r}.{did_you_mean(format, FORMATS)} Known: {', '.join(FORMATS)}.")
     if workers is not None and workers < 1:
         raise RaddinoError(f"workers must be at least 1, got {workers}")
 
@@ -90,9 +88,7 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
                 f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted[key]!r}; choose another"
             )
         if found.get("n", 0) > n:
-            raise RaddinoError(
-                f"{out} holds a sample of {found['n']} images, more than {n}; choose another folder"
-            )
+            raise RaddinoError(f"{out} holds a sample of {found['n']} images, more than {n}; choose another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
     out.mkdir(parents=True, exist_ok=True)

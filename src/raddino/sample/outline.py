@@ -82,7 +82,7 @@ def breasts(body: Anatomy) -> list[Stack]:
         volume, reach = float(np.clip(0.35 + 0.15 * p.breast + 1.3 * stout, 0.15, 1.6)), 5.6
         low = 0.45 * body.lung
     else:
-        volume, reach = float(np.clip(0.8 + 0.35 * p.breast + stout, 0.12, 2.4)), 6.6
+        volume, reach = float(np.clip(0.65 + 0.4 * p.breast + stout, 0.03, 2.4)), 6.6
         low = body.lung * (0.60 + 0.14 * p.ageing + 0.10 * q[10] + 0.03 * volume - 0.1 * body.supine)
     solids, chest = [], trunk(body)[0].profile
     for side in SIDES:

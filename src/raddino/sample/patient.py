@@ -54,9 +54,7 @@ class Patient:
     @property
     def kyphosis(self) -> float:
         """0 straight upper spine to about 1 strongly bent."""
-        return float(
-            np.clip(0.25 + 0.1 * self.slope + 0.6 * self.ageing**2 * (1 if self.male else 1.35), 0, 1.3)
-        )
+        return float(np.clip(0.25 + 0.1 * self.slope + 0.6 * self.ageing**2 * (1 if self.male else 1.35), 0, 1.3))
 
     @property
     def heart_ratio(self) -> float:

@@ -112,9 +112,6 @@ class Interval:
     def __and__(self, other: "Interval") -> "Interval":
         return Interval(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
 
-    def __getitem__(self, window: tuple[slice, slice]) -> "Interval":
-        return Interval(self.low[window], self.high[window])
-
     @staticmethod
     def hull(intervals: Sequence["Interval"]) -> "Interval":
         """Smallest interval that holds all: the union where they touch."""
@@ -232,9 +229,7 @@ class Points:
     @classmethod
     def join(cls, parts: Sequence["Points"]) -> "Points":
         """All points of several sets in one."""
-        return cls(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("columns", "rows", "weight"))
-        )
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("columns", "rows", "weight")))
 
     def image(self, camera: Camera) -> Array:
         """Path length through the points' matter in the camera's window (H, W), cm times density."""
@@ -242,9 +237,7 @@ class Points:
             return splat(self.columns, self.rows, self.weight, (camera.size, camera.size))
         rows, columns = camera.window
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        return splat(
-            self.columns - np.float32(columns.start), self.rows - np.float32(rows.start), self.weight, shape
-        )
+        return splat(self.columns - np.float32(columns.start), self.rows - np.float32(rows.start), self.weight, shape)
 
 
 def resample(path: Array, step: float) -> Array:
@@ -295,9 +288,7 @@ def _slope(values: Array) -> Array:
     return out
 
 
-def tube(
-    path: Array, radius: Array | float, camera: Camera, wall: float = 0.0, density: Array | float = 1.0
-) -> Points:
+def tube(path: Array, radius: Array | float, camera: Camera, wall: float = 0.0, density: Array | float = 1.0) -> Points:
     """Round tubes along paths.
 
     Args:

@@ -52,8 +52,8 @@ def ribs(body: Anatomy, camera: Camera, breaks: tuple[Break, ...] = ()) -> tuple
 
     Shell and marrow are brightest along the rib's edges; ribs are fainter where they run in front.
     """
-    count = int(np.clip(30.0 / camera.pitch, 48, 420))
-    offset = np.arange(int(np.clip(1.3 / camera.pitch, 4, 22))) + 0.5
+    count = int(np.clip(27.0 / camera.pitch, 48, 380))
+    offset = np.arange(int(np.clip(1.1 / camera.pitch, 4, 22))) + 0.5
     offset = offset * 2 / len(offset) - 1
     profile = (0.13 / np.sqrt(1 - 0.97 * offset**2) + 0.11 * np.sqrt(1 - offset**2)) * 2 / len(offset)
     number = np.arange(RIBS)[:, None]

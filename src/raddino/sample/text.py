@@ -47,11 +47,7 @@ def _devices(rng: np.random.Generator, devices: Devices) -> list[str]:
     if devices.tube_height is not None:
         out.append(f"Endotracheal tube tip is {devices.tube_height:.1f} cm above the carina.")
     if devices.drain_side is not None:
-        out.append(
-            _pick(rng, ("{} chest drain in place.", "A {} chest drain is present.")).format(
-                devices.drain_side
-            )
-        )
+        out.append(_pick(rng, ("{} chest drain in place.", "A {} chest drain is present.")).format(devices.drain_side))
     if devices.pacemaker_side is not None:
         kind = "single" if devices.pacemaker_leads == 1 else "dual"
         out.append(f"A {devices.pacemaker_side} pectoral {kind}-lead pacemaker is present.")
@@ -97,15 +93,11 @@ def _pleura(rng: np.random.Generator, findings: Findings) -> list[str]:
     elif findings.effusion:
         effusion = findings.effusion[0]
         layering = "layering " if effusion.layered else ""
-        out.append(
-            f"There is a {_grade(effusion.amount, (0.3, 0.62))} {layering}{effusion.side} pleural effusion."
-        )
+        out.append(f"There is a {_grade(effusion.amount, (0.3, 0.62))} {layering}{effusion.side} pleural effusion.")
     for air in findings.pneumothorax:
         out.append(_pneumothorax(air))
     if not findings.effusion and not findings.pneumothorax:
-        out.append(
-            _pick(rng, ("No pleural effusion or pneumothorax.", "There is no effusion or pneumothorax."))
-        )
+        out.append(_pick(rng, ("No pleural effusion or pneumothorax.", "There is no effusion or pneumothorax.")))
     elif not findings.pneumothorax:
         out.append("No pneumothorax.")
     elif not findings.effusion:

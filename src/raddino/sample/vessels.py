@@ -9,7 +9,7 @@ from raddino.sample.anatomy import Anatomy, sign
 from raddino.sample.projection import Array, Camera, Points, tube
 
 Keep = Callable[[Array, Array, Array], Array]
-_REACH = np.array([0.0, 0.17, 0.34, 0.51, 0.66, 0.80, 0.91, 0.99])
+_REACH = np.array([0.0, 0.17, 0.34, 0.51, 0.67, 0.83, 0.98])
 _TRUNKS = np.array([9, 7])
 """Arteries, and veins, which leave lower."""
 _COARSE = 4
@@ -29,7 +29,7 @@ def lung_vessels(
     generations = _grow(rng, float(np.exp(0.12 * body.patient.vessels)))
     generations = [g for k, g in enumerate(generations) if k == 0 or g[2].mean() > 0.3 * camera.pitch]
     parts = []
-    for group, density in ((generations[:_COARSE], 14.0), (generations[_COARSE:], 9.0)):
+    for group, density in ((generations[:_COARSE], 13.0), (generations[_COARSE:], 9.0)):
         if not group:
             continue
         course, bow, radius, near, far, vein = (np.concatenate(v) for v in zip(*group, strict=True))
@@ -75,9 +75,7 @@ def _grow(rng: np.random.Generator, calibre: float) -> list[tuple[Array, ...]]:
     return generations
 
 
-def _place(
-    body: Anatomy, root: Array, s: int, course: Array, reach: Array, shrink: float, slip: float
-) -> Array:
+def _place(body: Anatomy, root: Array, s: int, course: Array, reach: Array, shrink: float, slip: float) -> Array:
     """Positions (N, K, 3) at a share ``reach`` (N, K) of the way from the roots (N, 3) to the pleura.
 
     ``course`` (N, K, 2) holds the directions of :func:`_grow`.

@@ -1,5 +1,7 @@
 """The projection head: an MLP, a unit-length bottleneck, and weight-normed prototypes."""
 
+from itertools import pairwise
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ class ProjectionHead(nn.Module):
         super().__init__()
         widths = [dim, *[config.hidden] * (config.layers - 1), config.bottleneck]
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), nn.GELU()]
         self.mlp = nn.Sequential(*layers[:-1]) if config.layers > 1 else layers[0]
         self.last_layer = Prototypes(config.bottleneck, config.prototypes)

@@ -133,6 +133,23 @@ def needed_tokens(
     return normed.split([len(normed) - len(masked_rows), len(masked_rows)])
 
 
+class Network(nn.Module):
+    """A backbone and its heads; student and teacher are one each."""
+
+    def __init__(self, vit: VitConfig, config: SslConfig) -> None:
+        super().__init__()
+        self.backbone = VisionTransformer(vit)
+        self.dino_head = ProjectionHead(vit.embed_dim, config.head)
+        self.ibot_head = ProjectionHead(vit.embed_dim, config.ibot_head) if config.ibot_head else None
+
+    def project(self, cls: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Prototype logits of class tokens (B, D) and masked patches (M, D)."""
+        if self.ibot_head is not None:
+            return self.dino_head(cls), self.ibot_head(masked)
+        logits = self.dino_head(torch.cat([cls, masked]))
+        return logits[: len(cls)], logits[len(cls) :]
+
+
 class SelfDistillation(nn.Module):
     """DINOv2's training task: a student, its moving-average teacher, and their losses.
 
@@ -143,15 +160,16 @@ class SelfDistillation(nn.Module):
     def __init__(self, vit: VitConfig, config: SslConfig) -> None:
         super().__init__()
         self.config = config
-        self.student = self._network(vit, config)
-        self.teacher = self._network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
+        self.student = Network(vit, config)
+        self.teacher = Network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
         self.dino_centering = self._centering(config.head)
         self.ibot_centering = self._centering(config.ibot_head or config.head)
 
     def init_weights(self, generator: torch.Generator | None = None) -> "SelfDistillation":
         """Fresh student weights, copied to the teacher."""
-        for module in self.student.values():
-            module.init_weights(generator)
+        for part in (self.student.backbone, self.student.dino_head, self.student.ibot_head):
+            if part is not None:
+                part.init_weights(generator)
         return self.reset_teacher()
 
     @torch.no_grad()
@@ -165,9 +183,7 @@ class SelfDistillation(nn.Module):
         """``teacher = momentum * teacher + (1 - momentum) * student``."""
         torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
 
-    def forward(
-        self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None
-    ) -> Losses:
+    def forward(self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None) -> Losses:
         """Losses of one batch.
 
         Args:
@@ -180,7 +196,7 @@ class SelfDistillation(nn.Module):
         masks = views.masks if self.config.ibot_weight else None
         crops = [views.global_crops] if views.local_crops is None else [views.global_crops, views.local_crops]
         cls, masked = needed_tokens(self.student.backbone, crops, masks, views.masked_rows, generator)
-        cls_logits, masked_logits = self._project(self.student, cls, masked)
+        cls_logits, masked_logits = self.student.project(cls, masked)
         globals_ = len(views.global_crops)
         global_cls = cls[:globals_]
         global_logits, local_logits = cls_logits.split([globals_, len(cls) - globals_])
@@ -196,41 +212,21 @@ class SelfDistillation(nn.Module):
         koleo_loss = self.config.koleo_weight * (halves[0] + halves[1])
         rows = cross_entropy(masked_logits, ibot_targets, temperature)
         ibot = (rows * views.masked_weights).sum() / len(views.masks)
-        total = (
-            self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
-        )
-        return Losses(
-            total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach()
-        )
+        total = self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
+        return Losses(total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach())
 
     @torch.no_grad()
     def _teach(self, views: Views, temperature: float) -> tuple[Tensor, Tensor]:
         """Targets for the global views, (2B, K) with the halves swapped, and for the masked patches, (M, K')."""
         cls, masked = needed_tokens(self.teacher.backbone, [views.global_crops], None, views.masked_rows)
         first, second = cls.chunk(2)
-        cls_logits, masked_logits = self._project(self.teacher, torch.cat([second, first]), masked)
+        cls_logits, masked_logits = self.teacher.project(torch.cat([second, first]), masked)
         dino = self.dino_centering(full(cls_logits), temperature)
         if len(masked) == 0:
             return dino, full(masked_logits)
         return dino, self.ibot_centering(full(masked_logits), temperature)
 
-    def _project(self, network: nn.ModuleDict, cls: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        if "ibot_head" in network:
-            return network.dino_head(cls), network.ibot_head(masked)
-        logits = network.dino_head(torch.cat([cls, masked]))
-        return logits[: len(cls)], logits[len(cls) :]
-
     def _centering(self, head: HeadConfig) -> nn.Module:
         if self.config.centering == "softmax":
             return SoftmaxCentering(head.prototypes, self.config.center_momentum)
         return SinkhornKnopp()
-
-    @staticmethod
-    def _network(vit: VitConfig, config: SslConfig) -> nn.ModuleDict:
-        parts: dict[str, nn.Module] = {
-            "backbone": VisionTransformer(vit),
-            "dino_head": ProjectionHead(vit.embed_dim, config.head),
-        }
-        if config.ibot_head is not None:
-            parts["ibot_head"] = ProjectionHead(vit.embed_dim, config.ibot_head)
-        return nn.ModuleDict(parts)

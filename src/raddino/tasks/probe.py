@@ -114,9 +114,7 @@ def fit_linear_probe(
     losses = _loss(output, ((val_y - offset) / unit).unsqueeze(1), loss).mean((0, 1))  # (C, T)
     losses = losses.nan_to_num(nan=torch.inf)
     if losses.amin(0).isinf().any():
-        raise RaddinoError(
-            f"the linear probe diverged at all learning rates {config.learning_rates}; lower them"
-        )
+        raise RaddinoError(f"the linear probe diverged at all learning rates {config.learning_rates}; lower them")
     best = losses.argmin(0)
     label = torch.arange(y.shape[1])
     return LinearProbe(

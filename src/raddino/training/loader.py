@@ -61,7 +61,7 @@ class Samples(Dataset):
         row = int(self.rows[sample_at(position, len(self.rows), self.seed)])
         image = self.corpus.read(row)
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
-        return position, pixels, ViewPlan.draw(self.views, *image.shape, self.seed, position), row
+        return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position), row
 
 
 class Collate:
@@ -97,9 +97,7 @@ class Positions(Sampler):
         return self.stop - self.start
 
 
-def make_loader(
-    samples: Samples, collate: Collate, positions: Positions, workers: int, pin: bool
-) -> DataLoader[Batch]:
+def make_loader(samples: Samples, collate: Collate, positions: Positions, workers: int, pin: bool) -> DataLoader[Batch]:
     """A loader of micro-batches in order; ``workers`` 0 decodes in this process."""
     return DataLoader(
         samples,

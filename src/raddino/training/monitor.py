@@ -124,9 +124,7 @@ def assignments(outcome: StepOutcome, student_temperature: float) -> dict[str, f
 def verdict(values: dict[str, float], best_rank: float) -> str:
     """Name a collapse by its signs, with the remedy; ``"healthy"`` without one."""
     top = values["log_prototypes"]
-    remedy = (
-        "use Sinkhorn-Knopp with fewer prototypes (--preset small-batch), a larger batch or a lower learning rate"
-    )
+    remedy = "use Sinkhorn-Knopp with fewer prototypes (--preset small-batch), a larger batch or a lower learning rate"
     if values["teacher_sharpness_entropy"] > UNIFORM * top:
         return f"collapse: the teacher's targets are uniform (entropy at ln K = {top:.2f}), so they teach nothing; {remedy}"
     if values["teacher_entropy"] < CERTAIN * top or values["student_entropy"] < CERTAIN * top:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raddino.config import Config
+from raddino.ssl import Network
 from raddino.training.schedule import StepValues
 
 
@@ -55,7 +56,7 @@ def multipliers(name: str, depth: int, config: OptimConfig) -> Multipliers:
     return Multipliers(lr, 0.0 if undecayed else 1.0, "last_layer" in name, name.startswith("backbone."))
 
 
-def build_optimizer(student: nn.ModuleDict, config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(student: Network, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with one group per distinct :class:`Multipliers`, kept in the group under ``"multipliers"``."""
     depth = len(student.backbone.blocks)
     groups: dict[Multipliers, list[Tensor]] = {}
@@ -78,8 +79,6 @@ def set_step(optimizer: torch.optim.Optimizer, values: StepValues) -> None:
         group["weight_decay"] = values.weight_decay * m.weight_decay
 
 
-def clip_gradients(student: nn.ModuleDict, largest: float) -> dict[str, Tensor]:
+def clip_gradients(student: Network, largest: float) -> dict[str, Tensor]:
     """Clip each part of the student apart; returns the norms before, by part, as scalars on the device."""
-    return {
-        part: nn.utils.clip_grad_norm_(module.parameters(), largest) for part, module in student.items()
-    }
+    return {part: nn.utils.clip_grad_norm_(module.parameters(), largest) for part, module in student.named_children()}

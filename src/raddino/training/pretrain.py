@@ -126,7 +126,7 @@ def pretrain(
     if done:
         load_checkpoint(out / "checkpoints", done, task, optimizer)
     elif not (out / "initial").is_dir():
-        _export(out / "initial", task.teacher["backbone"], config, corpus, rows, 0)
+        _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
 
     monitor = Monitor(config.monitor, corpus, rows, config.seed)
     monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
@@ -141,7 +141,7 @@ def pretrain(
         ids=corpus.manifest["id"].to_numpy(),
         device=place,
         encoder=lambda name: _encoder(task, config, place, name),
-        export=lambda step: _export(out / "encoder", task.teacher["backbone"], config, corpus, rows, step),
+        export=lambda step: _export(out / "encoder", task.teacher.backbone, config, corpus, rows, step),
     )
     micro = config.batch_size // config.accumulate
     grid = (config.views.global_size // config.vit.patch_size,) * 2
@@ -165,7 +165,9 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
     asked = config.model_dump()["vit"]
     for key in ARCHITECTURE:
         if key in config.vit.model_fields_set and asked[key] != getattr(source.config, key):
-            raise ConfigError(f"init has vit.{key}={getattr(source.config, key)}, the config says {asked[key]}: make them equal")
+            raise ConfigError(
+                f"init has vit.{key}={getattr(source.config, key)}, the config says {asked[key]}: make them equal"
+            )
     backbone = fold_grey(source, config.views.mean, config.views.std)
     if config.vit.image_size != backbone.config.image_size:
         backbone = resize_positions(backbone, config.vit.image_size)
@@ -178,7 +180,7 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
         }
     )
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
-    task.student["backbone"].load_state_dict(backbone.state)
+    task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config.model_copy(update={"vit": vit})
 
 
@@ -189,7 +191,10 @@ def _claim(
     new = json.loads(config.model_dump_json())
     environment = _environment(corpus, rows, device)
     if (out / "config.yaml").is_file() and not fork:
-        old, old_corpus = read_yaml(out / "config.yaml"), _read_json(out / "environment.json").get("corpus", {})
+        old, old_corpus = (
+            read_yaml(out / "config.yaml"),
+            _read_json(out / "environment.json").get("corpus", {}),
+        )
         changes = diff({"corpus": old_corpus} | old, {"corpus": environment["corpus"]} | new)
         if changes:
             raise ConfigError(
@@ -240,7 +245,12 @@ def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
 
 
 def _export(
-    folder: Path, backbone: VisionTransformer, config: PretrainConfig, corpus: Corpus, rows: np.ndarray, step: int
+    folder: Path,
+    backbone: VisionTransformer,
+    config: PretrainConfig,
+    corpus: Corpus,
+    rows: np.ndarray,
+    step: int,
 ) -> None:
     table = corpus.manifest.iloc[rows]
     provenance = Provenance(
@@ -272,7 +282,7 @@ def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
 
 
 def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.device, name: str) -> VitEncoder:
-    backbone = task.teacher["backbone"]
+    backbone = task.teacher.backbone
     return VitEncoder(
         backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std, name=name,
         provenance=Provenance(), device=str(device),

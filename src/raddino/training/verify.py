@@ -117,9 +117,7 @@ class _Checks:
         self.found: dict[str, list[tuple[float, str]]] = {}
 
     def add(self, quantity: str, deviation: float, where: str) -> None:
-        self.found.setdefault(quantity, []).append(
-            (deviation if deviation == deviation else float("inf"), where)
-        )
+        self.found.setdefault(quantity, []).append((deviation if deviation == deviation else float("inf"), where))
 
     def scalar(self, quantity: str, got: float, expected: float, where: str) -> None:
         self.add(quantity, abs(got - expected) / max(abs(expected), 1e-12), where)
@@ -138,11 +136,7 @@ class _Checks:
         for quantity, limits in LIMITS.items():
             if quantity in self.found:
                 deviation, where = max(self.found[quantity])
-                rows.append(
-                    Check(
-                        quantity, deviation, limits[self.precision], where, len(self.found[quantity])
-                    )
-                )
+                rows.append(Check(quantity, deviation, limits[self.precision], where, len(self.found[quantity])))
         return rows
 
 
@@ -221,12 +215,8 @@ def _features(
                 checks.add("features", difference / expected.abs().max().item(), key)
 
 
-def _parameter_groups(
-    checks: _Checks, task: SelfDistillation, optim: OptimConfig, golden: dict[str, Any]
-) -> None:
-    ours = {
-        name: multipliers(name, golden["depth"], optim) for name, _ in task.student.named_parameters()
-    }
+def _parameter_groups(checks: _Checks, task: SelfDistillation, optim: OptimConfig, golden: dict[str, Any]) -> None:
+    ours = {name: multipliers(name, golden["depth"], optim) for name, _ in task.student.named_parameters()}
     expected = golden["param_groups"]
     for name in sorted(set(ours) | set(expected)):
         if name not in ours or name not in expected:

@@ -141,9 +141,7 @@ class Multicrop:
         boxes, flip = plan.boxes[:, start:stop].to(device), plan.flip[:, start:stop].to(device)
         crops = crop_and_resize(images, boxes, flip, size).transpose(0, 1).flatten(0, 1).clamp(0, 1)
         views = plan.split(start, stop)
-        crops = jitter(
-            crops, views.brightness.to(device), views.contrast.to(device), views.contrast_first.to(device)
-        )
+        crops = jitter(crops, views.brightness.to(device), views.contrast.to(device), views.contrast_first.to(device))
         if len(rows := views.sigma.nonzero().flatten()):
             crops[rows.to(device)] = blur(crops[rows.to(device)], views.sigma[rows].to(device))
         if len(rows := views.solarize.nonzero().flatten()):

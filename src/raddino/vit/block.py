@@ -72,7 +72,12 @@ class Block(nn.Module):
     """Pre-norm attention and feed-forward branches over a token list."""
 
     def __init__(
-        self, dim: int, num_heads: int, mlp_ratio: float, ffn: Literal["mlp", "swiglu"], layerscale_init: float
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        ffn: Literal["mlp", "swiglu"],
+        layerscale_init: float,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)

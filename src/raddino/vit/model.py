@@ -1,7 +1,7 @@
 """The vision transformer: all crops of a step, whatever their sizes, go through it in one pass."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -144,13 +144,11 @@ class VisionTransformer(nn.Module):
         tokens, shapes, grids = self._embed([images], [None])
         for block in self.blocks[:-1]:
             tokens = block(tokens, shapes)
-        last = self.blocks[-1]
+        last = cast(Block, self.blocks[-1])
         weights = last.attn.weights(last.norm1(tokens), shapes[0])
         return weights[:, :, 0, self.leading :].unflatten(-1, grids[0])
 
-    def _embed(
-        self, images: list[Tensor], masks: list[Tensor | None]
-    ) -> tuple[Tensor, Shapes, list[tuple[int, int]]]:
+    def _embed(self, images: list[Tensor], masks: list[Tensor | None]) -> tuple[Tensor, Shapes, list[tuple[int, int]]]:
         sequences, shapes, grids = [], [], []
         for group, mask in zip(images, masks, strict=True):
             grid = (group.shape[-2] // self.config.patch_size, group.shape[-1] // self.config.patch_size)
@@ -186,7 +184,5 @@ class VisionTransformer(nn.Module):
         features = []
         for group, (batch, length), grid in zip(groups, shapes, grids, strict=True):
             sequence = group.view(batch, length, -1)
-            features.append(
-                TokenFeatures(sequence[:, 0], sequence[:, 1:leading], sequence[:, leading:], grid)
-            )
+            features.append(TokenFeatures(sequence[:, 0], sequence[:, 1:leading], sequence[:, leading:], grid))
         return features

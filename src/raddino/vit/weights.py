@@ -232,9 +232,7 @@ def fold_grey(backbone: Backbone, mean: float, std: float) -> Backbone:
     state["patch_embed.proj.bias"] = (
         backbone.state["patch_embed.proj.bias"].double() + (weight * shift).sum((1, 2, 3))
     ).float()
-    return Backbone(
-        backbone.config.model_copy(update={"in_channels": 1}), state, Normalisation((mean,), (std,))
-    )
+    return Backbone(backbone.config.model_copy(update={"in_channels": 1}), state, Normalisation((mean,), (std,)))
 
 
 def unfold_grey(weight: Tensor) -> Tensor:

@@ -26,9 +26,7 @@ class Metadata:
         return {
             "mae": Statistic(partial(regression.mae, y, test)),
             "r2": Statistic(partial(regression.r2, y, test)),
-            "auroc_binned": Statistic(
-                partial(regression.auroc_binned, y, test, edges), {"edges": edges.tolist()}
-            ),
+            "auroc_binned": Statistic(partial(regression.auroc_binned, y, test, edges), {"edges": edges.tolist()}),
         }
 
 
