@@ -30,11 +30,9 @@ def draw(job: tuple[str, int, int]) -> float:
 def rewrite(job: tuple[str, int, int]) -> float:
     """Read the same image and its structures' masks, and write them by ``Image.save``; seconds."""
     folder, index, _ = job
-    root = Path(folder)
-    for path in [
-        root / f"images/{index:06d}.png",
-        *(root / f"masks/{index:06d}_{n}.png" for n in STRUCTURES),
-    ]:
+    start = time.process_time()
+    masks = [f"masks/{index:06d}_{name}.png" for name in STRUCTURES]
+    for path in (Path(folder) / name for name in (f"images/{index:06d}.png", *masks)):
         if path.exists():
             Image.fromarray(np.asarray(Image.open(path))).save(path.with_suffix(".peer.png"))
     return time.process_time() - start

@@ -1,0 +1,109 @@
+"""The command line as a user meets it: a subprocess, its words and its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "training" / "golden" / "mini_centering_shared_head.safetensors"
+
+
+def raddino(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", "raddino.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    "command", ["", "sample", "prepare", "pretrain", "embed", "evaluate", "report", "verify", "presets", "encoders"]
+)
+def test_help_answers_without_heavy_imports(command):
+    script = (
+        "import sys\nfrom raddino.cli import app\n"
+        f"try:\n    app({[*command.split(), '--help']!r})\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'pydantic', 'transformers'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "Usage" in done.stdout
+
+
+def test_the_whole_journey(tmp_path):
+    raddino("sample", "--out", tmp_path / "images", "-n", 120, "--size", 64, "--workers", 1)
+    said = raddino("prepare", tmp_path / "images", "--out", tmp_path / "corpus", "--shorter-side", 48, "--workers", 1)
+    assert "synthetic" in said.stdout
+    small = [
+        "steps=4", "batch_size=8", "vit.embed_dim=32", "vit.depth=2", "vit.num_heads=2", "vit.image_size=32",
+        "views.global_size=32", "views.local_size=16", "views.local_views=2", "ssl.head.prototypes=32",
+        "ssl.head.hidden=32", "ssl.head.bottleneck=16", "vit.patch_size=8", "monitor.images=16", "precision=fp32",
+    ]  # fmt: skip
+    settings = [part for value in small for part in ("--set", value)]
+    pretrain = ["pretrain", tmp_path / "corpus", "--out", tmp_path / "run", *settings, "--device", "cpu"]
+    assert "encoder:" in raddino(*pretrain).stdout
+    assert (tmp_path / "run/curves.png").is_file()
+    refused = raddino(*pretrain, "--set", "schedule.lr=1e-5", check=False)
+    assert refused.returncode == 2
+    assert "schedule.lr" in refused.stderr
+    raddino("embed", tmp_path / "corpus", "--encoder", tmp_path / "run/encoder", "--out", tmp_path / "f.safetensors")
+    assert (tmp_path / "f.safetensors").is_file()
+    said = raddino(
+        "evaluate", tmp_path / "corpus", "--out", tmp_path / "results", "--target", "sex", "--run", tmp_path / "run",
+        "--encoders", f"trained={tmp_path / 'run/encoder'},initial={tmp_path / 'run/initial'},pca", "--resamples", 50,
+    )  # fmt: skip
+    assert "AUROC" in said.stdout
+    assert "data: synthetic" in said.stdout
+    for name in ("predictions.parquet", "metrics.json", "report.html", "table.tex", "leaderboard.csv"):
+        assert (tmp_path / "results" / name).is_file(), name
+    encoders = json.loads((tmp_path / "results/metrics.json").read_text())["encoders"]
+    assert [encoder["name"] for encoder in encoders] == ["trained", "initial", "pca"]
+    raddino("report", tmp_path / "results", "--out", tmp_path / "page.html")
+    assert "synthetic" in (tmp_path / "page.html").read_text().lower()
+
+
+def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
+    done = raddino("verify", GOLDEN)
+    for quantity in ("losses", "gradients", "final teacher", "features"):
+        assert quantity in done.stdout
+    assert "all limits hold" in done.stdout
+    settings = json.loads(GOLDEN.with_suffix(".json").read_text())
+    settings["steps"][1]["ibot_loss"] *= 1.001
+    (tmp_path / "wrong.safetensors").write_bytes(GOLDEN.read_bytes())
+    (tmp_path / "wrong.json").write_text(json.dumps(settings))
+    done = raddino("verify", tmp_path / "wrong.safetensors", "--precision", "float64", check=False)
+    assert done.returncode == 1
+    assert "FAIL  losses" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pretrain", "absent", "--out", "run"], "not a corpus"),
+        (["pretrain", "absent", "--out", "run", "--preset", "smal-batch"], "Did you mean 'small-batch'"),
+        (["pretrain", "absent", "--out", "run", "--set", "ssl.koleo=1"], "Did you mean 'koleo_weight'"),
+        (["prepare", "absent", "--out", "corpus"], "absent"),
+        (["verify", "absent.safetensors"], "is missing"),
+        (["embed", "absent", "--encoder", "hog"], "not a corpus"),
+        (["report", "absent"], "absent"),
+        (["sample", "--out", "s", "-n", "0"], "n"),
+        (["prepare", "absent", "--out", "corpus", "--column", "patient"], "ours=theirs"),
+    ],
+)
+def test_mistakes_are_one_line_with_status_2(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    done = raddino(*arguments, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_lists():
+    assert "small-batch" in raddino("presets").stdout
+    assert "hog" in raddino("encoders").stdout
