@@ -182,6 +182,14 @@ def test_not_a_number_stops_with_step_term_and_ids(corpus, tiny, tmp_path, monke
     assert failure["ids"][0] in str(stopped.value)
 
 
+def test_starting_from_a_checkpoint_is_starting_from_its_encoder(whole, corpus, tiny, tmp_path):
+    for name, init in (("a", whole / "encoder"), ("b", whole / "checkpoints/step_8")):
+        run(corpus, tmp_path / name, tiny | {"init": str(init), "steps": 1})
+    first, second = (load_file(tmp_path / f"{name}/initial/model.safetensors") for name in ("a", "b"))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-5, atol=1e-6)
+
+
 def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tmp_path):
     values = tiny | {"init": str(whole / "encoder"), "steps": 2, "schedule": {"freeze_backbone_steps": 1}}
     run(corpus, tmp_path / "run", values)

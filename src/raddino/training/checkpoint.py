@@ -17,6 +17,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from raddino.errors import RaddinoError
 from raddino.ssl import SelfDistillation
+from raddino.vit import VisionTransformer, VitConfig
+from raddino.vit.weights import Backbone
 
 logging.getLogger("c10d-NullHandler-dcp_logger").disabled = True
 _STEP = re.compile(r"step_(\d+)$")
@@ -58,16 +60,33 @@ def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: 
         RaddinoError: the checkpoint cannot be read or holds another network.
     """
     state = _state(task, optimizer)
-    try:
-        _quietly(dcp.load, state, folder / f"step_{step}")
-    except (Exception, CheckpointException) as error:  # the latter is no Exception
-        raise RaddinoError(
-            f"checkpoint {folder / f'step_{step}'} cannot be loaded ({type(error).__name__}); "
-            "delete that folder to continue from the one before"
-        ) from None
+    _load(state, folder / f"step_{step}")
     task.load_state_dict(state["task"])
     for name, parameter in task.student.named_parameters():
         optimizer.state[parameter] = {key: state["optimizer"][f"{name}.{key}"] for key in _ADAM_KEYS}
+
+
+def checkpoint_backbone(path: Path, vit: VitConfig) -> Backbone:
+    """The teacher's backbone in a ``step_N`` folder of a run whose network has the shape ``vit``.
+
+    Raises:
+        RaddinoError: the checkpoint cannot be read or holds another network.
+    """
+    model = VisionTransformer(vit)
+    state = {"task": {f"teacher.backbone.{name}": tensor for name, tensor in model.state_dict().items()}}
+    _load(state, path)
+    prefix = "teacher.backbone."
+    return Backbone(vit, {name.removeprefix(prefix): tensor for name, tensor in state["task"].items()}, None)
+
+
+def _load(state: dict[str, Any], path: Path) -> None:
+    try:
+        _quietly(dcp.load, state, path)
+    except (Exception, CheckpointException) as error:  # the latter is no Exception
+        raise RaddinoError(
+            f"checkpoint {path} cannot be loaded ({type(error).__name__}); "
+            "delete that folder to continue from the one before"
+        ) from None
 
 
 _ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")

@@ -14,13 +14,13 @@ import torch
 import yaml
 from pydantic import Field, model_validator
 
-from raddino.config import Config, diff, read_yaml
+from raddino.config import Config, diff, read_yaml, validate
 from raddino.corpus.dataset import Corpus
 from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.ssl import SelfDistillation, SslConfig
-from raddino.training.checkpoint import latest_step, load_checkpoint
+from raddino.training.checkpoint import checkpoint_backbone, latest_step, load_checkpoint
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, read_metrics
@@ -30,7 +30,7 @@ from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.views import ViewsConfig
 from raddino.views.randomness import integer
 from raddino.vit import VisionTransformer, VitConfig
-from raddino.vit.weights import fold_grey, load_backbone, resize_positions
+from raddino.vit.weights import Backbone, fold_grey, load_backbone, resize_positions
 
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
 
@@ -44,7 +44,8 @@ class PretrainConfig(Config):
         accumulate: micro-batches per optimiser step; must divide ``batch_size``.
         seed: of weights, order, views and masks.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
-        init: encoder folder, Hugging Face Dinov2 folder or official DINOv2 file to start from; None is random.
+        init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder or official DINOv2 file to
+            start from; None is random.
         splits: of the corpus; images of other splits are never seen.
         where: further condition on the manifest, for example ``"view == 'PA'"``.
         checkpoint_every: steps between checkpoints.
@@ -161,7 +162,7 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
-    source = load_backbone(Path(config.init))
+    source = _source(Path(config.init))
     asked = config.model_dump()["vit"]
     for key in ARCHITECTURE:
         if key in config.vit.model_fields_set and asked[key] != getattr(source.config, key):
@@ -182,6 +183,13 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config.model_copy(update={"vit": vit})
+
+
+def _source(path: Path) -> Backbone:
+    """What ``init`` names: a checkpoint of a run, or anything that :func:`load_backbone` reads."""
+    if not (path / ".metadata").is_file():
+        return load_backbone(path)
+    return checkpoint_backbone(path, validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml")).vit)
 
 
 def _claim(
