@@ -61,7 +61,8 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     tokens = 2 * batch * (grid[0] ** 2 + 1)
     x = torch.randn(tokens, config.vit.embed_dim, device=device, dtype=dtype)
-    weight = torch.randn(int(config.vit.embed_dim * config.vit.mlp_ratio), config.vit.embed_dim, device=device, dtype=dtype)
+    hidden = int(config.vit.embed_dim * config.vit.mlp_ratio)
+    weight = torch.randn(hidden, config.vit.embed_dim, device=device, dtype=dtype)
 
     def products() -> None:
         for _ in range(20):
@@ -71,7 +72,7 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
     for _ in range(ROUNDS):
         step_s.append(timed(step, STEPS, device))
         product_s.append(timed(products, STEPS, device))
-    rate = 20 * 2 * x.numel() * weight.shape[0] / statistics.median(product_s)
+    rate = 20 * 2 * x.numel() * hidden / statistics.median(product_s)
     achieved = flops / statistics.median(step_s)
     print(
         f"{precision}: {batch / statistics.median(step_s):7.1f} images/s "

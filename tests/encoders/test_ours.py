@@ -36,7 +36,8 @@ def test_transformers_gives_the_same_features(tmp_path, registers, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     encoder = VitEncoder.load(tmp_path / "encoder")
     ours = encoder.encode(encoder.preprocess([image]))
-    model, processor = AutoModel.from_pretrained(tmp_path / "encoder"), AutoImageProcessor.from_pretrained(tmp_path / "encoder")
+    model = AutoModel.from_pretrained(tmp_path / "encoder")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "encoder")
     pixels = processor(Image.fromarray(image).convert("RGB"), return_tensors="pt")
     with torch.no_grad():
         theirs = model(**pixels).last_hidden_state
@@ -107,7 +108,8 @@ def test_damaged_and_missing_folders_are_refused(tmp_path):
 def test_the_shipped_encoder_loads_and_says_what_it_saw():
     assert "raddino-tiny" in known_encoders()
     encoder = load_encoder("raddino-tiny")
-    features = encoder.encode(encoder.preprocess([np.random.default_rng(0).integers(0, 256, (200, 180), dtype=np.uint8)]))
+    image = np.random.default_rng(0).integers(0, 256, (200, 180), dtype=np.uint8)
+    features = encoder.encode(encoder.preprocess([image]))
     assert torch.isfinite(features.cls).all()
     assert "synthetic" in encoder.provenance.sources
     assert encoder.provenance.licence

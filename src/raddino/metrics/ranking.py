@@ -24,7 +24,7 @@ def auroc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     Raises:
         ValueError: shapes differ, a target is neither 0 nor 1, or a score is not finite.
     """
-    true, false = _cumulative(*checked(target, score, weights))
+    true, false = cumulative_counts(*checked(target, score, weights))
     area = np.diff(false, axis=-1) * (true[..., 1:] + true[..., :-1]) / 2
     return _ratio(area.sum(-1), true[..., -1] * false[..., -1])
 
@@ -34,7 +34,7 @@ def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
 
     Arguments, return value and errors as :func:`auroc`; NaN without positives.
     """
-    true, false = _cumulative(*checked(target, score, weights))
+    true, false = cumulative_counts(*checked(target, score, weights))
     precision = _ratio(true, true + false)[..., 1:]
     gained = np.diff(true, axis=-1)
     return _ratio(np.where(gained > 0, gained * precision, 0).sum(-1), true[..., -1])
@@ -83,7 +83,7 @@ def checked(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None) -> t
     return y, s, w
 
 
-def _cumulative(y: Floats, s: Floats, w: Floats) -> tuple[Floats, Floats]:
+def cumulative_counts(y: Floats, s: Floats, w: Floats) -> tuple[Floats, Floats]:
     """Weights (..., K + 1) of positives and negatives at or above each distinct score, from 0 upwards."""
     order = np.argsort(-s, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(s[order]) != 0, True)) if len(s) else np.empty(0, dtype=int)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raddino.metrics.ranking import cumulative_counts
 from raddino.report.style import MUTED, dash, hue
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def roc(target: np.ndarray, score: np.ndarray, bootstrap: PatientBootstrap) -> C
     """
 
     def on_grid(weights: np.ndarray) -> np.ndarray:
-        true, false = _shares(*_counts(target, score, weights))
+        true, false = _shares(*cumulative_counts(target, score, weights))
         return np.array([_interpolate(*pair) for pair in zip(false, true, strict=True)])
 
-    (y,), (x,) = _shares(*_counts(target, score, np.ones((1, len(target)))))
+    (y,), (x,) = _shares(*cumulative_counts(target, score, np.ones((1, len(target)))))
     return Curve(x, y, GRID, *_band(bootstrap.distribution(on_grid)))
 
 
@@ -59,7 +60,7 @@ def precision_recall(target: np.ndarray, score: np.ndarray, bootstrap: PatientBo
     grid = GRID[1:]
 
     def curve(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        true, false = _counts(target, score, weights)
+        true, false = cumulative_counts(target, score, weights)
         with np.errstate(invalid="ignore"):
             return true / true[:, -1:], true / (true + false)
 
@@ -109,15 +110,6 @@ def draw_agreement(axes: Axes, predictions: pd.DataFrame, colour: int, ends: tup
     margin = 0.04 * (ends[1] - ends[0])
     limits = (ends[0] - margin, ends[1] + margin)
     axes.set(xlim=limits, ylim=limits, xlabel="true", ylabel="predicted", aspect="equal")
-
-
-def _counts(target: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(R, T + 1) true and false positives as the threshold falls; equal scores fall together."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    weights, positive = weights[:, order], target[order]
-    true, false = (np.cumsum(weights * part, axis=1)[:, ends] for part in (positive, 1 - positive))
-    return np.pad(true, ((0, 0), (1, 0))), np.pad(false, ((0, 0), (1, 0)))
 
 
 def _shares(*counts: np.ndarray) -> list[np.ndarray]:

@@ -104,10 +104,8 @@ def number(value: float | None, kind: Metric) -> str:
     """``0.873`` for bounded metrics, three significant digits for others, ``–`` where there is none."""
     if value is None or value != value:
         return "–"
-    if kind.bounded or value == 0:
-        text = f"{value:.3f}"
-    else:
-        text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    decimals = ".3f" if kind.bounded or value == 0 else ".0f" if abs(value) >= 100 else "#.3g"
+    text = format(value, decimals)
     return text.replace("-", "−")
 
 

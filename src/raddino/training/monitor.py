@@ -21,7 +21,7 @@ from raddino.views.randomness import generator
 
 NEIGHBOURS = 10
 RARE = 8
-UNIFORM = 0.98
+UNIFORM = 0.995
 """Share of ln K above which a distribution over prototypes carries no information."""
 CERTAIN = 0.02
 """Share of ln K below which the mean distribution over prototypes means that all images share one."""
@@ -126,7 +126,7 @@ def verdict(values: dict[str, float], best_rank: float) -> str:
     top = values["log_prototypes"]
     remedy = "use Sinkhorn-Knopp with fewer prototypes (--preset small-batch), a larger batch or a lower learning rate"
     if values["teacher_sharpness_entropy"] > UNIFORM * top:
-        return f"collapse: the teacher's targets are uniform (entropy at ln K = {top:.2f}), so they teach nothing; {remedy}"
+        return f"collapse: the teacher's targets are uniform and teach nothing (entropy at ln K = {top:.2f}); {remedy}"
     if values["teacher_entropy"] < CERTAIN * top or values["student_entropy"] < CERTAIN * top:
         return f"collapse: all images share one prototype (entropy at 0); {remedy}"
     if values["mean_cosine"] > ALIKE:

@@ -279,10 +279,11 @@ def _export(
 def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
     """Add what the weights that training started from had seen; unknown stays unknown."""
     before = _read_json(init / "raddino.json").get("provenance") if init.is_dir() else None
-    sources = None if before is None or before["sources"] is None else before["sources"] + (provenance.sources or [])
+    before = before or {"sources": None, "supervision": "unknown"}
+    known = before["sources"] is not None
     return Provenance(
-        sources=None if sources is None else sorted(set(sources)),
-        supervision=provenance.supervision if provenance.supervision != "none" else "see note",
+        sources=sorted({*before["sources"], *(provenance.sources or [])}) if known else None,
+        supervision=before["supervision"] if provenance.supervision == "none" else provenance.supervision,
         licence=provenance.licence,
         synthetic=provenance.synthetic,
         note=f"{provenance.note} Started from {init.name}.",
