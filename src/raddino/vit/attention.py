@@ -7,13 +7,13 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 Shapes = list[tuple[int, int]]
 """``(B, N)`` of each group of sequences whose tokens lie one after another in a ``(sum of B x N, D)`` tensor."""
 
-SHORT = 128
-"""Tokens up to which explicit products beat the fused kernel on a CPU (see ``benchmarks/attention.py``)."""
+SHORT = 512
+"""Tokens up to which explicit bfloat16 products beat the fused kernel on a CPU (``benchmarks/attention.py``)."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``softmax(query key^T / sqrt(d)) value`` for (B, heads, N, d), by whichever way is faster here."""
-    if query.device.type != "cpu" or query.shape[-2] > SHORT:
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[-2] > SHORT:
         return scaled_dot_product_attention(query, key, value)
     with torch.autocast("cpu", enabled=False):
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
