@@ -40,6 +40,14 @@ def test_overrides_reach_nested_keys_and_read_scientific_notation():
         (None, ["steps"], "takes key=value"),
         (None, ["steps=3", "steps.x=1"], "is a value, not a section"),
         (None, ["ssl=3"], "config key 'ssl'"),
+        (None, ["steps={a: ["], "not a YAML value"),
+        (None, ["where=@x"], "not a YAML value"),
+        (None, ["schedule.lr=.inf"], "finite"),
+        (None, ["views.mean=nan"], "finite"),
+        (None, ["optim.betas=[2, 3]"], "optim.betas"),
+        (None, ["views.masks.ratio=[3, 4]"], "ratio must hold"),
+        (None, ["views.blur=[2, 0, 0]"], "views.blur"),
+        (None, ["views.global_size=33", "vit.patch_size=8", "vit.image_size=32"], "^config: view size 33"),
     ],
 )
 def test_mistakes_are_one_line(preset, overrides, match):
@@ -52,6 +60,12 @@ def test_mistakes_are_one_line(preset, overrides, match):
 def test_files_that_are_no_mapping_are_refused(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(PretrainConfig, str(tmp_path / "c.yaml"))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"c\.yaml is not text in UTF-8"):
         load_config(PretrainConfig, str(tmp_path / "c.yaml"))
 
 

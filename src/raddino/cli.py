@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -66,6 +67,8 @@ def prepare(
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
+    import warnings
+
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
     from raddino.errors import ConfigError
@@ -76,10 +79,12 @@ def prepare(
         if not equals:
             raise ConfigError(f"--column takes ours=theirs, for example patient=subject_id; got {text!r}")
         columns[key] = value
-    corpus = run(
-        images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
-        frontal_only=frontal_only, where=where, seed=seed, workers=workers,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the summary says it too
+        corpus = run(
+            images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
+            frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+        )  # fmt: skip
     print(summary(corpus))
 
 
@@ -113,7 +118,7 @@ def pretrain(
     from raddino.training.pretrain import PretrainConfig
     from raddino.training.pretrain import pretrain as run
 
-    overrides = [*(set_ or []), *([f"init={init}"] if init else [])]
+    overrides = [*(set_ or []), *([f"init={json.dumps(str(init))}"] if init else [])]
     config = load_config(PretrainConfig, preset, overrides)
     encoder = run(Corpus.open(corpus), out, config, device=device, workers=workers, fork=fork)
     print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
@@ -158,20 +163,29 @@ def evaluate(
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
+    device: Device = "auto",
 ) -> None:
     """Judge encoders by linear probes on frozen features, with patient-level intervals, and write the report."""
     from raddino.benchmark.evaluate import evaluate as judge
     from raddino.corpus.dataset import Corpus
+    from raddino.errors import ConfigError
+    from raddino.report.artefacts import read_run
     from raddino.report.html import report as write
     from raddino.report.terminal import text_table
 
     names, specs = [], []
     for text in encoders.split(","):
         name, equals, spec = text.strip().partition("=")
+        if not name or (equals and not spec):
+            raise ConfigError(f"--encoders takes NAME, FOLDER or NAME=FOLDER between commas; got {text!r}")
         names.append(name if equals else None)
         specs.append(spec if equals else name)
+    if run is not None:
+        read_run(run)  # a wrong folder is told before the work, not after it
     opened = Corpus.open(corpus)
-    results = judge(opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names)
+    results = judge(
+        opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names, device=device
+    )
     page = write(out, run=run, corpus=opened, encoder=specs[0])
     print(text_table(results.data))
     print(f"report: {page}")
@@ -180,9 +194,9 @@ def evaluate(
 @app.command()
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of 'raddino evaluate'.", show_default=False)],
-    run: Annotated[Optional[Path], typer.Option(help="Pre-training run whose curves to show.")] = None,  # noqa: UP045
-    corpus: Annotated[Optional[Path], typer.Option(help="Corpus whose images to show.")] = None,  # noqa: UP045
-    encoder: Annotated[Optional[str], typer.Option(help="Encoder whose features to show.")] = None,  # noqa: UP045
+    run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves to show.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus whose images to show.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder whose features to show.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML file.", show_default="report.html in the results folder")
     ] = None,
@@ -247,13 +261,18 @@ def encoders() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr and exit status 2."""
+    """Run the command line; errors of ours and of the file system are one line on stderr and exit status 2."""
     from raddino.errors import RaddinoError
 
     try:
         app()
     except RaddinoError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        place = error.filename or "a file"
+        words = error.strerror or error
+        print(f"error: cannot use {place}: {words}; check the path, its rights and the free space", file=sys.stderr)
         raise SystemExit(2) from None
 
 

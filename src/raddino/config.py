@@ -13,9 +13,9 @@ C = TypeVar("C", bound="Config")
 
 
 class Config(BaseModel):
-    """Base model: unknown keys are refused, instances are frozen."""
+    """Base model: unknown keys, NaN and infinity are refused, instances are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def preset_names() -> list[str]:
@@ -27,12 +27,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or is not a mapping.
+        ConfigError: the file is missing, cannot be read, is not YAML, or is not a mapping.
     """
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not text in UTF-8: give a YAML file of 'key: value' lines") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -54,7 +56,7 @@ def load_config(cls: type[C], preset: str | None = None, overrides: list[str] | 
     values: dict[str, Any] = {}
     if preset is not None:
         path = Path(preset) if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
-        if not path.is_file() and path.parent == PRESETS:
+        if not path.is_file() and not preset.endswith((".yaml", ".yml")):
             names = preset_names()
             raise ConfigError(
                 f"unknown preset {preset!r}.{did_you_mean(preset, names)} Known: {', '.join(names)}, or a .yaml file."
@@ -64,7 +66,7 @@ def load_config(cls: type[C], preset: str | None = None, overrides: list[str] | 
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set takes key=value, for example --set optim.lr=1e-4; got {override!r}")
-        _assign(values, key.strip().split("."), _scalar(text))
+        _assign(values, key.strip().split("."), _scalar(key, text))
     return validate(cls, values)
 
 
@@ -81,7 +83,10 @@ def validate(cls: type[C], values: dict[str, Any]) -> C:
                 f"unknown config key {key!r}.{did_you_mean(str(first['loc'][-1]), known)} "
                 f"Known here: {', '.join(known)}."
             ) from None
-        raise ConfigError(f"config key {key!r}: {first['msg']} (got {first['input']!r})") from None
+        where = f"config key {key!r}" if key else "config"
+        words = first["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise ConfigError(f"{where}: {words}{got}") from None
 
 
 def diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -96,8 +101,11 @@ def diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str
     return lines
 
 
-def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
+def _scalar(key: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; quote text that holds special signs") from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
         try:
             return float(value)

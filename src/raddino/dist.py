@@ -16,6 +16,13 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
+def all_max(value: Tensor) -> Tensor:
+    """Largest ``value`` over all ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value
+
+
 def all_mean(value: Tensor) -> Tensor:
     """Mean of ``value`` over all ranks, in place."""
     return all_sum(value).div_(world_size())

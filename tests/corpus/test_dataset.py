@@ -97,6 +97,27 @@ def test_missing_bytes_are_noticed(corpus, name, damage):
         Corpus.open(corpus.path)
 
 
+def test_a_damaged_image_is_a_one_line_error(corpus):
+    file = corpus.path / "shards/000000.tar"
+    data = file.read_bytes()
+    file.write_bytes(data[:512] + bytes(len(data) - 512))
+    with pytest.raises(RaddinoError, match="damaged at byte") as raised:
+        Corpus.open(corpus.path).read(0)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_manifest_that_is_no_manifest_is_refused(corpus):
+    file = corpus.path / "manifest.parquet"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(RaddinoError, match=r"manifest\.parquet cannot be read"):
+        Corpus.open(corpus.path)
+    corpus.manifest.drop(columns="split").to_parquet(file)
+    info = {**corpus.info, "manifest_bytes": file.stat().st_size}
+    (corpus.path / "corpus.json").write_text(json.dumps(info))
+    with pytest.raises(RaddinoError, match="lacks the column 'split'"):
+        Corpus.open(corpus.path)
+
+
 def test_other_version_and_damaged_json(corpus):
     file = corpus.path / "corpus.json"
     file.write_text(json.dumps({**corpus.info, "format": 99}))

@@ -85,6 +85,18 @@ def test_paths_that_lead_nowhere_are_said(tmp_path):
         read_items(write(tmp_path, path=["x/a.png", "x/b.png"]))
 
 
+def test_an_impossible_path_is_no_reason_to_stop(tmp_path):
+    table, _ = read_items(write(tmp_path, path=["x" * 5000, "a.png"]))
+    assert table["file"].tolist()[1] == str(tmp_path / "a.png")
+
+
+def test_another_encoding_is_said(tmp_path):
+    path = write(tmp_path, path=["a.png", "b.png"])
+    path.write_bytes(path.read_bytes() + b"M\xfcller")
+    with pytest.raises(RaddinoError, match="not text in UTF-8"):
+        read_items(path)
+
+
 def test_only_columns_of_mask_files_are_masks(tmp_path):
     path = write(
         tmp_path, path=["a.png", "b.png"], mask_lungs=["m.png", None], mask_lungs_kind=["by hand", None],

@@ -1,5 +1,6 @@
 """Shards: whole or absent, the same bytes every time, any member at once."""
 
+import os
 import tarfile
 
 import numpy as np
@@ -46,6 +47,18 @@ def test_more_shards_than_open_files(tmp_path):
         assert [reader.read(f"{n}.tar", 0, 4) for n in range(OPEN_FILES + 10)] == [
             b"%04d" % n for n in range(OPEN_FILES + 10)
         ]
+
+
+def test_a_file_stays_open_while_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "000000.tar").write_bytes(b"1234")
+    reader, read = ShardReader(tmp_path), os.pread
+
+    def after_another_thread_dropped_it(handle, length, offset):
+        reader._files.clear()
+        return read(handle, length, offset)
+
+    monkeypatch.setattr(os, "pread", after_another_thread_dropped_it)
+    assert reader.read("000000.tar", 1, 2) == b"23"
 
 
 def test_missing_and_short_shards_are_said(tmp_path):

@@ -46,6 +46,19 @@ def test_transformers_gives_the_same_features(tmp_path, registers, shape):
     assert encoder.grid == ours.patches.shape[1:3] == (8, 8)
 
 
+def test_a_foreign_folder_is_preprocessed_as_its_processor_says(tmp_path):
+    saved(tmp_path / "encoder")
+    (tmp_path / "encoder/raddino.json").unlink()
+    file = tmp_path / "encoder/preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"shortest_edge": 73}}))
+    image = np.random.default_rng(0).integers(0, 256, (150, 130), dtype=np.uint8)
+    encoder = VitEncoder.load(tmp_path / "encoder")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "encoder")
+    theirs = processor(Image.fromarray(image).convert("RGB"), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(encoder.preprocess([image])[0, 0], theirs[0, 0], rtol=0, atol=1e-5)
+    assert encoder.provenance.sources is None
+
+
 def test_what_is_saved_is_what_was_trained(tmp_path):
     model = saved(tmp_path / "encoder").eval()
     encoder = VitEncoder.load(tmp_path / "encoder")
@@ -113,3 +126,23 @@ def test_the_shipped_encoder_loads_and_says_what_it_saw():
     assert torch.isfinite(features.cls).all()
     assert "synthetic" in encoder.provenance.sources
     assert encoder.provenance.licence
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("preprocessor_config.json", "[]"),
+        ("preprocessor_config.json", '{"image_mean": "a", "image_std": 3}'),
+        ("preprocessor_config.json", '{"crop_size": {"height": 3}}'),
+        ("raddino.json", "[]"),
+        ("raddino.json", '{"provenance": {"x": 1}}'),
+    ],
+)
+def test_damaged_files_beside_the_weights_are_named(tmp_path, file, text):
+    model = VisionTransformer(VitConfig(embed_dim=16, depth=1, num_heads=2, patch_size=8, image_size=16))
+    folder = save_encoder(
+        tmp_path / "e", model, size=16, mean=0.5, std=0.2, name="e", provenance=Provenance()
+    )  # fmt: skip
+    (folder / file).write_text(text)
+    with pytest.raises(RaddinoError, match=file):
+        VitEncoder.load(folder, device="cpu")

@@ -131,6 +131,13 @@ def test_other_content_is_refused(tmp_path, data):
     assert str(tmp_path) not in str(error.value)
 
 
+def test_strips_are_set_aside(tmp_path):
+    for shape in ((9, 1000), (1000, 9)):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, shape, np.uint8)).save(tmp_path / "strip.png")
+        with pytest.raises(NotARadiograph, match="strip"):
+            read_image(tmp_path / "strip.png")
+
+
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "absent.png", tmp_path):
         with pytest.raises(UnreadableImage, match="not found"):

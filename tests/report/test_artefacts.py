@@ -48,3 +48,17 @@ def test_public_leaves_out_places_machines_and_people() -> None:
         "note": "from /home/me/x", "windows": r"C:\me", "init": "~/weights", "vit": "vit-b/14", "none": None,
     }  # fmt: skip
     assert public(values) == {"optim.lr": "0.001", "optim.betas": "0.9, 0.99", "vit": "vit-b/14"}
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "rows": [{"x": 1}]}', '{"format": 1, "rows": [], "encoders": [1]}'])
+def test_damaged_results_are_a_one_line_error(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(RaddinoError, match="damaged: evaluate again"):
+        read_results(tmp_path)
+
+
+def test_damaged_predictions_are_a_one_line_error(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"format": 1, "rows": []}')
+    (tmp_path / "predictions.parquet").write_bytes(b"x")
+    with pytest.raises(RaddinoError, match=r"predictions\.parquet cannot be read"):
+        read_results(tmp_path)

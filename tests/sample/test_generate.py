@@ -121,8 +121,9 @@ def test_another_sample_in_the_folder_is_refused(made, change, message):
     assert digest(made) == before
 
 
-def test_a_broken_sample_json_is_refused(tmp_path):
-    (tmp_path / "sample.json").write_text("{")
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"n": "x"}', b"\xff\xfe"])
+def test_a_broken_sample_json_is_refused(tmp_path, content):
+    (tmp_path / "sample.json").write_bytes(content)
     with pytest.raises(RaddinoError, match=r"sample\.json cannot be read"):
         sample(tmp_path, 1, size=64)
 

@@ -1,5 +1,6 @@
 """Balanced targets: the invariants that each way promises."""
 
+import pytest
 import torch
 
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
@@ -19,10 +20,30 @@ def test_sinkhorn_ignores_a_prototype_that_all_prefer():
     torch.testing.assert_close(many(logits, 0.5), many(favoured, 0.5), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("temperature", "gain"), [(0.01, 1), (0.002, 1), (0.04, 4), (0.02, 2)])
+def test_sinkhorn_survives_cold_temperatures_and_large_logits(temperature, gain):
+    cosines = torch.nn.functional.normalize(torch.randn(16, 12), dim=1) * gain
+    targets = SinkhornKnopp()(cosines, temperature)
+    torch.testing.assert_close(targets.sum(1), torch.ones(16))
+
+
 def test_centre_is_that_of_earlier_calls():
     centering = SoftmaxCentering(5, momentum=0.9)
     first, second = torch.randn(2, 8, 5)
     torch.testing.assert_close(centering(first, 0.1), (first / 0.1).softmax(-1))
+    centering.update()
     centre = 0.1 * first.mean(0)
     torch.testing.assert_close(centering(second, 0.1), ((second - centre) / 0.1).softmax(-1))
+    centering.update()
     torch.testing.assert_close(centering.center[0], 0.9 * centre + 0.1 * second.mean(0))
+
+
+def test_micro_batches_move_the_centre_once():
+    halves, whole = SoftmaxCentering(5, momentum=0.9), SoftmaxCentering(5, momentum=0.9)
+    logits = torch.randn(8, 5)
+    whole(logits, 0.1)
+    for half in logits.chunk(2):
+        halves(half, 0.1)
+    halves.update()
+    whole.update()
+    torch.testing.assert_close(halves.center, whole.center)

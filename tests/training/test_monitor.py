@@ -72,32 +72,38 @@ def test_knn_vote_is_scikit_learns():
 
 @pytest.fixture(scope="module")
 def short() -> dict:
-    """What both runs below share; they differ in the objective alone."""
+    """What both runs below share: a small network, a batch of 16, and a pace for 120 steps."""
     return {
         "steps": 120, "batch_size": 16, "precision": "fp32", "checkpoint_every": 1000,
-        "vit": {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8, "image_size": 32},
-        "views": {"global_size": 32, "local_size": 16, "local_views": 2},
-        "monitor": {"every": 20, "images": 16, "patience": 20},
+        "vit": {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8, "image_size": 32, "layerscale_init": 0.1},
+        "views": {"global_size": 32, "local_size": 16, "local_views": 2, "blur": [0, 0, 0]},
+        "schedule": {"lr": 2e-3, "warmup_steps": 10, "momentum": 0.95},
+        "optim": {"betas": [0.9, 0.95], "layer_decay": 1, "patch_embed_lr": 1},
+        "monitor": {"every": 40, "images": 16, "patience": 40},
     }  # fmt: skip
 
 
-def verdicts(corpus, out, values) -> list[str]:
+def looks(corpus, out, values) -> list[dict]:
     pretrain(corpus, out, validate(PretrainConfig, values), device="cpu", workers=0)
-    return [line["verdict"] for line in read_metrics(out / "metrics.jsonl") if line["step"] >= 20 and "verdict" in line]
+    return [line for line in read_metrics(out / "metrics.jsonl") if "verdict" in line]
 
 
-def test_the_naive_setting_at_a_small_batch_is_recognised_as_collapsing(corpus, short, tmp_path):
+def test_the_naive_objective_at_a_small_batch_is_recognised_as_collapsing(corpus, short, tmp_path):
     head = {"prototypes": 4096, "hidden": 64, "bottleneck": 32}
-    naive = short | {"ssl": {"head": head, "centering": "softmax"}, "schedule": {"lr": 2e-3, "warmup_steps": 5}}
-    naive["vit"] = naive["vit"] | {"layerscale_init": 1e-5}
-    said = verdicts(corpus, tmp_path / "run", naive)
-    assert "collapse" in said[-1]
+    last = looks(corpus, tmp_path / "run", short | {"ssl": {"head": head, "centering": "softmax"}})[-1]
+    assert "collapse" in last["verdict"]
+    assert last["teacher_sharpness_entropy"] == pytest.approx(math.log(4096), rel=5e-3)
 
 
-def test_the_small_batch_preset_stays_healthy(corpus, short, tmp_path):
-    preset = load_config(PretrainConfig, "small-batch").model_dump(mode="json")
-    preset["ssl"]["head"] |= {"prototypes": 256, "hidden": 64, "bottleneck": 32}
-    preset["vit"] |= short["vit"]
-    preset["views"] |= short["views"]
-    small = preset | {k: v for k, v in short.items() if k not in ("vit", "views")}
-    assert set(verdicts(corpus, tmp_path / "run", small)) == {"healthy"}
+def test_the_small_batch_objective_sharpens_and_stays_healthy(corpus, short, tmp_path):
+    preset = load_config(PretrainConfig, "small-batch")
+    assert 16 <= preset.batch_size <= 64
+    ssl = preset.ssl.model_dump(mode="json")
+    ssl["head"] |= {"prototypes": 256, "hidden": 64, "bottleneck": 32}
+    temperatures = {k: v for k, v in preset.schedule.model_dump().items() if k.startswith("teacher_temperature")}
+    values = short | {"ssl": ssl, "schedule": short["schedule"] | temperatures}
+    first, *later = looks(corpus, tmp_path / "run", values)
+    assert {line["verdict"] for line in later} == {"healthy"}
+    assert later[-1]["teacher_sharpness_entropy"] < 0.9 * first["teacher_sharpness_entropy"]
+    assert later[-1]["teacher_entropy"] > 0.95 * first["log_prototypes"]
+    assert later[-1]["mean_cosine"] < 0.5 < first["mean_cosine"]

@@ -244,3 +244,16 @@ def test_order_of_samples_is_a_shuffled_pass_each():
     passes = np.array([sample_at(p, 10, seed=4) for p in range(30)]).reshape(3, 10)
     assert all(sorted(one) == list(range(10)) for one in passes)
     assert not np.array_equal(passes[0], passes[1])
+
+
+def test_only_whole_checkpoints_count(tmp_path):
+    for name in ("step_3", "step_9", "step_abc"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step_3/.metadata").write_bytes(b"")
+    assert latest_step(tmp_path) == 3
+
+
+@pytest.mark.parametrize("damage", [b"[1]\n", b'{"a": 1}\n', b"\xff\xfe\n", b'{"step": 1'])
+def test_a_damaged_line_ends_the_metrics(tmp_path, damage):
+    (tmp_path / "m.jsonl").write_bytes(b'{"step": 0}\n' + damage)
+    assert read_metrics(tmp_path / "m.jsonl") == [{"step": 0}]

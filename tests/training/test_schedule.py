@@ -22,5 +22,8 @@ def test_frozen_parts_and_ends():
 
 
 def test_runs_shorter_than_their_warm_ups():
-    schedule = Schedule(ScheduleConfig(warmup_steps=50, teacher_temperature_steps=50, freeze_last_layer_steps=50), 5)
-    assert len(schedule.lr) == len(schedule.teacher_temperature) == 5
+    """They are cut off, not compressed, as DINOv2 does."""
+    config = ScheduleConfig(lr=1.0, warmup_steps=50, teacher_temperature_steps=50, freeze_last_layer_steps=50)
+    short, long = Schedule(config, 5), Schedule(config, 100)
+    np.testing.assert_array_equal(short.lr, long.lr[:5])
+    np.testing.assert_array_equal(short.teacher_temperature, long.teacher_temperature[:5])

@@ -128,3 +128,19 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(RaddinoError, match="refused by the safe loader"):
         load_backbone(tmp_path / "evil.pth")
+
+
+@pytest.mark.parametrize("config", ["[]", '{"model_type": "dinov2"}', '{"model_type": "dinov2", "hidden_size": "x"}'])
+def test_a_config_of_something_else_is_a_one_line_error(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(RaddinoError, match="does not describe these weights") as raised:
+        load_backbone(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"cls_token": 3}])
+def test_a_file_of_something_else_is_a_one_line_error(tmp_path, state):
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(RaddinoError, match="not DINOv2 weights"):
+        load_backbone(tmp_path / "w.pth")

@@ -41,7 +41,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
-    device: str = "cpu",
+    device: str = "auto",
     cache: Path | None = None,
 ) -> Results:
     """Judge frozen encoders by linear probes on the labels of a corpus.
@@ -70,6 +70,10 @@ def evaluate(
         raise ConfigError("give a suite or targets, not both")
     if resamples < 1:
         raise ConfigError(f"resamples must be at least 1, got {resamples}")
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more, got {seed}")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise RaddinoError(f"{out} is a file; --out takes a folder")
     plan = load_suite(suite) if suite is not None else derive_suite(corpus.manifest, targets)
     loaded = _load(encoders, names, device)
     examples, absent = _select(corpus, plan)
@@ -233,7 +237,7 @@ def _identify(
     sources = [str(source) for source in corpus.manifest["source"].unique()]
     return {
         "name": name,
-        "spec": str(spec) if isinstance(spec, str | Path) else encoder.name,
+        "spec": Path(spec).name if isinstance(spec, str | Path) else encoder.name,
         "fingerprint": fingerprint,
         "dim": encoder.dim,
         "provenance": encoder.provenance.to_dict(),

@@ -16,6 +16,7 @@ from raddino.tasks.probe import ProbeConfig
 SUITES = Path(__file__).parent / "suites"
 NUMBERS = ("age", "weight", "bmi")
 POSITIVE = {"sex": "M"}
+LONGEST_EXAMPLE = 20
 
 
 class Suite(Config):
@@ -104,6 +105,8 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
         value = float(positive) if is_numeric_dtype(matching) else positive
         return TaskConfig(name=name, target=column, kind="binary", positive=value)
     if len(values) and numbers.isna().all():
-        raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={values.iloc[0]}")
+        example = str(values.iloc[0])
+        example = example if len(example) <= LONGEST_EXAMPLE else "VALUE"  # a report's text is not for a terminal
+        raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={example}")
     binary = column.startswith("label_") or numbers.isin([0, 1]).all()
     return TaskConfig(name=name, target=column, kind="binary" if binary else "regression")

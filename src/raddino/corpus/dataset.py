@@ -14,6 +14,7 @@ from raddino.corpus.shards import ShardReader, decode_png
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 
 FORMAT = 1
+NEEDED = ("id", "shard", "offset", "length", "source", "patient", "split", "synthetic")
 
 
 class Corpus:
@@ -53,8 +54,8 @@ class Corpus:
         for name, size in sizes.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
-                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete it and {again}")
-        manifest = pd.read_parquet(path / "manifest.parquet")
+                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete the folder and {again}")
+        manifest = _read_manifest(path, again)
         for column in manifest.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in manifest.dtypes]]:
             values = manifest[column].astype(object)
             manifest[column] = values.where(values.notna(), None)
@@ -76,7 +77,7 @@ class Corpus:
     def read(self, i: int) -> np.ndarray:
         """Image ``i``: (H, W) uint8 or uint16."""
         shards, offsets, lengths = self._locations
-        return decode_png(self._reader.read(shards[i], int(offsets[i]), int(lengths[i])))
+        return self._image(shards[i], int(offsets[i]), int(lengths[i]))
 
     def read_mask(self, i: int, name: str) -> np.ndarray | None:
         """Mask ``name`` of image ``i`` at the image's size: (H, W) uint8 or uint16; None when it has none.
@@ -92,7 +93,17 @@ class Corpus:
         if pd.isna(location):
             return None
         shard, offset, length = location.split(":")
-        return decode_png(self._reader.read(shard, int(offset), int(length)))
+        return self._image(shard, int(offset), int(length))
+
+    def _image(self, shard: str, offset: int, length: int) -> np.ndarray:
+        data = self._reader.read(shard, offset, length)
+        try:
+            return decode_png(data)
+        except (OSError, SyntaxError, ValueError):
+            raise RaddinoError(
+                f"shard {shard} of corpus {self.path} is damaged at byte {offset}: "
+                "delete the corpus folder and prepare it again"
+            ) from None
 
     @property
     def mask_names(self) -> list[str]:
@@ -112,7 +123,8 @@ class Corpus:
         chosen = np.ones(len(self), dtype=bool)
         if split is not None:
             if split not in ("train", "val", "test"):
-                raise ConfigError(f"unknown split {split!r}.{did_you_mean(split, ('train', 'val', 'test'))}")
+                hint = did_you_mean(split, ("train", "val", "test"))
+                raise ConfigError(f"unknown split {split!r}.{hint} A split is train, val or test.")
             chosen &= (self.manifest["split"] == split).to_numpy()
         if where is not None:
             chosen &= query(self.manifest, where)
@@ -122,6 +134,20 @@ class Corpus:
     def _locations(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         table = self.manifest
         return table["shard"].tolist(), table["offset"].to_numpy(), table["length"].to_numpy()
+
+
+def _read_manifest(path: Path, again: str) -> pd.DataFrame:
+    """``manifest.parquet`` with the columns that every corpus has."""
+    try:
+        manifest = pd.read_parquet(path / "manifest.parquet")
+    except Exception as error:  # pyarrow raises many kinds
+        words = f"cannot be read ({type(error).__name__})"
+    else:
+        missing = [column for column in NEEDED if column not in manifest]
+        if not missing:
+            return manifest
+        words = f"lacks the column {missing[0]!r}"
+    raise RaddinoError(f"corpus {path}: manifest.parquet {words}; delete the folder and {again}")
 
 
 def query(table: pd.DataFrame, where: str) -> np.ndarray:

@@ -122,6 +122,8 @@ def _read_table(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
             table = pd.read_csv(path, low_memory=False, dtype=text)
     except ConfigError:
         raise
+    except UnicodeDecodeError:
+        raise RaddinoError(f"manifest {path} is not text in UTF-8: save it again in that encoding") from None
     except Exception as error:
         raise RaddinoError(f"manifest {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if table.empty:
@@ -219,7 +221,7 @@ def _base_folder(paths: pd.Series, manifest: Path) -> Path:
     folder = manifest.resolve().parent
     candidates = [folder, folder.parent, folder.parent.parent]
     first = paths.dropna().head(PROBED).tolist()
-    found = {base: sum((base / name).is_file() for name in first) for base in candidates}
+    found = {base: sum(os.path.isfile(base / name) for name in first) for base in candidates}
     best = max(candidates, key=lambda base: found[base])
     if not found[best]:
         example = first[0] if first else "(empty)"

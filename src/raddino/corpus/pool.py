@@ -14,6 +14,7 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 
+from raddino.cores import usable_cores
 from raddino.corpus.pack import ShardTask, pack_shard
 from raddino.errors import RaddinoError
 from raddino.progress import Bar
@@ -38,7 +39,7 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
     Raises:
         RaddinoError: a worker process died, or the disk is full.
     """
-    workers = min(workers or cores(), len(tasks))
+    workers = min(workers or usable_cores(), len(tasks))
     try:
         if workers > 1:
             _pack_in_processes(tasks, workers, bar)
@@ -84,11 +85,6 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(count: Synchronized, stop: Event) -> None:

@@ -21,7 +21,7 @@ from raddino.corpus.pack import PARTIAL, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
 from raddino.corpus.seal import seal, summary
 from raddino.corpus.splits import check_patient_splits, check_proportions
-from raddino.errors import RaddinoError
+from raddino.errors import ConfigError, RaddinoError
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
 
@@ -75,6 +75,10 @@ def prepare(
     """
     out = Path(out)
     check_proportions(splits)
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if out.exists() and not out.is_dir():
+        raise RaddinoError(f"{out} is a file; --out takes a folder")
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
     recipe = validate(Recipe, {**values, "splits": tuple(splits), "seed": seed})
     table, classes = read_items(images, columns, source, where, exclude=out)

@@ -78,7 +78,8 @@ class ShardReader:
             RaddinoError: the shard is gone or shorter than that.
         """
         try:
-            data = os.pread(self._file(shard).fileno(), length, offset)
+            file = self._file(shard)  # held until it is read: another thread may drop it from the table meanwhile
+            data = os.pread(file.fileno(), length, offset)
         except FileNotFoundError:
             raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again") from None
         if len(data) != length:

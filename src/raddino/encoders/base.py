@@ -57,7 +57,7 @@ class Features:
 
 
 class Encoder(Protocol):
-    """The common face. ``fingerprint`` names weights and preprocessing together."""
+    """The common face of our encoders and of the floors."""
 
     name: str
     dim: int
@@ -65,7 +65,9 @@ class Encoder(Protocol):
     provenance: Provenance
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Names weights and preprocessing together; caches and results are keyed by it."""
+        ...
 
     def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         """Grey images (H, W), uint8 or uint16, sizes may differ, to one batch (B, C, S, S)."""
@@ -76,7 +78,8 @@ class Encoder(Protocol):
         ...
 
 
-ENCODERS: Registry[Callable[[], Encoder]] = Registry("encoder")
+# what is registered takes a device, see resolve_device
+ENCODERS: Registry[Callable[[str], Encoder]] = Registry("encoder")
 _FAMILIES = ("raddino.encoders.ours", "raddino.encoders.floors")
 
 
@@ -87,22 +90,22 @@ def known_encoders() -> list[str]:
     return sorted(ENCODERS)
 
 
-def load_encoder(spec: str | Path, device: str = "cpu") -> Encoder:
+def load_encoder(spec: str | Path, device: str = "auto") -> Encoder:
     """An encoder by registered name or by folder.
 
     Args:
         spec: a name such as ``"raddino-tiny"``, ``"pca"`` or ``"hog"``, or a folder written by ``pretrain``
             (``run/encoder``) or by Transformers' ``save_pretrained`` for a Dinov2 model.
-        device: where the network runs, for example ``"cpu"`` or ``"cuda"``.
+        device: where the network runs, see :func:`raddino.device.resolve_device`.
 
     Raises:
         RaddinoError: neither a known name nor a folder with weights in it.
     """
     names = known_encoders()
-    if Path(spec).is_dir():
+    if str(spec) not in names and Path(spec).is_dir():
         from raddino.encoders.ours import VitEncoder
 
         return VitEncoder.load(Path(spec), device=device)
     if str(spec) not in names and ("/" in str(spec) or str(spec).startswith(".")):
         raise RaddinoError(f"no encoder at {spec}: give a folder that holds config.json and model.safetensors")
-    return ENCODERS[str(spec)]()
+    return ENCODERS[str(spec)](device)

@@ -130,5 +130,5 @@ def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-ENCODERS.register("pca")(PixelPCA)
-ENCODERS.register("hog")(HOG)
+ENCODERS.register("pca")(lambda device: PixelPCA())
+ENCODERS.register("hog")(lambda device: HOG())

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, center_crop, resize
 
 import raddino
+from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Encoder, Features, Provenance
 from raddino.errors import RaddinoError
 from raddino.vit import VisionTransformer
@@ -39,17 +40,20 @@ class VitEncoder:
         std: float,
         name: str,
         provenance: Provenance,
-        device: str = "cpu",
+        device: str = "auto",
+        shorter_side: int | None = None,
     ) -> None:
-        self.model = model.to(device).eval().requires_grad_(False)
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).eval().requires_grad_(False)
         self.size, self.mean, self.std = size, mean, std
-        self.name, self.provenance, self.device = name, provenance, device
+        self.shorter_side = shorter_side or size
+        self.name, self.provenance = name, provenance
         self.dim = model.config.embed_dim
         side = size // model.config.patch_size
         self.grid: tuple[int, int] | None = (side, side)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", name: str | None = None) -> VitEncoder:
+    def load(cls, folder: Path, device: str = "auto", name: str | None = None) -> VitEncoder:
         """Read a folder written by :func:`save_encoder`, or any Dinov2Model folder with its preprocessor.
 
         Raises:
@@ -70,22 +74,31 @@ class VitEncoder:
             "supervision": "self-supervised",
             "note": "no record",
         }
+        try:
+            record = Provenance(**{**provenance, "sha256": about.get("sha256")})
+        except TypeError:
+            raise RaddinoError(f"{folder}/raddino.json: its provenance is damaged; save the encoder again") from None
         patch = backbone.config.patch_size
-        size = preprocessor.get("crop_size", {}).get("height", backbone.config.image_size) // patch * patch
+        crop = preprocessor.get("crop_size", {})
+        side = crop.get("height", backbone.config.image_size) if isinstance(crop, dict) else crop
+        if not isinstance(side, int) or side < patch:
+            raise RaddinoError(f"{folder}/preprocessor_config.json: crop_size must be {patch} or more, got {side!r}")
+        resized = preprocessor.get("size", side)
         return cls(
             fold_grey(backbone, mean, std).build(),
-            size=size,
+            size=side // patch * patch,
+            shorter_side=resized.get("shortest_edge", side) if isinstance(resized, dict) else resized,
             mean=mean,
             std=std,
             name=name or about.get("name") or folder.resolve().name,
-            provenance=Provenance(**{**provenance, "sha256": about.get("sha256")}),
+            provenance=record,
             device=device,
         )
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over weights and preprocessing."""
-        digest = hashlib.sha256(repr((self.size, self.mean, self.std, self.model.config)).encode())
+        digest = hashlib.sha256(repr((self.shorter_side, self.size, self.mean, self.std, self.model.config)).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -115,7 +128,7 @@ class VitEncoder:
             )
         scale = float(np.iinfo(image.dtype).max)
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else image.astype(np.float32))[None]
-        pixels = resize(pixels, [self.size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+        pixels = resize(pixels, [self.shorter_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
         pixels = center_crop(pixels, [self.size, self.size])
         return (pixels.float() / scale - self.mean) / self.std
 
@@ -213,13 +226,16 @@ def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text())
+        values = json.loads(file.read_text())
     except ValueError:
         raise RaddinoError(f"{file} is not valid JSON") from None
+    if not isinstance(values, dict):
+        raise RaddinoError(f"{file} must hold a JSON object, found a {type(values).__name__}")
+    return values
 
 
-def _shipped(name: str) -> Callable[[], Encoder]:
-    return lambda: VitEncoder.load(SHIPPED / name, name=name)
+def _shipped(name: str) -> Callable[[str], Encoder]:
+    return lambda device: VitEncoder.load(SHIPPED / name, device, name=name)
 
 
 for _folder in sorted(SHIPPED.glob("*/raddino.json")):

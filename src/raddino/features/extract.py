@@ -51,6 +51,8 @@ def embed(
         raise RaddinoError("no images to embed")
     if wanted.min() < 0 or wanted.max() >= len(corpus):
         raise RaddinoError(f"rows to embed must lie in 0..{len(corpus) - 1}")
+    if batch_size < 1:
+        raise RaddinoError(f"batch_size must be at least 1, got {batch_size}")
     if out is not None and Path(out).suffix != ".safetensors":
         raise RaddinoError(f"features are written as .safetensors; got {Path(out).name!r}")
     fit_where_needed(encoder, corpus)

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from raddino.images import raster
-from raddino.images.errors import UnreadableImage
+from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
 from raddino.images.types import Radiograph
 
 __all__ = ["read_image", "read_mask", "to_grey"]
 
 LARGEST_FILE = 2**29
+LARGEST_ASPECT = 8
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -33,7 +34,7 @@ def read_image(path: str | Path) -> Radiograph:
 
     Raises:
         UnreadableImage: missing, damaged, truncated, of another format, or over a size limit.
-        NotARadiograph: readable and set aside (colour, CT, a hand, several frames).
+        NotARadiograph: readable and set aside (colour, CT, a hand, several frames, a strip).
     """
     data = _bytes(Path(path))
     kind = sniff(data)
@@ -43,6 +44,9 @@ def read_image(path: str | Path) -> Radiograph:
         radiograph = read_dicom(data)
     else:
         radiograph = raster.read_raster(data, kind)
+    shorter, longer = sorted(radiograph.pixels.shape)
+    if longer > LARGEST_ASPECT * shorter:
+        raise NotARadiograph(f"a strip: more than {LARGEST_ASPECT} times as long as wide")
     if np.ptp(radiograph.pixels) == 0:
         radiograph = replace(radiograph, warnings=(*radiograph.warnings, "all pixels are equal"))
     return radiograph

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
-_PRIVATE_KEYS = re.compile(r"path|dir$|folder|root|host|user|home|cwd|argv|command|corpus$|^out$|url|key", re.I)
+ROW_KEYS = {"task", "encoder", "metric", "value"}
+_PRIVATE_KEYS = re.compile(
+    r"(?<!drop_)path|dir$|folder|root|host|user|home|cwd|argv|command|corpus$|^out$|url|key|init$", re.I
+)
 _PATH = re.compile(r"(^|[\s=:'\"])(~|\.{1,2})?/\S|[A-Za-z]:\\|\\\\")
 
 
@@ -50,7 +53,7 @@ def read_results(folder: Path) -> Results:
     """The results that ``evaluate`` wrote.
 
     Raises:
-        RaddinoError: no ``metrics.json``, or one of another format.
+        RaddinoError: no ``metrics.json``, one of another format, or a damaged file.
     """
     import pandas as pd
 
@@ -60,8 +63,14 @@ def read_results(folder: Path) -> Results:
     metrics = _json(path)
     if metrics.get("format") != FORMAT or not isinstance(metrics.get("rows"), list):
         raise RaddinoError(f"{path} has format {metrics.get('format')!r}; this version reads {FORMAT}: evaluate again")
+    named = [(metrics["rows"], ROW_KEYS), (metrics.get("encoders", []), {"name"})]
+    if not all(isinstance(one, dict) and keys <= one.keys() for entries, keys in named for one in entries):
+        raise RaddinoError(f"{path} is damaged: evaluate again")
     table = folder / "predictions.parquet"
-    return Results(metrics, pd.read_parquet(table) if table.is_file() else None)
+    try:
+        return Results(metrics, pd.read_parquet(table) if table.is_file() else None)
+    except Exception as error:  # pyarrow raises many kinds
+        raise RaddinoError(f"{table} cannot be read ({type(error).__name__}): evaluate again") from None
 
 
 def read_run(folder: Path) -> Run:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import raddino
+from raddino.cores import usable_cores
 from raddino.errors import RaddinoError, did_you_mean
 from raddino.progress import track
 
@@ -47,7 +48,7 @@ def sample(
     for folder in ("images", "masks"):
         (out / folder).mkdir(exist_ok=True)
     jobs = [(str(out), index, seed, size, format) for index in range(n)]
-    count = workers or os.cpu_count() or 1
+    count = workers or usable_cores()
     with _mapper(min(count, n)) as run:
         rows = list(track(run(jobs), "draw", total=n))
     _write_manifest(out, rows)
@@ -79,7 +80,8 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
     if file.is_file():
         try:
             found = json.loads(file.read_text())
-        except json.JSONDecodeError:
+            held = int(found["n"])
+        except (ValueError, KeyError, TypeError):
             raise RaddinoError(f"{file} cannot be read; remove the folder or choose another") from None
         other = [key for key in wanted if key != "n" and found.get(key) != wanted[key]]
         if other:
@@ -87,8 +89,8 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
             raise RaddinoError(
                 f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted[key]!r}; choose another"
             )
-        if found.get("n", 0) > n:
-            raise RaddinoError(f"{out} holds a sample of {found['n']} images, more than {n}; choose another folder")
+        if held > n:
+            raise RaddinoError(f"{out} holds a sample of {held} images, more than {n}; choose another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
     out.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from raddino.dist import all_mean, all_sum, world_size
+from raddino.dist import all_max, all_mean, all_sum, world_size
 
 
 class SoftmaxCentering(nn.Module):
-    """Softmax of ``(logits - centre) / temperature``; the centre is a moving mean of earlier steps' logits."""
+    """Softmax of ``(logits - centre) / temperature``; the centre is a moving mean of earlier steps' logits.
+
+    Calls leave their mean behind; :meth:`update` moves the centre once per optimiser step.
+    """
 
     center: Tensor
 
@@ -15,14 +18,25 @@ class SoftmaxCentering(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.register_buffer("center", torch.zeros(1, prototypes))
+        self.seen: list[Tensor] = []
 
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """Targets (B, K) from logits (B, K); afterwards this batch moves the centre, for the next call."""
-        targets = ((logits - self.center) / temperature).softmax(-1)
-        mean = all_mean(logits.mean(0, keepdim=True))
-        self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
-        return targets
+        """Targets (B, K) from logits (B, K)."""
+        self.seen.append(logits.mean(0, keepdim=True))
+        return ((logits - self.center) / temperature).softmax(-1)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the centre by the mean of the micro-batches (of all ranks) since the last update."""
+        if self.seen:
+            mean = all_mean(torch.stack(self.seen).mean(0))
+            self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
+            self.seen.clear()
+
+
+COLDEST_IN_FLOAT32 = 1 / 80
+LARGEST_EXPONENT = {torch.float32: 80.0, torch.float64: 600.0}
 
 
 class SinkhornKnopp(nn.Module):
@@ -36,9 +50,12 @@ class SinkhornKnopp(nn.Module):
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
         """Targets (B, K) from logits (B, K): alternately equal prototype totals and unit row sums.
 
-        Always in float32, as DINOv2 runs it.
+        In float32, as DINOv2 runs it; temperatures at which float32 cannot hold the exponentials take float64.
+        What still would not fit is shifted down, which the total sum takes out again.
         """
-        plan = (logits.float() / temperature).exp().t()
+        dtype = torch.float32 if temperature >= COLDEST_IN_FLOAT32 else torch.float64
+        scaled = logits.to(dtype) / temperature
+        plan = (scaled - (all_max(scaled.max()) - LARGEST_EXPONENT[dtype]).clamp(min=0)).exp().t()
         prototypes, samples = plan.shape[0], plan.shape[1] * world_size()
         plan = plan / all_sum(plan.sum())
         for _ in range(self.iterations):

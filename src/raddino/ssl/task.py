@@ -183,6 +183,12 @@ class SelfDistillation(nn.Module):
         """``teacher = momentum * teacher + (1 - momentum) * student``."""
         torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
 
+    def update_centers(self) -> None:
+        """Move the centres of softmax centering; Sinkhorn-Knopp has none."""
+        for centering in (self.dino_centering, self.ibot_centering):
+            if isinstance(centering, SoftmaxCentering):
+                centering.update()
+
     def forward(self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None) -> Losses:
         """Losses of one batch.
 

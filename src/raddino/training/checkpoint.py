@@ -26,8 +26,13 @@ _STEP = re.compile(r"step_(\d+)$")
 
 def latest_step(folder: Path) -> int | None:
     """Number of the newest whole checkpoint in ``checkpoints/``, None without one."""
-    steps = [int(match[1]) for path in folder.glob("step_*") if (match := _STEP.search(path.name))]
-    return max(steps, default=None)
+    return max(_steps(folder), default=None)
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps of the whole checkpoints, ascending; ``.metadata`` is what is written last."""
+    found = [(_STEP.search(path.name), path) for path in folder.glob("step_*")]
+    return sorted(int(match[1]) for match, path in found if match and (path / ".metadata").is_file())
 
 
 def save_checkpoint(
@@ -49,8 +54,8 @@ def save_checkpoint(
     shutil.rmtree(folder / f"step_{step}", ignore_errors=True)
     os.replace(partial, folder / f"step_{step}")
     _flush(folder)
-    for path in sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))[:-keep]:
-        shutil.rmtree(path)
+    for old in _steps(folder)[:-keep]:
+        shutil.rmtree(folder / f"step_{old}")
 
 
 def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:

@@ -46,8 +46,8 @@ class Batch:
     rows: Tensor
 
     def pin_memory(self) -> Batch:
-        """Page-locked images, for an asynchronous copy to the GPU."""
-        self.images = self.images.pin_memory()
+        """Page-locked contents, for asynchronous copies to the GPU."""
+        self.images, self.masks, self.plan = self.images.pin_memory(), self.masks.pin_memory(), self.plan.pin_memory()
         return self
 
 
@@ -106,12 +106,13 @@ def make_loader(samples: Samples, collate: Collate, positions: Positions, worker
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_ctrl_c_to_the_loop,
+        worker_init_fn=_leave_stopping_to_the_loop,
     )
 
 
-def _leave_ctrl_c_to_the_loop(worker: int) -> None:
+def _leave_stopping_to_the_loop(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def make_views(batch: Batch, multicrop: Multicrop, device: torch.device) -> Views:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +25,10 @@ from raddino.training.loader import Batch, make_views
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import Monitor, assignments
 from raddino.training.schedule import Schedule, StepValues
+from raddino.training.settings import PretrainConfig
 from raddino.training.step import StepOutcome, train_step
 from raddino.views import Multicrop
 from raddino.views.randomness import integer
-
-if TYPE_CHECKING:
-    from raddino.training.pretrain import PretrainConfig
 
 RECORD_EVERY = 10
 IDS_SHOWN = 8
@@ -95,7 +93,7 @@ class Loop:
 
     def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
         begun = time.perf_counter()
-        micro = [next(batches) for _ in range(self.config.accumulate)]
+        micro = [_next(batches) for _ in range(self.config.accumulate)]
         waited = time.perf_counter() - begun
         values = self.schedule[step]
         outcome = train_step(
@@ -169,6 +167,17 @@ class Loop:
         save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
         self.export(done)
         self._window = time.perf_counter()
+
+
+def _next(batches: Iterator[Batch]) -> Batch:
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RaddinoError(
+            "a loader process died (killed, or out of memory): the same command continues; fewer --workers take less"
+        ) from None
 
 
 @contextmanager

@@ -39,12 +39,15 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a metrics file, in order; a line cut short by a crash ends the list."""
+    """All whole lines of a metrics file, in order; a damaged one, or one cut short by a crash, ends the list."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
-        for text in path.read_text().splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 break
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                break
+            lines.append(line)
     return lines

@@ -35,7 +35,7 @@ class MonitorConfig(Config):
     """How often and on what the monitor looks.
 
     Attributes:
-        every: steps between looks; the first look is before the first step.
+        every: steps between looks; the first look is after the first step.
         images: size of the fixed set, drawn from the images trained on.
         labels: manifest columns that a kNN probe predicts; empty means sex and the commonest labels.
         patience: steps during which an early state is not called a collapse.
@@ -96,11 +96,14 @@ class Monitor:
 
     def restore(self, lines: list[dict]) -> None:
         """Take up the best rank of an earlier part of the run from its metrics."""
-        self.best_rank = max((line["effective_rank"] for line in lines if "effective_rank" in line), default=0.0)
+        late = [line for line in lines if "effective_rank" in line and line["step"] >= self.config.patience]
+        self.best_rank = max((line["effective_rank"] or 0.0 for line in late), default=0.0)
 
     def judge(self, step: int, values: dict[str, float]) -> str:
         """``"healthy"``, or in words what is collapsing and what to do; see :func:`verdict`."""
-        words = verdict(values, self.best_rank) if step >= self.config.patience else "healthy"
+        if step < self.config.patience:
+            return "healthy"
+        words = verdict(values, self.best_rank)
         self.best_rank = max(self.best_rank, values["effective_rank"])
         return words
 

@@ -1,7 +1,9 @@
 """AdamW over the student with DINOv2's multipliers per parameter, set anew at every step."""
 
+import math
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -11,6 +13,8 @@ from raddino.config import Config
 from raddino.ssl import Network
 from raddino.training.schedule import StepValues
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimConfig(Config):
     """AdamW as DINOv2 uses it.
@@ -19,13 +23,13 @@ class OptimConfig(Config):
         betas: of AdamW.
         layer_decay: factor of the learning rate per layer, counted down from the output.
         patch_embed_lr: further factor for the patch embedding.
-        clip_grad: largest gradient norm, of the backbone and of each head apart.
+        clip_grad: largest gradient norm, of the backbone and of each head apart; 0 is no limit.
     """
 
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     layer_decay: float = Field(0.9, gt=0, le=1)
     patch_embed_lr: float = Field(0.2, ge=0)
-    clip_grad: float = Field(3.0, gt=0)
+    clip_grad: float = Field(3.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -81,4 +85,5 @@ def set_step(optimizer: torch.optim.Optimizer, values: StepValues) -> None:
 
 def clip_gradients(student: Network, largest: float) -> dict[str, Tensor]:
     """Clip each part of the student apart; returns the norms before, by part, as scalars on the device."""
-    return {part: nn.utils.clip_grad_norm_(module.parameters(), largest) for part, module in student.named_children()}
+    limit = largest or math.inf
+    return {part: nn.utils.clip_grad_norm_(module.parameters(), limit) for part, module in student.named_children()}

@@ -7,80 +7,33 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from pydantic import Field, model_validator
 
-from raddino.config import Config, diff, read_yaml, validate
+from raddino.config import diff, read_yaml, validate
+from raddino.cores import usable_cores
 from raddino.corpus.dataset import Corpus
+from raddino.device import resolve_device
 from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
-from raddino.ssl import SelfDistillation, SslConfig
+from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import checkpoint_backbone, latest_step, load_checkpoint
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, read_metrics
-from raddino.training.monitor import Monitor, MonitorConfig
-from raddino.training.optimizer import OptimConfig, build_optimizer
-from raddino.training.schedule import Schedule, ScheduleConfig
-from raddino.views import ViewsConfig
+from raddino.training.monitor import Monitor
+from raddino.training.optimizer import build_optimizer
+from raddino.training.schedule import Schedule
+from raddino.training.settings import PretrainConfig
 from raddino.views.randomness import integer
-from raddino.vit import VisionTransformer, VitConfig
+from raddino.vit import VisionTransformer
 from raddino.vit.weights import Backbone, fold_grey, load_backbone, resize_positions
 
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
-
-
-class PretrainConfig(Config):
-    """Everything that decides what a run computes.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: images per optimiser step.
-        accumulate: micro-batches per optimiser step; must divide ``batch_size``.
-        seed: of weights, order, views and masks.
-        precision: ``"auto"`` is bf16 where the processor has it, else fp32.
-        init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder or official DINOv2 file to
-            start from; None is random.
-        splits: of the corpus; images of other splits are never seen.
-        where: further condition on the manifest, for example ``"view == 'PA'"``.
-        checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many stay.
-    """
-
-    steps: int = Field(35_000, gt=0)
-    batch_size: int = Field(64, gt=1)
-    accumulate: int = Field(1, gt=0)
-    seed: int = Field(0, ge=0)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    init: str | None = None
-    splits: tuple[str, ...] = ("train",)
-    where: str | None = None
-    checkpoint_every: int = Field(500, gt=0)
-    keep_checkpoints: int = Field(2, gt=0)
-    vit: VitConfig = VitConfig()
-    ssl: SslConfig = SslConfig()
-    views: ViewsConfig = ViewsConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    optim: OptimConfig = OptimConfig()
-    monitor: MonitorConfig = MonitorConfig()
-
-    @model_validator(mode="after")
-    def _fits(self) -> PretrainConfig:
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
-        if self.batch_size // self.accumulate < 2:
-            raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
-        for size in (self.views.global_size, self.views.local_size):
-            if size % self.vit.patch_size:
-                raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
-        if self.vit.in_channels != 1:
-            raise ValueError("pre-training is on grey images: vit.in_channels must be 1")
-        return self
 
 
 def pretrain(
@@ -114,11 +67,12 @@ def pretrain(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
-    out, place = Path(out), torch.device(_device(device))
+    out, place = Path(out), resolve_device(device)
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
     rows = _rows(corpus, config)
     task, config = _build(config)
-    _claim(out, config, corpus, rows, place, fork)
+    environment = _environment(corpus, rows, place)
+    _check_folder(out, config, environment, fork)
     task.to(place).train()
     optimizer = build_optimizer(task.student, config.optim)
     done = latest_step(out / "checkpoints") or 0
@@ -126,7 +80,8 @@ def pretrain(
         raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
     if done:
         load_checkpoint(out / "checkpoints", done, task, optimizer)
-    elif not (out / "initial").is_dir():
+    _write_identity(out, config, environment)
+    if not done:
         _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
 
     monitor = Monitor(config.monitor, corpus, rows, config.seed)
@@ -153,7 +108,10 @@ def pretrain(
         workers=_workers(place) if workers is None else workers,
         pin=place.type == "cuda",
     )
-    loop.run(loader, done)
+    if done < config.steps:
+        loop.run(loader, done)
+    else:
+        loop.export(done)
     return out / "encoder"
 
 
@@ -192,30 +150,34 @@ def _source(path: Path) -> Backbone:
     return checkpoint_backbone(path, validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml")).vit)
 
 
-def _claim(
-    out: Path, config: PretrainConfig, corpus: Corpus, rows: np.ndarray, device: torch.device, fork: bool
-) -> None:
-    """Write config and environment of a new run, or check that an old one is being continued unchanged."""
-    new = json.loads(config.model_dump_json())
-    environment = _environment(corpus, rows, device)
-    if (out / "config.yaml").is_file() and not fork:
-        old, old_corpus = (
-            read_yaml(out / "config.yaml"),
-            _read_json(out / "environment.json").get("corpus", {}),
-        )
-        changes = diff({"corpus": old_corpus} | old, {"corpus": environment["corpus"]} | new)
-        if changes:
-            raise ConfigError(
-                f"{out} holds a run with another config ({'; '.join(changes)}): "
-                "give another --out, undo the change, or pass --fork to go on with it"
-            )
+def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any], fork: bool) -> None:
+    """Refuse a folder that holds something else, or a run with another config unless it is forked."""
+    if not out.exists():
         return
-    if not fork and out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty and not a run: give another --out")
+    if not out.is_dir():
+        raise ConfigError(f"{out} is a file: give a folder as --out")
+    if not (out / "config.yaml").is_file():
+        if {path.name for path in out.iterdir()} - _WRITTEN_FIRST:
+            raise ConfigError(f"{out} is not empty and not a run: give another --out")
+        return
+    old = {"corpus": _read_json(out / "environment.json").get("corpus", {})} | read_yaml(out / "config.yaml")
+    new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
+    if not fork and (changes := diff(old, new)):
+        raise ConfigError(
+            f"{out} holds a run with another config ({'; '.join(changes)}): "
+            "give another --out, undo the change, or pass --fork to go on with it"
+        )
+
+
+_WRITTEN_FIRST = {"environment.json", ".environment.json.partial", ".config.yaml.partial"}
+
+
+def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
+    """``environment.json``, then ``config.yaml``, which makes the folder a run."""
     out.mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("environment.json", json.dumps(environment, indent=2) + "\n"),
-        ("config.yaml", yaml.safe_dump(new, sort_keys=False)),
+        ("config.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)),
     ):
         partial = out / f".{name}.partial"
         partial.write_text(text)
@@ -286,7 +248,7 @@ def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
         supervision=before["supervision"] if provenance.supervision == "none" else provenance.supervision,
         licence=provenance.licence,
         synthetic=provenance.synthetic,
-        note=f"{provenance.note} Started from {init.name}.",
+        note=f"{provenance.note} Started from weights with sha256 {before.get('sha256') or 'not recorded'}.",
     )
 
 
@@ -302,12 +264,6 @@ def _synthetic(values: Any) -> bool | str:
     return bool(values.all()) if values.nunique() == 1 else "mixed"
 
 
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
@@ -318,8 +274,7 @@ def _precision(precision: str, device: torch.device) -> str:
 
 
 def _workers(device: torch.device) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 12) if device.type == "cuda" else 1
+    return min(usable_cores(), 12) if device.type == "cuda" else 1
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Schedule:
         self.backbone_lr[: c.freeze_backbone_steps] = 0
         self.weight_decay = cosine(c.weight_decay, c.weight_decay_final, steps)
         self.momentum = cosine(c.momentum, c.momentum_final, steps)
-        rise = np.linspace(c.teacher_temperature, c.teacher_temperature_final, min(c.teacher_temperature_steps, steps))
+        rise = np.linspace(c.teacher_temperature, c.teacher_temperature_final, c.teacher_temperature_steps)[:steps]
         self.teacher_temperature = np.full(steps, c.teacher_temperature_final)
         self.teacher_temperature[: len(rise)] = rise
 
@@ -78,6 +78,6 @@ class Schedule:
 
 def cosine(start: float, end: float, steps: int, warmup: int = 0) -> np.ndarray:
     """(steps,) values: linear from 0 to ``start`` over ``warmup`` steps, then half a cosine towards ``end``."""
-    warmup = min(warmup, steps)
-    rest = np.arange(steps - warmup) / max(steps - warmup, 1)
-    return np.concatenate([np.linspace(0, start, warmup), end + 0.5 * (start - end) * (1 + np.cos(np.pi * rest))])
+    rest = np.arange(max(steps - warmup, 0)) / max(steps - warmup, 1)
+    rise = np.linspace(0, start, warmup)[:steps]
+    return np.concatenate([rise, end + 0.5 * (start - end) * (1 + np.cos(np.pi * rest))])

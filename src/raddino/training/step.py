@@ -55,12 +55,13 @@ def compute_gradients(
 def apply_gradients(
     task: SelfDistillation, optimizer: torch.optim.Optimizer, values: StepValues, clip_grad: float
 ) -> dict[str, Tensor]:
-    """Clip, step the student, move the teacher, clear the gradients; returns the norms before clipping."""
+    """Clip, step the student, move teacher and centres, clear the gradients; returns the norms before clipping."""
     norms = clip_gradients(task.student, clip_grad)
     set_step(optimizer, values)
     optimizer.step()
     optimizer.zero_grad()
     task.update_teacher(values.momentum)
+    task.update_centers()
     return norms
 
 

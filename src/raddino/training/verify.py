@@ -1,6 +1,7 @@
 """Replay a golden file of DINOv2's own training step through the production training code."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from raddino.device import resolve_device
 from raddino.errors import RaddinoError
 from raddino.ssl import SelfDistillation, SslConfig, Views
 from raddino.ssl.head import HeadConfig
 from raddino.training.optimizer import OptimConfig, build_optimizer, multipliers
 from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.training.step import apply_gradients, compute_gradients
-from raddino.vit import VitConfig
+from raddino.vit.weights import from_official
 
 Precision = Literal["float64", "float32"]
 LIMITS: dict[str, dict[Precision, float]] = {
@@ -29,14 +31,18 @@ LIMITS: dict[str, dict[Precision, float]] = {
     "final teacher": {"float64": 1e-6, "float32": 2e-4},
     "features": {"float64": 1e-6, "float32": 1e-5},
 }
-CENTERING = {"centering": "softmax", "softmax": "softmax", "sinkhorn_knopp": "sinkhorn_knopp"}
-KNOWN_KEYS = {
-    "source", "seed", "embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "layerscale_init",
-    "num_register_tokens", "interpolate_offset", "interpolate_antialias", "global_crop_size",
-    "local_crop_size", "local_crops", "batch", "centering", "separate_head", "prototypes", "ibot_prototypes",
-    "bottleneck", "hidden", "head_layers", "koleo_weight", "student_temp", "center_momentum", "clip_grad",
-    "clip", "layerwise_decay", "patch_embed_lr_mult", "betas", "schedule", "param_groups", "steps",
+CENTERING = {
+    "centering": "softmax",
+    "softmax": "softmax",
+    "sinkhorn_knopp": "sinkhorn_knopp",
+    "sinkhorn": "sinkhorn_knopp",
+}
+DEFAULTS: dict[str, Any] = {
+    "interpolate_offset": 0.1, "interpolate_antialias": False, "centering": "centering", "student_temp": 0.1,
+    "center_momentum": 0.9, "dino_loss_weight": 1.0, "ibot_loss_weight": 1.0, "koleo_weight": 0.1, "clip_grad": 3.0,
+    "layerwise_decay": 0.9, "patch_embed_lr_mult": 0.2, "betas": [0.9, 0.999],
 }  # fmt: skip
+REQUIRED = ("losses", "gradients", "gradient norms", "parameter groups", "final student", "final teacher")
 
 
 @dataclass(frozen=True)
@@ -72,25 +78,36 @@ def verify(file: Path, precision: Precision = "float64", device: str = "cpu") ->
         largest value for features.
 
     Raises:
-        RaddinoError: a file is missing or unreadable, or names a setting this code does not know.
+        RaddinoError: a file is missing, unreadable or not a golden file, or lacks what would prove the step.
     """
     tensors, golden = _read(Path(file))
-    dtype = torch.float64 if precision == "float64" else torch.float32
+    place, dtype = resolve_device(device), torch.float64 if precision == "float64" else torch.float32
+    try:
+        return _replay(golden, tensors, precision, place, dtype)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RaddinoError(
+            f"{Path(file).name} does not have the layout of a golden file ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]})"
+        ) from None
+
+
+def _replay(
+    golden: dict[str, Any], tensors: dict[str, Tensor], precision: Precision, device: torch.device, dtype: torch.dtype
+) -> list[Check]:
     task = _build(golden, tensors).to(device=device, dtype=dtype).train()
     checks = _Checks(precision)
-
     optim = OptimConfig(
         betas=golden["betas"],
         layer_decay=golden["layerwise_decay"],
         patch_embed_lr=golden["patch_embed_lr_mult"],
-        clip_grad=golden["clip_grad"],
+        clip_grad=golden["clip_grad"] or 0.0,
     )
     _parameter_groups(checks, task, optim, golden)
     schedule = _schedules(checks, golden)
     optimizer = build_optimizer(task.student, optim)
     for index, step in enumerate(golden["steps"]):
-        values = schedule[step["step"]]
-        outcome = compute_gradients(task, [_views(tensors, index, device, dtype)], values, precision)
+        values = schedule[index]
+        outcome = compute_gradients(task, [_views(tensors, index, device, dtype)], values, "fp32")
         for term in ("dino_local", "dino_global", "koleo", "ibot"):
             key = f"{term}_crops_loss" if term.startswith("dino") else f"{term}_loss"
             if key in step:
@@ -100,12 +117,15 @@ def verify(file: Path, precision: Precision = "float64", device: str = "cpu") ->
                 grad = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
                 checks.tensor("gradients", grad, tensors[key], name)
         norms = apply_gradients(task, optimizer, values, optim.clip_grad)
-        for part, norm in step["grad_norm_before_clip"].items():
+        for part, norm in step.get("grad_norm_before_clip", {}).items():
             checks.scalar("gradient norms", norms[part].item(), norm, f"step {index} {part}")
     _features(checks, task, tensors, device, dtype)
     for side in ("student", "teacher"):
         for name, parameter in getattr(task, side).named_parameters():
-            checks.tensor(f"final {side}", parameter, tensors[f"final/{side}/{name}"], name)
+            if (key := f"final/{side}/{name}") in tensors:
+                checks.tensor(f"final {side}", parameter, tensors[key], name)
+    if absent := [quantity for quantity in REQUIRED if quantity not in checks.found]:
+        raise RaddinoError(f"the golden file holds no {', '.join(absent)}, so replaying it proves nothing")
     return checks.rows()
 
 
@@ -154,49 +174,60 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, golden = load_file(file), json.loads(file.with_suffix(".json").read_text())
     except (SafetensorError, ValueError) as error:
         raise RaddinoError(f"{file.name} or its .json cannot be read: {error}") from None
-    if unknown := sorted(set(golden) - KNOWN_KEYS):
-        raise RaddinoError(f"{file.stem}.json has settings this version does not know: {', '.join(unknown)}")
-    if missing := sorted({"embed_dim", "schedule", "steps", "param_groups"} - set(golden)):
+    if missing := sorted({"num_heads", "schedule", "steps", "param_groups"} - set(golden)):
         raise RaddinoError(f"{file.stem}.json lacks {', '.join(missing)}: is it a golden file?")
-    return tensors, golden
+    golden["param_groups"] = {_unchunked(name): group for name, group in golden["param_groups"].items()}
+    return {_unchunked(name): tensor for name, tensor in tensors.items()}, DEFAULTS | golden
+
+
+def _unchunked(name: str) -> str:
+    """``blocks.0.7.`` of a model built in chunks is block 7."""
+    return re.sub(r"backbone\.blocks\.\d+\.(\d+\.)", r"backbone.blocks.\1", name)
 
 
 def _build(golden: dict[str, Any], tensors: dict[str, Tensor]) -> SelfDistillation:
-    vit = VitConfig(
-        embed_dim=golden["embed_dim"],
-        depth=golden["depth"],
-        num_heads=golden["num_heads"],
-        patch_size=golden["patch_size"],
-        image_size=golden["global_crop_size"],
-        mlp_ratio=golden["mlp_ratio"],
-        in_channels=3,
-        num_register_tokens=golden["num_register_tokens"],
-        layerscale_init=golden["layerscale_init"],
-        interpolate_offset=golden["interpolate_offset"],
-        interpolate_antialias=golden["interpolate_antialias"],
+    """Student and teacher with the initial weights; all shapes are read off these, the rest off the settings."""
+    weights = {name.removeprefix("init/"): t for name, t in tensors.items() if name.startswith("init/")}
+    vit = from_official(weights).config.model_copy(
+        update={
+            "num_heads": golden["num_heads"],
+            "interpolate_offset": golden["interpolate_offset"] or 0.0,
+            "interpolate_antialias": golden["interpolate_antialias"],
+        }
     )
-    head = {"hidden": golden["hidden"], "bottleneck": golden["bottleneck"], "layers": golden["head_layers"]}
     config = SslConfig(
-        head=HeadConfig(prototypes=golden["prototypes"], **head),
-        ibot_head=HeadConfig(prototypes=golden["ibot_prototypes"], **head) if golden["separate_head"] else None,
+        head=_head(weights, "dino_head"),
+        ibot_head=_head(weights, "ibot_head") if "ibot_head.last_layer.weight_v" in weights else None,
         centering=CENTERING[golden["centering"]],
         student_temperature=golden["student_temp"],
         center_momentum=golden["center_momentum"],
+        dino_weight=golden["dino_loss_weight"],
+        ibot_weight=golden["ibot_loss_weight"],
         koleo_weight=golden["koleo_weight"],
     )
     task = SelfDistillation(vit, config)
-    weights = {name.removeprefix("init/"): t for name, t in tensors.items() if name.startswith("init/")}
     task.student.load_state_dict(weights)
     return task.reset_teacher()
 
 
-def _views(tensors: dict[str, Tensor], index: int, device: str, dtype: torch.dtype) -> Views:
-    crops = [tensors[f"step{index}/{kind}_crops"].to(device, dtype) for kind in ("global", "local")]
-    return Views.build(crops[0], crops[1], tensors[f"step{index}/masks"].bool())
+def _head(weights: dict[str, Tensor], name: str) -> HeadConfig:
+    prototypes, bottleneck = weights[f"{name}.last_layer.weight_v"].shape
+    layers = [key for key in weights if key.startswith(f"{name}.mlp.") and key.endswith("weight")]
+    hidden = weights[sorted(layers)[0]].shape[0]
+    return HeadConfig(prototypes=prototypes, bottleneck=bottleneck, hidden=hidden, layers=len(layers))
+
+
+def _views(tensors: dict[str, Tensor], index: int, device: torch.device, dtype: torch.dtype) -> Views:
+    local_crops = tensors.get(f"step{index}/local_crops")
+    return Views.build(
+        tensors[f"step{index}/global_crops"].to(device, dtype),
+        None if local_crops is None else local_crops.to(device, dtype),
+        tensors[f"step{index}/masks"].bool(),
+    )
 
 
 def _features(
-    checks: _Checks, task: SelfDistillation, tensors: dict[str, Tensor], device: str, dtype: torch.dtype
+    checks: _Checks, task: SelfDistillation, tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype
 ) -> None:
     if "forward/input" not in tensors:
         return
@@ -216,7 +247,10 @@ def _features(
 
 
 def _parameter_groups(checks: _Checks, task: SelfDistillation, optim: OptimConfig, golden: dict[str, Any]) -> None:
-    ours = {name: multipliers(name, golden["depth"], optim) for name, _ in task.student.named_parameters()}
+    ours = {
+        name: multipliers(name, task.student.backbone.config.depth, optim)
+        for name, _ in task.student.named_parameters()
+    }
     expected = golden["param_groups"]
     for name in sorted(set(ours) | set(expected)):
         if name not in ours or name not in expected:
@@ -250,9 +284,9 @@ def _schedules(checks: _Checks, golden: dict[str, Any]) -> Schedule:
         for step, value in enumerate(g.get(key, [])):
             checks.add("schedules", abs(float(getattr(schedule, ours)[step]) - value), f"{key} at {step}")
     names = {"teacher_temp": "teacher_temperature"}
-    for step in golden["steps"]:
-        values = schedule[step["step"]]
+    for index, step in enumerate(golden["steps"]):
+        values = schedule[index]
         for key in ("lr", "last_layer_lr", "weight_decay", "momentum", "teacher_temp"):
             ours = getattr(values, names.get(key, key))
-            checks.add("schedules", abs(ours - step[key]), f"{key} at {step['step']}")
+            checks.add("schedules", abs(ours - step[key]), f"{key} at {index}")
     return schedule

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raddino.config import Config
 from raddino.views.randomness import generator
@@ -24,6 +24,13 @@ class MaskConfig(Config):
 
     probability: float = Field(0.5, ge=0, le=1)
     ratio: tuple[float, float] = (0.1, 0.5)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MaskConfig":
+        low, high = self.ratio
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"ratio must hold 0 <= low <= high <= 1, got {low}, {high}")
+        return self
 
 
 def block_mask(rng: np.random.Generator, grid: tuple[int, int], target: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """DINOv2's multi-crop: what to do with each sample is planned on the CPU, and done where the images are."""
 
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from raddino.views.randomness import generator
 
 GLOBAL_VIEWS = 2
 BLUR_SIGMA = (0.1, 2.0)
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class ViewsConfig(Config):
@@ -42,7 +44,7 @@ class ViewsConfig(Config):
     jitter: float = Field(0.8, ge=0, le=1)
     brightness: float = Field(0.4, ge=0, lt=1)
     contrast: float = Field(0.4, ge=0, lt=1)
-    blur: tuple[float, float, float] = (0.5, 0.1, 0.5)
+    blur: tuple[Probability, Probability, Probability] = (0.5, 0.1, 0.5)
     solarize: float = Field(0.0, ge=0, le=1)
     mean: float = 0.5307
     std: float = Field(0.2583, gt=0)
@@ -107,6 +109,10 @@ class ViewPlan:
             **{field.name: torch.stack([getattr(p, field.name) for p in plans]) for field in fields(ViewPlan)}
         )
 
+    def pin_memory(self) -> "ViewPlan":
+        """The plan in page-locked memory."""
+        return ViewPlan(**{field.name: getattr(self, field.name).pin_memory() for field in fields(ViewPlan)})
+
     def split(self, start: int, stop: int) -> "ViewPlan":
         """A stacked plan's views ``start`` to ``stop``, view by view: fields get shape ((stop - start) * B, ...)."""
         return ViewPlan(
@@ -137,13 +143,15 @@ class Multicrop:
         return crops, self._render(images, plan, GLOBAL_VIEWS, count, self.config.local_size)
 
     def _render(self, images: Tensor, plan: ViewPlan, start: int, stop: int, size: int) -> Tensor:
-        device = images.device
-        boxes, flip = plan.boxes[:, start:stop].to(device), plan.flip[:, start:stop].to(device)
+        def there(values: Tensor) -> Tensor:
+            return values.to(images.device, non_blocking=True)
+
+        boxes, flip = there(plan.boxes[:, start:stop]), there(plan.flip[:, start:stop])
         crops = crop_and_resize(images, boxes, flip, size).transpose(0, 1).flatten(0, 1).clamp(0, 1)
         views = plan.split(start, stop)
-        crops = jitter(crops, views.brightness.to(device), views.contrast.to(device), views.contrast_first.to(device))
+        crops = jitter(crops, there(views.brightness), there(views.contrast), there(views.contrast_first))
         if len(rows := views.sigma.nonzero().flatten()):
-            crops[rows.to(device)] = blur(crops[rows.to(device)], views.sigma[rows].to(device))
+            crops[there(rows)] = blur(crops[there(rows)], there(views.sigma[rows]))
         if len(rows := views.solarize.nonzero().flatten()):
-            crops[rows.to(device)] = solarize(crops[rows.to(device)])
+            crops[there(rows)] = solarize(crops[there(rows)])
         return ((crops - self.config.mean) / self.config.std)[:, None]

@@ -96,13 +96,17 @@ def from_official(state: dict[str, Any]) -> Backbone:
 
     Heads are 64 wide, as in every published DINOv2 model.
     """
+    if not isinstance(state, dict):
+        raise RaddinoError(
+            f"not DINOv2 weights: a mapping of names to tensors is expected, found a {type(state).__name__}"
+        )
     for key in ("teacher", "model"):
         if isinstance(state.get(key), dict):
             state = state[key]
     backbone = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
     flat = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", name): t for name, t in (backbone or state).items()}
     for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight"):
-        if name not in flat:
+        if not isinstance(flat.get(name), Tensor):
             raise RaddinoError(f"not DINOv2 weights: {name!r} is missing")
     dim, channels, patch, _ = flat["patch_embed.proj.weight"].shape
     registers = flat["register_tokens"].shape[1] if "register_tokens" in flat else 0
@@ -262,15 +266,20 @@ def _from_huggingface_folder(folder: Path) -> Backbone:
         state = {name: tensor for file in files for name, tensor in load_file(file).items()}
     except (SafetensorError, ValueError) as error:
         raise RaddinoError(f"{folder} cannot be read: {error}") from None
-    backbone = from_huggingface(config, state)
+    try:
+        backbone = from_huggingface(config, state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RaddinoError(
+            f"{folder}/config.json does not describe these weights ({type(error).__name__}): save the model again"
+        ) from None
     preprocessor = folder / "preprocessor_config.json"
     if not preprocessor.is_file():
         return backbone
-    values = json.loads(preprocessor.read_text())
-    if "image_mean" not in values or "image_std" not in values:
-        return backbone
-    return Backbone(
-        backbone.config,
-        backbone.state,
-        Normalisation(tuple(values["image_mean"]), tuple(values["image_std"])),
-    )
+    try:
+        values = json.loads(preprocessor.read_text())
+        if "image_mean" not in values or "image_std" not in values:
+            return backbone
+        mean, std = (tuple(float(part) for part in values[key]) for key in ("image_mean", "image_std"))
+    except (TypeError, ValueError):
+        raise RaddinoError(f"{preprocessor} is damaged: save the image processor again") from None
+    return Backbone(backbone.config, backbone.state, Normalisation(mean, std))

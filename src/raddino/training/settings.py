@@ -1,0 +1,70 @@
+"""Everything that decides what a pre-training run computes, in one strict model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from raddino.config import Config
+from raddino.ssl import SslConfig
+from raddino.training.monitor import MonitorConfig
+from raddino.training.optimizer import OptimConfig
+from raddino.training.schedule import ScheduleConfig
+from raddino.views import ViewsConfig
+from raddino.vit import VitConfig
+
+
+class PretrainConfig(Config):
+    """Everything that decides what a run computes.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images per optimiser step.
+        accumulate: micro-batches per optimiser step; must divide ``batch_size``.
+        seed: of weights, order, views and masks.
+        precision: ``"auto"`` is bf16 where the processor has it, else fp32.
+        init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder or official DINOv2 file to
+            start from; None is random.
+        splits: of the corpus; images of other splits are never seen.
+        where: further condition on the manifest, for example ``"view == 'PA'"``.
+        checkpoint_every: steps between checkpoints.
+        keep_checkpoints: how many stay.
+    """
+
+    steps: int = Field(35_000, gt=0)
+    batch_size: int = Field(64, gt=1)
+    accumulate: int = Field(1, gt=0)
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    init: str | None = None
+    splits: tuple[str, ...] = ("train",)
+    where: str | None = None
+    checkpoint_every: int = Field(500, gt=0)
+    keep_checkpoints: int = Field(2, gt=0)
+    vit: VitConfig = VitConfig()
+    ssl: SslConfig = SslConfig()
+    views: ViewsConfig = ViewsConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    optim: OptimConfig = OptimConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> PretrainConfig:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
+        if self.batch_size // self.accumulate < 2:
+            raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
+        sizes = (self.views.global_size, self.views.local_size)
+        for size in sizes if self.views.local_views else sizes[:1]:
+            if size % self.vit.patch_size:
+                raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.vit.in_channels != 1:
+            raise ValueError("pre-training is on grey images: vit.in_channels must be 1")
+        registers = self.vit.num_register_tokens > 0
+        if self.vit.interpolate_offset or self.vit.interpolate_antialias != registers:
+            raise ValueError(
+                "Transformers interpolates positions by size, antialiased only with registers, and the encoder is to "
+                f"load there: set vit.interpolate_offset=0 and vit.interpolate_antialias={str(registers).lower()}"
+            )
+        return self
