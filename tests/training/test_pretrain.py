@@ -1,7 +1,9 @@
 """Whole runs: resume to the bit, whatever stops them, and refusal of what cannot be continued."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +149,38 @@ def test_a_changed_config_is_refused_with_its_diff_unless_forked(whole, corpus, 
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["schedule"]["lr"] == 5e-4
 
 
+def test_a_run_killed_before_its_last_export_exports_on_the_next_call(corpus, tiny, tmp_path):
+    out = tmp_path / "run"
+    run(corpus, out, tiny | {"steps": 2})
+    weights = (out / "encoder/model.safetensors").read_bytes()
+    shutil.rmtree(out / "encoder")
+    run(corpus, out, tiny | {"steps": 2})
+    assert (out / "encoder/model.safetensors").read_bytes() == weights
+
+
+def test_a_run_killed_before_its_config_was_written_starts(corpus, tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/environment.json").write_text("{}")
+    run(corpus, tmp_path / "run", tiny | {"steps": 1})
+    assert latest_step(tmp_path / "run/checkpoints") == 1
+
+
+def test_a_refused_fork_leaves_the_run_as_it_was(corpus, tiny, tmp_path):
+    values = tiny | {"steps": 3}
+    run(corpus, tmp_path / "run", values)
+    with pytest.raises(ConfigError, match="has done 3 steps"):
+        run(corpus, tmp_path / "run", values | {"steps": 2}, fork=True)
+    run(corpus, tmp_path / "run", values)
+
+
+def test_two_processes_do_not_share_a_run(corpus, tiny, tmp_path):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/.lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RaddinoError, match="another process trains"):
+            run(corpus, tmp_path / "run", tiny)
+
+
 def test_a_finished_run_is_left_as_it_is(whole, corpus, tiny):
     before = (whole / "encoder/model.safetensors").read_bytes()
     run(corpus, whole, tiny)
@@ -213,6 +247,8 @@ def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tm
         ({"batch_size": 8, "accumulate": 8}, "at least 2 images"),
         ({"where": "colour == 1"}, "colour"),
         ({"splits": ["trian"]}, "trian"),
+        ({"splits": []}, "at least one split"),
+        ({"vit": {"num_register_tokens": 2, "patch_size": 8, "image_size": 32}}, "interpolate_antialias=true"),
         ({"init": "absent.pth"}, "no weights at"),
         ({"views": {"global_size": 30, "local_size": 16}}, "no multiple of patch_size"),
     ],

@@ -99,11 +99,24 @@ def test_chunked_names_and_settings_left_to_their_defaults_replay(tmp_path):
     assert all(c.ok for c in verify(file))
 
 
-@pytest.mark.parametrize("part", ["step0/grad", "final/student", "final/teacher"])
-def test_a_file_that_proves_too_little_is_refused(tmp_path, part):
-    file = altered(tmp_path, tensors=lambda t: {k: v for k, v in t.items() if not k.startswith(part)})
+@pytest.mark.parametrize(
+    ("key", "quantity"),
+    [
+        ("step0/grad/backbone.norm.bias", "gradients"),
+        ("final/student/backbone.cls_token", "final student"),
+        ("final/teacher/dino_head.mlp.0.bias", "final teacher"),
+    ],
+)
+def test_a_tensor_that_is_missing_fails(tmp_path, key, quantity):
+    file = altered(tmp_path, tensors=lambda t: {k: v for k, v in t.items() if k != key})
+    failed = [c for c in verify(file) if not c.ok]
+    assert [c.quantity for c in failed] == [quantity]
+    assert "missing" in failed[0].worst
+
+
+def test_a_file_without_steps_is_refused(tmp_path):
     with pytest.raises(RaddinoError, match="proves nothing"):
-        verify(file)
+        verify(altered(tmp_path, lambda s: s | {"steps": []}))
 
 
 def test_a_tensor_of_another_shape_and_a_missing_one_are_one_line_errors(tmp_path):

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from raddino.config import Config
 from raddino.corpus.dataset import Corpus
 from raddino.encoders.ours import VitEncoder
+from raddino.errors import RaddinoError
 from raddino.metrics.ranking import auroc
 from raddino.ssl.losses import nearest_other
 from raddino.training.step import StepOutcome
@@ -83,6 +84,8 @@ class Monitor:
             for start in range(0, len(self.images), batch_size)
         ]
         features = torch.cat(parts).double()
+        if not features.isfinite().all():
+            raise RaddinoError("the teacher's features are not finite: lower schedule.lr; the last checkpoint is sound")
         unit = normalize(features, dim=-1)
         found = {
             "effective_rank": effective_rank(features),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -66,6 +67,8 @@ def pretrain(
         RaddinoError: nothing to train on, a changed config without ``fork``, or a loss that is not a number.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
+    if workers is not None and workers < 0:
+        raise ConfigError(f"workers must be 0 or more, got {workers}")
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
     out, place = Path(out), resolve_device(device)
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
@@ -80,6 +83,7 @@ def pretrain(
         raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
     if done:
         load_checkpoint(out / "checkpoints", done, task, optimizer)
+    lock = _lock(out)
     _write_identity(out, config, environment)
     if not done:
         _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
@@ -112,6 +116,7 @@ def pretrain(
         loop.run(loader, done)
     else:
         loop.export(done)
+    lock.close()
     return out / "encoder"
 
 
@@ -169,12 +174,22 @@ def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any]
         )
 
 
-_WRITTEN_FIRST = {"environment.json", ".environment.json.partial", ".config.yaml.partial"}
+_WRITTEN_FIRST = {".lock", "environment.json", ".environment.json.partial", ".config.yaml.partial"}
+
+
+def _lock(out: Path) -> IO[bytes]:
+    """A lock on the run folder that ends with this process, however it ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    handle = (out / ".lock").open("ab")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RaddinoError(f"another process trains in {out}: wait for it, or give another --out") from None
+    return handle
 
 
 def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
     """``environment.json``, then ``config.yaml``, which makes the folder a run."""
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("environment.json", json.dumps(environment, indent=2) + "\n"),
         ("config.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)),
@@ -278,4 +293,7 @@ def _workers(device: torch.device) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        raise RaddinoError(f"{path} is damaged: restore it, or give another --out") from None

@@ -61,6 +61,8 @@ class PretrainConfig(Config):
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
         if self.vit.in_channels != 1:
             raise ValueError("pre-training is on grey images: vit.in_channels must be 1")
+        if not self.splits or len(set(self.splits)) < len(self.splits):
+            raise ValueError("splits must name at least one split, each once")
         registers = self.vit.num_register_tokens > 0
         if self.vit.interpolate_offset or self.vit.interpolate_antialias != registers:
             raise ValueError(
