@@ -241,7 +241,7 @@ def _identify(
         "fingerprint": fingerprint,
         "dim": encoder.dim,
         "provenance": encoder.provenance.to_dict(),
-        "seen": contamination(encoder.provenance, sources),
+        "seen": contamination(encoder.provenance, sources, corpus.fingerprint),
     }
 
 

@@ -89,10 +89,11 @@ class Results:
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
 
-def contamination(provenance: Provenance, sources: list[str]) -> str:
-    """What an encoder saw of a corpus's sources, as far as its declared pre-training sources tell.
+def contamination(provenance: Provenance, sources: list[str], fingerprint: str) -> str:
+    """What an encoder saw of a corpus's test images, as far as its declared pre-training tells.
 
-    A source counts as a whole: who pre-trained on the training split of a source has seen the source.
+    An encoder that saw this very corpus (by ``fingerprint``) and nothing else is judged by the splits it saw.
+    Otherwise a source counts as a whole: who pre-trained on a part of it may have seen the test images.
 
     Returns:
         ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"``
@@ -100,7 +101,9 @@ def contamination(provenance: Provenance, sources: list[str]) -> str:
     """
     if provenance.sources is None:
         return "unknown"
-    if not set(provenance.sources) & set(sources):
+    corpora = provenance.corpora or {}
+    held_out = set(corpora) == {fingerprint} and "test" not in corpora[fingerprint]
+    if held_out or not set(provenance.sources) & set(sources):
         return "clean"
     return "label seen" if provenance.supervision in ("labels", "text") else "image seen"
 

@@ -25,6 +25,8 @@ class Provenance:
         supervision: ``"self-supervised"``, ``"text"``, ``"labels"`` or ``"none"``.
         licence: SPDX name, or words.
         synthetic: True when every image seen was synthetic, False when none was, ``"mixed"`` otherwise.
+        corpora: fingerprint of every packed corpus trained on, with the splits that were seen; None when images
+            were seen that no fingerprint names.
         revision: version or commit of the weights.
         sha256: digest of the weights file.
         note: anything a reader of a result has to know.
@@ -34,6 +36,7 @@ class Provenance:
     supervision: str = "none"
     licence: str = ""
     synthetic: bool | str | None = None
+    corpora: dict[str, list[str]] | None = None
     revision: str | None = None
     sha256: str | None = None
     note: str = ""

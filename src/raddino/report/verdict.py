@@ -150,9 +150,10 @@ def _small(measured: list[Block]) -> list[str]:
 
 
 def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
-    seen = {"image seen": "test images, unlabelled,", "label seen": "labels of test images"}
+    seen = {"image seen": "images", "label seen": "images and labels"}
     return [
-        f"{encoder['name']} saw {seen[encoder['seen']]} in pre-training and does not compete on equal terms."
+        f"{encoder['name']} was pre-trained on {seen[encoder['seen']]} of a source of these test images, "
+        "which may be among them."
         for encoder in encoders
         if encoder.get("seen") in seen
     ]

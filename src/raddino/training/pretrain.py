@@ -243,6 +243,7 @@ def _export(
         supervision="self-supervised" if step else "none",
         licence="other",
         synthetic=_synthetic(table["synthetic"]) if step else None,
+        corpora={corpus.fingerprint: list(config.splits)} if step and config.init is None else None,
         note=f"After {step} steps of {config.batch_size} images." if step else "Initial weights, not trained here.",
     )
     if config.init is not None:
