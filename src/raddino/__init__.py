@@ -20,7 +20,7 @@ _HOMES = {
     "evaluate": "raddino.benchmark.evaluate",
     "report": "raddino.report.html",
     "verify": "raddino.training.verify",
-    "load_encoder": "raddino.encoders.base",
+    "load_encoder": "raddino.encoders.load",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -137,7 +137,7 @@ def embed(
 ) -> None:
     """Compute every image's features once and keep them."""
     from raddino.corpus.dataset import Corpus
-    from raddino.encoders.base import load_encoder
+    from raddino.encoders.load import load_encoder
     from raddino.features.extract import embed as run
 
     opened = Corpus.open(corpus)
@@ -253,7 +253,7 @@ def presets() -> None:
 @app.command()
 def encoders() -> None:
     """List the encoders that are known by name; any encoder folder is one too."""
-    from raddino.encoders.base import known_encoders, load_encoder
+    from raddino.encoders.load import known_encoders, load_encoder
 
     for name in known_encoders():
         encoder = load_encoder(name)

@@ -54,9 +54,10 @@ class Bar:
     def _log(self) -> None:
         self._shown = time.monotonic()
         rate = (self.done - self._first) / max(self._shown - self._start, 1e-9)
+        speed = f"  {rate:.1f}/s" if rate else ""
         of = f"/{self.total}" if self.total is not None else ""
         print(
-            f"{self.description} {self.done}{of}  {rate:.1f}/s  {self.text}".rstrip(),
+            f"{self.description} {self.done}{of}{speed}  {self.text}".rstrip(),
             file=sys.stderr,
             flush=True,
         )

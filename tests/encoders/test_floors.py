@@ -7,8 +7,8 @@ from skimage.feature import hog
 from sklearn.decomposition import PCA
 
 from memory_corpus import toy_corpus
-from raddino.encoders.base import load_encoder
 from raddino.encoders.floors import HOG, PixelPCA
+from raddino.encoders.load import load_encoder
 from raddino.errors import RaddinoError
 
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
-from raddino.encoders.base import Provenance, known_encoders, load_encoder
+from raddino.encoders.base import Provenance
+from raddino.encoders.load import known_encoders, load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import RaddinoError
 from raddino.vit import VisionTransformer, VitConfig

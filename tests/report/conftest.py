@@ -45,5 +45,5 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus(monkeypatch: pytest.MonkeyPatch, corpus_folder: Path) -> FakeCorpus:
     """A fake corpus; ``load_encoder`` knows the encoders "fake" and "floor"."""
-    monkeypatch.setattr("raddino.encoders.base.load_encoder", lambda spec, device="cpu": FAKES[spec]())
+    monkeypatch.setattr("raddino.encoders.load.load_encoder", lambda spec, device="cpu": FAKES[spec]())
     return FakeCorpus(path=corpus_folder)

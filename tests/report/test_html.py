@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place, predictions = tmp_path_factory.mktemp("whole"), fabricate_predictions()
     write_results(place, fabricate_metrics(predictions), predictions)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("raddino.encoders.base.load_encoder", lambda spec: FAKES[spec]())
+        patch.setattr("raddino.encoders.load.load_encoder", lambda spec: FAKES[spec]())
         report(place, run=write_run(place / "run", log_lines()), corpus=FakeCorpus(path=place), encoder="fake")
     return place
 

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from raddino.config import validate
-from raddino.encoders.base import load_encoder
+from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import latest_step

@@ -14,7 +14,8 @@ from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, m
 from raddino.benchmark.results import FORMAT, Results, contamination, environment
 from raddino.benchmark.suite import Suite, derive_suite, load_suite
 from raddino.corpus.splits import check_patient_splits
-from raddino.encoders.base import Encoder, load_encoder
+from raddino.encoders.base import Encoder
+from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
@@ -52,7 +53,7 @@ def evaluate(
 
     Args:
         corpus: with splits by patient.
-        encoders: specs of :func:`~raddino.encoders.base.load_encoder`, or encoders.
+        encoders: specs of :func:`~raddino.encoders.load.load_encoder`, or encoders.
         out: result folder; an earlier result in it is replaced.
         suite: shipped name or YAML file; by default everything the corpus has labels for.
         targets: manifest columns to use instead of a suite; ``"view=AP"`` names a positive value.

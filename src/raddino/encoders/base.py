@@ -1,14 +1,11 @@
-"""What every encoder offers, ours and baselines alike, and how one is found by name or folder."""
+"""What every encoder offers, ours and baselines alike."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from raddino.errors import RaddinoError
 from raddino.registry import Registry
 
 if TYPE_CHECKING:
@@ -83,32 +80,3 @@ class Encoder(Protocol):
 
 # what is registered takes a device, see resolve_device
 ENCODERS: Registry[Callable[[str], Encoder]] = Registry("encoder")
-_FAMILIES = ("raddino.encoders.ours", "raddino.encoders.floors")
-
-
-def known_encoders() -> list[str]:
-    """Names that :func:`load_encoder` takes besides folders."""
-    for module in _FAMILIES:
-        importlib.import_module(module)
-    return sorted(ENCODERS)
-
-
-def load_encoder(spec: str | Path, device: str = "auto") -> Encoder:
-    """An encoder by registered name or by folder.
-
-    Args:
-        spec: a name such as ``"raddino-tiny"``, ``"pca"`` or ``"hog"``, or a folder written by ``pretrain``
-            (``run/encoder``) or by Transformers' ``save_pretrained`` for a Dinov2 model.
-        device: where the network runs, see :func:`raddino.device.resolve_device`.
-
-    Raises:
-        RaddinoError: neither a known name nor a folder with weights in it.
-    """
-    names = known_encoders()
-    if str(spec) not in names and Path(spec).is_dir():
-        from raddino.encoders.ours import VitEncoder
-
-        return VitEncoder.load(Path(spec), device=device)
-    if str(spec) not in names and ("/" in str(spec) or str(spec).startswith(".")):
-        raise RaddinoError(f"no encoder at {spec}: give a folder that holds config.json and model.safetensors")
-    return ENCODERS[str(spec)](device)

@@ -174,7 +174,7 @@ def _galleries(corpus: Corpus | None, spec: str | None, metrics: dict[str, Any],
         return nothing | {"no_gallery": "No corpus was given to this report, so there are no images to show."}
     if spec is None:
         return nothing | {"no_gallery": "No encoder was given to this report, so there are no features to show."}
-    from raddino.encoders.base import load_encoder
+    from raddino.encoders.load import load_encoder
     from raddino.features.extract import fit_where_needed
     from raddino.report.gallery import FITTED, draw_rows, gallery
     from raddino.report.neighbours import retrieve
