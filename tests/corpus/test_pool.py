@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from raddino.corpus import pool
 from raddino.corpus.prepare import prepare
 
 SCRIPT = """
 import sys, time
 import raddino.corpus.pack as pack
+from raddino.corpus import pool
 from raddino.corpus.prepare import prepare
 
 original = pack.prepare_image
@@ -72,3 +74,8 @@ def test_stopped_work_goes_on(images, tmp_path, script, how):
     again = prepare(images, out, workers=1)
     assert again.fingerprint == whole.fingerprint
     assert (again.path / "shards/000000.tar").read_bytes() == (whole.path / "shards/000000.tar").read_bytes()
+
+
+def test_ctrl_c_while_workers_start_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), pool._uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
