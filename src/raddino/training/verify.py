@@ -39,6 +39,7 @@ CENTERING = {
     "sinkhorn": "sinkhorn_knopp",
 }
 DEFAULTS: dict[str, Any] = {
+    "mlp_ratio": 4.0,
     "interpolate_offset": 0.1, "interpolate_antialias": False, "centering": "centering", "student_temp": 0.1,
     "center_momentum": 0.9, "dino_loss_weight": 1.0, "ibot_loss_weight": 1.0, "koleo_weight": 0.1, "clip_grad": 3.0,
     "layerwise_decay": 0.9, "patch_embed_lr_mult": 0.2, "betas": [0.9, 0.999],
@@ -196,6 +197,7 @@ def _build(golden: dict[str, Any], tensors: dict[str, Tensor]) -> SelfDistillati
     vit = from_official(weights).config.model_copy(
         update={
             "num_heads": golden["num_heads"],
+            "mlp_ratio": golden["mlp_ratio"],
             "interpolate_offset": golden["interpolate_offset"] or 0.0,
             "interpolate_antialias": golden["interpolate_antialias"],
         }

@@ -114,7 +114,7 @@ def from_official(state: dict[str, Any]) -> Backbone:
     config = VitConfig(
         embed_dim=dim,
         depth=1 + max(int(m[1]) for name in flat if (m := re.match(r"blocks\.(\d+)\.", name))),
-        num_heads=max(1, dim // OFFICIAL_HEAD_DIM),
+        num_heads=1 if dim % OFFICIAL_HEAD_DIM else dim // OFFICIAL_HEAD_DIM,
         patch_size=patch,
         image_size=round((flat["pos_embed"].shape[1] - 1) ** 0.5) * patch,
         mlp_ratio=4.0 if swiglu else flat["blocks.0.mlp.fc1.weight"].shape[0] / dim,
