@@ -31,7 +31,7 @@ def saved(folder, registers: int = 0) -> VisionTransformer:
 
 
 @pytest.mark.parametrize("registers", [0, 2])
-@pytest.mark.parametrize("shape", [(64, 64), (150, 130), (90, 200), (40, 50)])
+@pytest.mark.parametrize("shape", [(64, 64), (150, 130), (90, 200), (40, 50), (64, 99), (107, 64)])
 def test_transformers_gives_the_same_features(tmp_path, registers, shape):
     saved(tmp_path / "encoder", registers)
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -63,13 +63,22 @@ def test_a_foreign_folder_is_preprocessed_as_its_processor_says(tmp_path):
 def test_what_is_saved_is_what_was_trained(tmp_path):
     model = saved(tmp_path / "encoder").eval()
     encoder = VitEncoder.load(tmp_path / "encoder")
-    batch = torch.randn(2, 1, 64, 64)
+    batch = torch.rand(2, 1, 64, 64) * 4 - 2
     torch.testing.assert_close(encoder.encode(batch).cls, model(batch).cls.detach(), rtol=0, atol=1e-5)
     assert encoder.provenance.sources == ["synthetic"]
     assert encoder.provenance.sha256 == json.loads((tmp_path / "encoder/raddino.json").read_text())["sha256"]
     card = (tmp_path / "encoder/README.md").read_text()
     assert "synthetic" in card
     assert "research only" in card
+
+
+def test_a_batch_from_elsewhere_is_refused(tmp_path):
+    saved(tmp_path / "encoder")
+    encoder = VitEncoder.load(tmp_path / "encoder")
+    batch = encoder.preprocess([np.zeros((70, 80), np.uint8)])
+    for bad in (batch.expand(-1, 3, -1, -1), batch * 50, batch[0], batch * float("nan")):
+        with pytest.raises(RaddinoError, match="small takes"):
+            encoder.encode(bad)
 
 
 def test_sixteen_bits_agree_with_eight(tmp_path):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
+from raddino.errors import RaddinoError
 from raddino.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Provenance:
         sources: data sets whose images were seen, by their corpus ``source`` name; None when unknown.
         supervision: ``"self-supervised"``, ``"text"``, ``"labels"`` or ``"none"``.
         licence: SPDX name, or words.
+        gated: whether its publisher asks for an agreement before the download.
         synthetic: True when every image seen was synthetic, False when none was, ``"mixed"`` otherwise.
         corpora: fingerprint of every packed corpus trained on, with the splits that were seen; None when images
             were seen that no fingerprint names.
@@ -32,6 +37,7 @@ class Provenance:
     sources: list[str] | None = field(default_factory=list)
     supervision: str = "none"
     licence: str = ""
+    gated: bool = False
     synthetic: bool | str | None = None
     corpora: dict[str, list[str]] | None = None
     revision: str | None = None
@@ -78,5 +84,75 @@ class Encoder(Protocol):
         ...
 
 
-# what is registered takes a device, see resolve_device
-ENCODERS: Registry[Callable[[str], Encoder]] = Registry("encoder")
+class TextEncoder(Encoder, Protocol):
+    """An encoder that shares a space with text, for zero-shot classification."""
+
+    logit_scale: float
+
+    def project(self, cls: Tensor) -> Tensor:
+        """Image embeddings (N, D) of :meth:`encode` to unit vectors (N, P) of the shared space."""
+        ...
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Unit vectors (N, P) of N prompts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """Encoders that are loaded and preprocessed alike, under the name by which users ask for them.
+
+    Attributes:
+        load: makes the encoder; takes the place of the weights (a folder, a file, a hub id, or None for the
+            default place) and a device, see :func:`raddino.device.resolve_device`.
+        summary: one line for ``raddino encoders``.
+        provenance: what is known before the weights are read.
+        home: where the weights are published; empty where none are needed.
+        extra: extra of this package that has to be installed; empty for none.
+        dim: width of the features; None where the weights decide.
+        side: side of the square input in pixels; None where the weights decide.
+    """
+
+    load: Callable[[str | None, str], Encoder]
+    summary: str
+    provenance: Provenance
+    home: str = ""
+    extra: str = ""
+    dim: int | None = None
+    side: int | None = None
+
+
+ENCODERS: Registry[Family] = Registry("encoder")
+
+
+def fingerprint(model: nn.Module, *settings: object) -> str:
+    """16 hex digits over a network's weights and whatever else decides its features."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_batch(name: str, batch: Tensor, channels: int, low: float, high: float) -> None:
+    """Refuse a batch that is not this encoder's own :meth:`Encoder.preprocess` output.
+
+    Args:
+        name: of the encoder.
+        batch: (B, C, H, W).
+        channels: expected C.
+        low, high: values that preprocessed pixels can have.
+
+    Raises:
+        RaddinoError: another channel count, values outside the range, or values that are not finite.
+    """
+    shape = tuple(batch.shape)
+    if batch.ndim != 4 or shape[1] != channels:
+        raise RaddinoError(f"{name} takes batches (B, {channels}, H, W) from its preprocess(), got {shape}")
+    if not batch.numel():
+        return
+    found = [float(value) for value in batch.aminmax()]
+    slack = 0.01 * (high - low)
+    if not (low - slack <= found[0] and found[1] <= high + slack):
+        raise RaddinoError(
+            f"{name} takes values in [{low:g}, {high:g}] from its preprocess(), got [{found[0]:g}, {found[1]:g}]"
+        )

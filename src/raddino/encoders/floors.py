@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raddino.encoders.base import ENCODERS, Features, Provenance
+from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance
 from raddino.errors import RaddinoError
 from raddino.progress import track
 
@@ -130,5 +130,15 @@ def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-ENCODERS.register("pca")(lambda device: PixelPCA())
-ENCODERS.register("hog")(lambda device: HOG())
+def _without_weights(name: str, make: Callable[[], Encoder], summary: str) -> None:
+    def load(place: str | None, device: str) -> Encoder:
+        if place is not None:
+            raise RaddinoError(f"{name} has no weights; leave out the part after the colon")
+        return make()
+
+    made: Any = make()
+    ENCODERS.register(name)(Family(load, summary, made.provenance, dim=made.dim, side=made.size))
+
+
+_without_weights("pca", PixelPCA, "floor: principal components of small raw images")
+_without_weights("hog", HOG, "floor: histograms of oriented gradients")

@@ -1,15 +1,41 @@
-"""An encoder by name or by folder."""
+"""An encoder by name, by folder, or by name and place of its weights."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from raddino.encoders import floors, ours
-from raddino.encoders.base import ENCODERS, Encoder
+from raddino.encoders import (
+    automodel,
+    biomedclip,
+    biovil_t,
+    chexzero,
+    clip,
+    dinov2,
+    dinov3,
+    eva_x,
+    floors,
+    mrm,
+    ours,
+    rad_dino,
+    resnet50,
+    siglip,
+    timm_model,
+    torchxrayvision_model,
+)
+from raddino.encoders.base import ENCODERS, Encoder, Provenance
+from raddino.encoders.weights import Weights, is_here
 from raddino.errors import RaddinoError
 
-FAMILIES = (ours, floors)
+FAMILIES = (
+    ours, rad_dino, dinov2, dinov3, clip, siglip, biomedclip, biovil_t, mrm, chexzero, eva_x, torchxrayvision_model,
+    timm_model, resnet50, automodel, floors,
+)  # fmt: skip
 """Modules that registered their encoders when they were imported; a new family is one more."""
+
+READERS: dict[str, Any] = {kind: family.load for family in (dinov3, clip, siglip) for kind in family.KINDS}
+"""Who reads a folder without a name, by the model_type in its config.json; any other kind is for automodel."""
 
 
 def known_encoders() -> list[str]:
@@ -17,19 +43,76 @@ def known_encoders() -> list[str]:
     return sorted(ENCODERS)
 
 
+def describe_encoders() -> list[dict[str, Any]]:
+    """One row for each known name, without loading weights or asking a network.
+
+    Returns:
+        Rows with ``name``, ``dim`` and ``side`` (``"-"`` where the weights decide), ``supervision``, ``licence``,
+        ``gated``, ``needs`` (what to install and where the weights are published), ``here`` (whether the weights
+        are on this machine) and ``summary``.
+    """
+    rows = []
+    for name in known_encoders():
+        about = ENCODERS[name]
+        needs = [f"pip install 'raddino[{about.extra}]'"] if about.extra else []
+        rows.append(
+            {
+                "name": name,
+                "dim": about.dim or "-",
+                "side": about.side or "-",
+                "supervision": about.provenance.supervision,
+                "licence": about.provenance.licence or "-",
+                "gated": about.provenance.gated,
+                "needs": "; ".join([*needs, *([about.home] if about.home else [])]),
+                "here": is_here(name),
+                "summary": about.summary,
+            }
+        )
+    return rows
+
+
 def load_encoder(spec: str | Path, device: str = "auto") -> Encoder:
-    """An encoder by registered name or by folder.
+    """An encoder from its spec.
 
     Args:
-        spec: a name such as ``"raddino-tiny"``, ``"pca"`` or ``"hog"``, or a folder written by ``pretrain``
-            (``run/encoder``) or by Transformers' ``save_pretrained`` for a Dinov2 model.
+        spec: ``NAME`` (``"raddino-tiny"``, ``"hog"``, ``"rad-dino"``), ``NAME:PLACE`` with the folder, file or
+            hub id of the weights, or a folder: one that ``pretrain`` wrote (``run/encoder``), or that
+            Transformers' ``save_pretrained`` did.
         device: where the network runs, see :func:`raddino.device.resolve_device`.
 
     Raises:
-        RaddinoError: neither a known name nor a folder with weights in it.
+        RaddinoError: neither a known name nor a folder with weights in it, or the weights are not to be had.
     """
+    name, colon, place = str(spec).partition(":")
     if str(spec) not in ENCODERS and Path(spec).is_dir():
-        return ours.VitEncoder.load(Path(spec), device=device)
-    if str(spec) not in ENCODERS and ("/" in str(spec) or str(spec).startswith(".")):
-        raise RaddinoError(f"no encoder at {spec}: give a folder that holds config.json and model.safetensors")
-    return ENCODERS[str(spec)](device)
+        return load_folder(Path(spec), device)
+    if name not in ENCODERS and ("/" in name or name.startswith(".")):
+        raise RaddinoError(
+            f"no encoder at {spec}: give a folder that holds config.json and model.safetensors, or hf:ORG/NAME for "
+            "a model on the hub"
+        )
+    return ENCODERS[name].load(place if colon else None, device)
+
+
+def load_folder(folder: Path, device: str = "auto") -> Encoder:
+    """An encoder from a folder of ours or of Transformers; its ``config.json`` tells which kind.
+
+    Raises:
+        RaddinoError: no such folder of weights, or of a kind that is not read.
+    """
+    try:
+        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    except FileNotFoundError:
+        raise RaddinoError(
+            f"{folder} has no config.json: give a folder that Transformers wrote, or NAME:{folder} with one of the "
+            "names that 'raddino encoders' lists"
+        ) from None
+    except (AttributeError, OSError, ValueError):
+        raise RaddinoError(f"{folder}/config.json is not a readable JSON object") from None
+    if kind in ("dinov2", "dinov2_with_registers"):
+        return ours.VitEncoder.load(folder, device)
+    name = folder.resolve().name
+    if kind not in READERS:
+        return automodel.load(Weights(folder), name=name, device=device)
+    known = Provenance(sources=None, supervision="unknown", licence="not recorded", note="no record")
+    return READERS[kind](Weights(folder), name=name, known=known, device=device)

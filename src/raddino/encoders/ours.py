@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.transforms.v2.functional import InterpolationMode, center_crop, resize
 
 import raddino
 from raddino.device import resolve_device
-from raddino.encoders.base import ENCODERS, Encoder, Features, Provenance
+from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance, fingerprint
+from raddino.encoders.card import model_card
+from raddino.encoders.preparation import Preparation
+from raddino.encoders.weights import Weights, sha256
 from raddino.errors import RaddinoError
 from raddino.vit import VisionTransformer
-from raddino.vit.weights import Normalisation, fold_grey, load_backbone, to_huggingface
+from raddino.vit.packed import can_pack, images_a_pass, packed
+from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface
 
 SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
@@ -29,7 +34,17 @@ BICUBIC = 3
 
 
 class VitEncoder:
-    """A frozen vision transformer on grey images: shorter side resized, centre cropped, normalised."""
+    """A frozen vision transformer on grey images: shorter side resized, centre cropped, normalised.
+
+    Args:
+        model: one input channel.
+        size: pixels, side of the square input.
+        mean, std: of grey values in [0, 1].
+        name: shown in tables.
+        provenance: what is on record about the weights.
+        device: see :func:`raddino.device.resolve_device`.
+        preparation: one-channel steps, where they are other than a resize and crop to ``size``.
+    """
 
     def __init__(
         self,
@@ -41,12 +56,12 @@ class VitEncoder:
         name: str,
         provenance: Provenance,
         device: str = "auto",
-        shorter_side: int | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.size, self.mean, self.std = size, mean, std
-        self.shorter_side = shorter_side or size
+        self.preparation = preparation or Preparation(size, size, (mean,), (std,), crop_start="down")
         self.name, self.provenance = name, provenance
         self.dim = model.config.embed_dim
         side = size // model.config.patch_size
@@ -60,77 +75,150 @@ class VitEncoder:
             RaddinoError: no readable weights, or their checksum is not the one recorded beside them.
         """
         folder = Path(folder)
-        backbone = load_backbone(folder)
-        normalisation = backbone.normalisation or Normalisation((0.5307,) * 3, (0.2583,) * 3)
-        mean, std = float(np.mean(normalisation.mean)), float(np.mean(normalisation.std))
-        preprocessor = _json(folder / "preprocessor_config.json")
         about = _json(folder / "raddino.json")
+        if not about:
+            known = Provenance(sources=None, supervision="self-supervised", note="no record")
+            return load_dinov2(Weights(folder), name=name or folder.resolve().name, known=known, device=device)
+        backbone = load_backbone(folder)
         if "sha256" in about and about["sha256"] != _sha256(folder / "model.safetensors"):
             raise RaddinoError(
                 f"{folder}: model.safetensors is not the file that raddino.json describes; save it again"
             )
-        provenance = about.get("provenance") or {
-            "sources": None,
-            "supervision": "self-supervised",
-            "note": "no record",
-        }
         try:
-            record = Provenance(**{**provenance, "sha256": about.get("sha256")})
-        except TypeError:
+            record = Provenance(**{**about["provenance"], "sha256": about.get("sha256")})
+        except (KeyError, TypeError):
             raise RaddinoError(f"{folder}/raddino.json: its provenance is damaged; save the encoder again") from None
-        patch = backbone.config.patch_size
-        crop = preprocessor.get("crop_size", {})
-        side = crop.get("height", backbone.config.image_size) if isinstance(crop, dict) else crop
-        if not isinstance(side, int) or side < patch:
-            raise RaddinoError(f"{folder}/preprocessor_config.json: crop_size must be {patch} or more, got {side!r}")
-        resized = preprocessor.get("size", side)
+        told = name or about.get("name") or folder.resolve().name
+        return cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, preparation: Preparation, name: str, provenance: Provenance, device: str
+    ) -> VitEncoder:
+        """From a backbone whose input was prepared per channel, which is folded into one grey channel.
+
+        Raises:
+            RaddinoError: the prepared image is not square, or smaller than one patch.
+        """
+        mean, std = float(np.mean(preparation.mean)), float(np.mean(preparation.std))
+        patch, (height, width) = backbone.config.patch_size, preparation.size
+        if height != width or height < patch:
+            raise RaddinoError(f"{name} takes squares of {patch} px or more, its preprocessor makes {height} x {width}")
+        folded = fold_grey(
+            Backbone(backbone.config, backbone.state, Normalisation(preparation.mean, preparation.std)), mean, std
+        )
         return cls(
-            fold_grey(backbone, mean, std).build(),
-            size=side // patch * patch,
-            shorter_side=resized.get("shortest_edge", side) if isinstance(resized, dict) else resized,
+            folded.build(),
+            size=height // patch * patch,
             mean=mean,
             std=std,
-            name=name or about.get("name") or folder.resolve().name,
-            provenance=record,
+            name=name,
+            provenance=provenance,
             device=device,
+            preparation=replace(preparation, mean=(mean,), std=(std,)),
         )
 
     @property
+    def shorter_side(self) -> int:
+        """Pixels that the shorter side is resized to; the square's where the aspect ratio is given up."""
+        return self.preparation.resize if isinstance(self.preparation.resize, int) else self.preparation.resize[0]
+
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights and preprocessing."""
-        digest = hashlib.sha256(repr((self.shorter_side, self.size, self.mean, self.std, self.model.config)).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.model, self.preparation, self.model.config)
 
     def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         """Grey images (H, W), uint8 or uint16, to (B, 1, S, S), as Transformers' image processor does it.
 
-        8-bit images are resized in 8 bits, as there; 16-bit ones in float32.
+        8-bit images are resized in 8 bits, as there; 16-bit ones in float32. Rows and columns that fill no patch
+        are cut, as a convolution over patches would.
         """
-        return torch.stack([self._one(image) for image in images])
+        return self.preparation(self.name, images)[..., : self.size, : self.size]
 
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Features:
-        """Class token (B, D) and patch tokens (B, S/P, S/P, D) after the final norm, float32."""
+        """Class token (B, D) and patch tokens (B, S/P, S/P, D) after the final norm, float32.
+
+        Raises:
+            RaddinoError: a batch that :meth:`preprocess` cannot have made.
+        """
+        self.preparation.check(self.name, batch)
         tokens = self.model(batch.to(self.device))
         return Features(tokens.cls.float().cpu(), tokens.patches.unflatten(1, tokens.grid).float().cpu())
+
+    def fast_encode(self, dtype: torch.dtype, pack: bool = True) -> Callable[[Tensor], Features]:
+        """:meth:`encode` in ``dtype`` with a network made ready for many batches; its features stay on the device.
+
+        Args:
+            dtype: float32 or bfloat16.
+            pack: on a CPU, lay the weights out for its products (not where the result will be compiled).
+        """
+        on_cpu = self.device.type == "cpu"
+        if on_cpu and pack and can_pack(dtype):
+            model = packed(self.model, dtype)
+        else:
+            model = self.model if dtype == torch.float32 else deepcopy(self.model).to(dtype)
+        tokens = (self.size // model.config.patch_size) ** 2 + model.leading
+        size = images_a_pass(model, tokens, dtype) if on_cpu else None
+
+        @torch.inference_mode()
+        def encode(batch: Tensor) -> Features:
+            self.preparation.check(self.name, batch)
+            passes = [model(part.to(self.device, dtype, non_blocking=True)) for part in batch.split(size or len(batch))]
+            patches = torch.cat([one.patches for one in passes])
+            return Features(torch.cat([one.cls for one in passes]), patches.unflatten(1, passes[0].grid))
+
+        return encode
 
     @torch.inference_mode()
     def attention(self, batch: Tensor) -> Tensor:
         """Class token's attention to the patches in the last block, (B, heads, S/P, S/P)."""
         return self.model.cls_attention(batch.to(self.device)).float().cpu()
 
-    def _one(self, image: np.ndarray) -> Tensor:
-        if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
-            raise RaddinoError(
-                f"{self.name} takes grey (H, W) uint8 or uint16 images, got {image.dtype} of shape {image.shape}"
-            )
-        scale = float(np.iinfo(image.dtype).max)
-        pixels = torch.from_numpy(image if image.dtype == np.uint8 else image.astype(np.float32))[None]
-        pixels = resize(pixels, [self.shorter_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
-        pixels = center_crop(pixels, [self.size, self.size])
-        return (pixels.float() / scale - self.mean) / self.std
+
+def load_dinov2(
+    weights: Weights, *, name: str, known: Provenance, device: str, published: Preparation | None = None
+) -> VitEncoder:
+    """A DINOv2-shaped encoder from a Transformers folder, or from a file with official names.
+
+    Args:
+        weights: where.
+        name: shown in tables.
+        known: what is on record about the family.
+        device: see :func:`raddino.device.resolve_device`.
+        published: preparation for weights that come without an image processor.
+
+    Raises:
+        RaddinoError: not DINOv2 weights, or how their input is prepared is not known.
+    """
+    from raddino.encoders.huggingface import read_config, read_preparation, weight_files
+
+    if not weights.path.is_dir():
+        if published is None:
+            raise RaddinoError(f"{name}: a weights file does not say how images are prepared; give a folder")
+        record = weights.record(known, weights.path)
+        return VitEncoder.of(load_backbone(weights.path), published, name, record, device)
+    read_config(name, weights, ("dinov2", "dinov2_with_registers"))
+    backbone = load_backbone(weights.path)
+    record = weights.record(known, *weight_files(weights))
+    return VitEncoder.of(backbone, read_preparation(name, weights, published), name, record, device)
+
+
+def _own_preparation(folder: Path, backbone: Backbone) -> Preparation:
+    """Preparation of a folder that :func:`save_encoder` wrote."""
+    file = folder / "preprocessor_config.json"
+    values = _json(file)
+    patch = backbone.config.patch_size
+    crop = values.get("crop_size", {})
+    side = crop.get("height", backbone.config.image_size) if isinstance(crop, dict) else crop
+    if not isinstance(side, int) or side < patch:
+        raise RaddinoError(f"{file}: crop_size must be {patch} or more, got {side!r}")
+    if backbone.normalisation is None:
+        raise RaddinoError(f"{file} lacks image_mean and image_std; save the encoder again")
+    size = values.get("size", side)
+    shorter = size.get("shortest_edge", side) if isinstance(size, dict) else size
+    return Preparation(shorter, side, backbone.normalisation.mean, backbone.normalisation.std, crop_start="down")
 
 
 def save_encoder(
@@ -183,43 +271,18 @@ def save_encoder(
     }
     for file, content in (("config", config), ("preprocessor_config", preprocessor), ("raddino", about)):
         (partial / f"{file}.json").write_text(json.dumps(content, indent=2) + "\n")
-    (partial / "README.md").write_text(_card(name, size, model, provenance))
+    preparation = Preparation(size, size, (mean,), (std,), crop_start="down")
+    card = model_card(name, model, preparation, replace(provenance, sha256=digest))
+    (partial / "README.md").write_text(card)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return folder
 
 
-def _card(name: str, size: int, model: VisionTransformer, provenance: Provenance) -> str:
-    sources = "not recorded" if provenance.sources is None else ", ".join(provenance.sources) or "none"
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
-    config = model.config
-    return f"""---
-library_name: transformers
-license: {(provenance.licence or "other").lower()}
-tags: [chest-x-ray, self-supervised, dinov2, raddino]
----
-# {name}
-
-An image-only chest X-ray encoder trained with raddino: ViT of depth {config.depth}, width {config.embed_dim},
-patch {config.patch_size}, {parameters:.1f} M parameters, grey images of {size} x {size} px repeated to three channels.
-
-* Images seen in pre-training: {sources}. Synthetic: {provenance.synthetic}.
-* Supervision: {provenance.supervision}. {provenance.note}
-
-```python
-from transformers import AutoImageProcessor, AutoModel
-model, processor = AutoModel.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
-features = model(**processor(image, return_tensors="pt")).last_hidden_state  # class token first
-```
-
-For research only; not a medical device, not for clinical decisions.
-"""
-
-
 def _sha256(file: Path) -> str:
     if not file.is_file():
         raise RaddinoError(f"{file.parent} lacks {file.name}")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return sha256(file)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -234,9 +297,16 @@ def _json(file: Path) -> dict[str, Any]:
     return values
 
 
-def _shipped(name: str) -> Callable[[str], Encoder]:
-    return lambda device: VitEncoder.load(SHIPPED / name, device, name=name)
+def _register_shipped(folder: Path) -> None:
+    def load(place: str | None, device: str) -> Encoder:
+        return VitEncoder.load(folder if place is None else Path(place), device, name=folder.name)
+
+    record = Provenance(**_json(folder / "raddino.json")["provenance"])
+    config = _json(folder / "config.json")
+    ENCODERS.register(folder.name)(
+        Family(load, "ours, small, inside this package", record, dim=config["hidden_size"], side=config["image_size"])
+    )
 
 
-for _folder in sorted(SHIPPED.glob("*/raddino.json")):
-    ENCODERS.register(_folder.parent.name)(_shipped(_folder.parent.name))
+for _file in sorted(SHIPPED.glob("*/raddino.json")):
+    _register_shipped(_file.parent)

@@ -76,19 +76,28 @@ def load_backbone(path: Path) -> Backbone:
     path = Path(path)
     if path.is_dir():
         return _from_huggingface_folder(path)
+    state = read_weights(path)
+    return from_official(state)
+
+
+def read_weights(path: Path) -> Any:
+    """What a weights file holds, usually a dictionary of tensors: ``.safetensors``, else what ``torch.save`` wrote.
+
+    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed.
+
+    Raises:
+        RaddinoError: no such file, damaged, or holding more than the safe loader takes.
+    """
     if not path.is_file():
         raise RaddinoError(f"no weights at {path}: give a Hugging Face folder or a .safetensors / .pth file")
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise RaddinoError(f"{path.name} is not a readable weights file ({type(error).__name__})") from None
     except Exception as error:  # pickle raises many kinds; weights_only refuses code with UnpicklingError
         raise RaddinoError(f"{path.name} was refused by the safe loader ({type(error).__name__})") from None
-    return from_official(state)
 
 
 def from_official(state: dict[str, Any]) -> Backbone:

@@ -1,0 +1,66 @@
+"""Specs to encoders, and the table of what is known; each family's own features are tested beside it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from raddino.encoders.load import describe_encoders, known_encoders, load_encoder
+from raddino.errors import RaddinoError
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("rad-din", "Did you mean 'rad-dino'"),
+        ("microsoft/rad-dino", "hf:ORG/NAME"),
+        ("./absent", "no encoder at"),
+        ("rad-dino:", "names no place"),
+        ("rad-dino:/no/such/place", "no file or folder /no/such/place"),
+        ("hog:somewhere", "has no weights"),
+    ],
+)
+def test_specs_that_name_nothing_are_refused_with_a_hint(spec, words):
+    with pytest.raises(RaddinoError, match=words):
+        load_encoder(spec)
+
+
+def test_folders_that_are_no_encoders_are_refused(tmp_path):
+    with pytest.raises(RaddinoError, match=r"has no config\.json"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RaddinoError, match="not a readable JSON object"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(RaddinoError, match=r"holds none of model\.safetensors"):
+        load_encoder(tmp_path)
+
+
+def test_the_table_has_a_row_for_each_name_with_what_it_needs(monkeypatch, tmp_path):
+    monkeypatch.setenv("RADDINO_WEIGHTS", str(tmp_path))
+    (tmp_path / "rad-dino").mkdir()
+    rows = {row["name"]: row for row in describe_encoders()}
+    assert sorted(rows) == known_encoders()
+    assert len({tuple(row) for row in rows.values()}) == 1
+    rad_dino = rows["rad-dino"]
+    assert (rad_dino["dim"], rad_dino["side"], rad_dino["licence"]) == (768, 518, "MIT")
+    assert rad_dino["here"]
+    assert rad_dino["needs"] == "https://huggingface.co/microsoft/rad-dino"
+    assert rows["dinov3-base"]["gated"]
+    assert not rows["dinov3-base"]["here"]
+    assert rows["medsiglip"]["needs"].startswith("pip install 'raddino[")
+    assert (rows["hf"]["dim"], rows["hf"]["side"]) == ("-", "-")
+    assert rows["hog"]["here"]
+    assert rows["hog"]["needs"] == ""
+    json.dumps(list(rows.values()))
+
+
+def test_listing_loads_no_network_library():
+    code = (
+        "import sys; from raddino.encoders.load import describe_encoders; describe_encoders(); "
+        "heavy = {'transformers', 'timm', 'open_clip', 'torchxrayvision', 'sklearn', 'health_multimodal'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
