@@ -4,7 +4,8 @@ The functions behind the commands carry the commands' names and are imported on 
 
     import raddino
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
-    raddino.evaluate(...), raddino.report(...), raddino.verify(...), raddino.load_encoder(...)
+    raddino.evaluate(...), raddino.report(...), raddino.compare(...), raddino.leaderboard(...), raddino.export(...)
+    raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
 """
 
 import importlib
@@ -19,7 +20,11 @@ _HOMES = {
     "embed": "raddino.features.extract",
     "evaluate": "raddino.benchmark.evaluate",
     "report": "raddino.report.html",
+    "compare": "raddino.benchmark.compare",
+    "leaderboard": "raddino.benchmark.leaderboard",
+    "export": "raddino.encoders.export",
     "verify": "raddino.training.verify",
+    "combine": "raddino.corpus.combine",
     "load_encoder": "raddino.encoders.load",
 }
 __all__ = [*_HOMES, "__version__"]

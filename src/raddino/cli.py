@@ -47,7 +47,12 @@ def sample(
 @app.command()
 def prepare(
     images: Annotated[
-        str, typer.Argument(help="Folder, glob in quotes, or .csv / .parquet manifest.", show_default=False)
+        str,
+        typer.Argument(
+            help="Folder, glob in quotes, .csv / .parquet manifest, or SOURCE:FOLDER of a public data set "
+            "('raddino sources' lists them).",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Corpus folder to write.", show_default=False)],
     column: Annotated[
@@ -57,6 +62,11 @@ def prepare(
     source: Annotated[
         str | None, typer.Option(help="Name of the data set, where the manifest has no source column.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Setting of a public data set, for example readers=any; repeatable."),
+    ] = None,
+    fraction: Annotated[float, typer.Option(help="Share of the patients; 0.1 lies inside 0.25.")] = 1.0,
     shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
@@ -69,28 +79,36 @@ def prepare(
     """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
     import warnings
 
+    import yaml
+
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
-    from raddino.errors import ConfigError
 
-    columns = {}
-    for text in column or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--column takes ours=theirs, for example patient=subject_id; got {text!r}")
-        columns[key] = value
+    columns = _pairs("--column", column, "patient=subject_id")
+    source_options = {key: yaml.safe_load(text) for key, text in _pairs("--option", option, "readers=any").items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
             images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
             frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+            source_options=source_options or None, fraction=fraction,
         )  # fmt: skip
     print(summary(corpus))
 
 
 @app.command()
+def sources() -> None:
+    """List the public data sets that 'prepare' reads as they are distributed, and how to obtain them."""
+    from raddino.corpus.sources import describe_sources
+
+    print(describe_sources())
+
+
+@app.command()
 def pretrain(
-    corpus: CorpusArg,
+    corpora: Annotated[
+        list[Path], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
+    ],
     out: Annotated[
         Path, typer.Option(help="Run folder; the same command on it continues the run.", show_default=False)
     ],
@@ -105,6 +123,14 @@ def pretrain(
         Path | None,
         typer.Option(help="Backbone to start from: encoder or Hugging Face folder, or DINOv2 file."),
     ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="How often a source is drawn, for example nih=2; repeatable.", show_default="1"),
+    ] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(help="Most training images of a source, for example synthetic=5000; repeatable."),
+    ] = None,
     device: Device = "auto",
     workers: Workers = None,
     fork: Annotated[
@@ -113,6 +139,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
     from raddino.config import load_config
+    from raddino.corpus.combine import combine
     from raddino.corpus.dataset import Corpus
     from raddino.report.curves import plot_curves
     from raddino.training.pretrain import PretrainConfig
@@ -120,7 +147,12 @@ def pretrain(
 
     overrides = [*(set_ or []), *([f"init={json.dumps(str(init))}"] if init else [])]
     config = load_config(PretrainConfig, preset, overrides)
-    encoder = run(Corpus.open(corpus), out, config, device=device, workers=workers, fork=fork)
+    opened: Corpus = Corpus.open(corpora[0])
+    if len(corpora) > 1 or weight or cap:
+        weights = {name: _number("--weight", value) for name, value in _pairs("--weight", weight, "nih=2").items()}
+        caps = {name: int(_number("--cap", value)) for name, value in _pairs("--cap", cap, "nih=5000").items()}
+        opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
+    encoder = run(opened, out, config, device=device, workers=workers, fork=fork)
     print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
 
 
@@ -152,7 +184,8 @@ def evaluate(
     encoders: Annotated[
         str,
         typer.Option(
-            help="Comma-separated encoders, each NAME, FOLDER or NAME=FOLDER; the first is the reference.",
+            help="Comma-separated encoders, each NAME, NAME:PLACE or FOLDER, with LABEL= before it if wanted; "
+            "the first is the reference.",
             show_default=False,
         ),
     ],
@@ -160,6 +193,18 @@ def evaluate(
         str | None, typer.Option(help="Suite name or .yaml file.", show_default="every usable column")
     ] = None,
     target: Annotated[list[str] | None, typer.Option(help="Manifest column to predict; repeatable.")] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(help="linear, logistic, knn, attentive or zero-shot.", show_default="the suite's: linear"),
+    ] = None,
+    analyses: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: retrieval, label_efficiency, subgroups, calibration, confounders, robustness, "
+            "consistency; or all.",
+            show_default="the suite's",
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -177,15 +222,16 @@ def evaluate(
     for text in encoders.split(","):
         name, equals, spec = text.strip().partition("=")
         if not name or (equals and not spec):
-            raise ConfigError(f"--encoders takes NAME, FOLDER or NAME=FOLDER between commas; got {text!r}")
+            raise ConfigError(f"--encoders takes NAME, NAME:PLACE or FOLDER between commas; got {text!r}")
         names.append(name if equals else None)
         specs.append(spec if equals else name)
     if run is not None:
         read_run(run)  # a wrong folder is told before the work, not after it
     opened = Corpus.open(corpus)
     results = judge(
-        opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names, device=device
-    )
+        opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
+        device=device, probe=probe, analyses=_analyses(analyses),
+    )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=specs[0])
     print(text_table(results.data))
     print(f"report: {page}")
@@ -207,6 +253,42 @@ def report(
 
     opened = Corpus.open(corpus) if corpus else None
     print(f"report: {write(results, run=run, corpus=opened, encoder=encoder, out=out)}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Results folder.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Results folder that is tested against it.", show_default=False)],
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Encoder of A and of B, for example initial=trained; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write this .html or .json file.")] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Test the encoders of one results folder against those of another, on the images that both measured."""
+    from raddino.benchmark.compare import compare as run
+    from raddino.report.comparison import comparison_text, save_comparison
+
+    found = run(a, b, pairs=_pairs("--pair", pair, "initial=trained") or None, resamples=resamples, seed=seed)
+    print(comparison_text(found))
+    if out is not None:
+        print(f"comparison: {save_comparison(found, out)}")
+
+
+@app.command()
+def leaderboard(
+    results: Annotated[list[Path], typer.Argument(help="Results folders, of any machines.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Also write this .csv or .html file.")] = None,
+) -> None:
+    """Merge results folders into one ranking; what is not comparable stands apart."""
+    from raddino.benchmark.leaderboard import leaderboard as run
+    from raddino.report.comparison import leaderboard_text, save_leaderboard
+
+    merged = run(results)
+    print(leaderboard_text(merged))
+    if out is not None:
+        print(f"leaderboard: {save_leaderboard(merged, out)}")
 
 
 @app.command()
@@ -251,13 +333,72 @@ def presets() -> None:
 
 
 @app.command()
-def encoders() -> None:
-    """List the encoders that are known by name; any encoder folder is one too."""
-    from raddino.encoders.load import known_encoders, load_encoder
+def encoders(
+    random: Annotated[
+        Path | None,
+        typer.Option(help="Write every family with random weights to this folder, to try the machinery offline."),
+    ] = None,
+) -> None:
+    """List the encoders that are known by name, with what each needs; any encoder folder is one too."""
+    from raddino.encoders.load import describe_encoders
 
-    for name in known_encoders():
-        encoder = load_encoder(name)
-        print(f"{name:<16} {encoder.dim:>5} numbers an image  {encoder.provenance.note}")
+    if random is not None:
+        from raddino.encoders.random_weights import write_random_weights
+
+        for name, spec in write_random_weights(random).items():
+            print(f"{name}={spec}")
+        return
+    for one in describe_encoders():
+        gated = ", gated" if one["gated"] else ""
+        print(f"{one['name']:<28} dim {one['dim']!s:<5} side {one['side']!s:<4} {'here' if one['here'] else '-':<5} "
+              f"{one['supervision']}, {one['licence']}{gated}")  # fmt: skip
+        print(f"    {one['summary']}" + (f"; needs {one['needs']}" if one["needs"] else ""))
+
+
+@app.command()
+def export(
+    encoder: Annotated[str, typer.Argument(help="Encoder folder, NAME or NAME:PLACE.", show_default=False)],
+    format: Annotated[str, typer.Option(help="huggingface, official, timm, torch-export or onnx.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
+    precision: Annotated[str, typer.Option(help="fp32, or fp16 for torch-export and onnx.")] = "fp32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write an encoder for another library, checked by that library, with a model card."""
+    from raddino.encoders.export import export as run
+
+    print(f"export: {run(encoder, out, format, precision=precision, overwrite=overwrite)}")
+
+
+def _pairs(option: str, texts: list[str] | None, example: str) -> dict[str, str]:
+    """``["a=b"]`` to ``{"a": "b"}``."""
+    from raddino.errors import ConfigError
+
+    found = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{option} takes {example.partition('=')[0]}=…, for example {example}; got {text!r}")
+        found[key] = value
+    return found
+
+
+def _number(option: str, text: str) -> float:
+    from raddino.errors import ConfigError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{option} takes a number after the equals sign, got {text!r}") from None
+
+
+def _analyses(text: str | None) -> list[str] | None:
+    from raddino.benchmark.analyses.base import ANALYSES
+
+    if text == "all":
+        import raddino.benchmark.analyses  # noqa: F401  (registers them)
+
+        return list(ANALYSES)
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main() -> None:

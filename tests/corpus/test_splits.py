@@ -1,9 +1,10 @@
 """Patients stay on one side, and where they stand is a function of who they are."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from raddino.corpus.splits import check_patient_splits, parse_splits, split_of
+from raddino.corpus.splits import check_patient_splits, parse_splits, patient_fraction, split_of
 from raddino.errors import ConfigError, RaddinoError
 
 
@@ -36,3 +37,36 @@ def test_spellings():
     assert parse_splits(words).tolist() == ["train", "val", "val", "val", "test", None, None]
     with pytest.raises(ConfigError, match="unknown split 'holdout'"):
         parse_splits(pd.Series(["holdout"]))
+
+
+def test_fractions_of_patients_are_whole_nested_and_as_asked():
+    patients = np.repeat([f"patient {n}" for n in range(5000)], 2)
+    before = np.zeros(len(patients), bool)
+    for fraction in (0.01, 0.05, 0.1, 0.25, 0.9, 1):
+        inside = patient_fraction(patients, fraction, 0)
+        assert inside.mean() == pytest.approx(fraction, abs=0.02)
+        assert (inside[::2] == inside[1::2]).all()
+        assert (before <= inside).all()
+        before = inside
+    assert before.all()
+    assert not np.array_equal(patient_fraction(patients, 0.5, 0), patient_fraction(patients, 0.5, 1))
+    few = patient_fraction(patients[:100], 0.25, 0)
+    assert np.array_equal(few, patient_fraction(patients, 0.25, 0)[:100])
+
+
+def test_a_fraction_holds_at_least_one_patient_and_is_a_share():
+    patients = np.array(["a", "b", "b", "c"], dtype=object)
+    least = patient_fraction(patients, 1e-9, 0)
+    assert len(set(patients[least])) == 1
+    assert (least <= patient_fraction(patients, 0.5, 0)).all()
+    assert patient_fraction([], 0.5, 0).shape == (0,)
+    for wrong in (0, -0.1, 1.01, float("nan")):
+        with pytest.raises(ConfigError, match="above 0 and up to 1"):
+            patient_fraction(patients, wrong, 0)
+
+
+def test_a_fraction_is_independent_of_the_split():
+    patients = np.array([f"patient {n}" for n in range(20_000)])
+    train = np.array([split_of(patient, (0.7, 0.1, 0.2), 0) == "train" for patient in patients])
+    inside = patient_fraction(patients, 0.3, 0)
+    assert inside[train].mean() == pytest.approx(inside[~train].mean(), abs=0.03)

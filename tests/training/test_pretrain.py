@@ -17,10 +17,12 @@ import yaml
 from safetensors.torch import load_file
 
 from raddino.config import validate
+from raddino.corpus.combine import combine
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import latest_step
+from raddino.training.loader import Order
 from raddino.training.metrics_log import read_metrics
 from raddino.training.pretrain import PretrainConfig, pretrain
 
@@ -275,11 +277,23 @@ def test_a_damaged_checkpoint_is_named(corpus, tiny, tmp_path):
 
 
 def test_order_of_samples_is_a_shuffled_pass_each():
-    from raddino.training.loader import sample_at
-
-    passes = np.array([sample_at(p, 10, seed=4) for p in range(30)]).reshape(3, 10)
-    assert all(sorted(one) == list(range(10)) for one in passes)
+    order = Order(np.arange(10) + 5, np.full(10, "a"), {}, seed=4)
+    passes = np.array([order(p) for p in range(30)]).reshape(3, 10)
+    assert all(sorted(one) == list(range(5, 15)) for one in passes)
     assert not np.array_equal(passes[0], passes[1])
+
+
+def test_weights_decide_how_often_a_source_is_drawn():
+    rows, sources = np.arange(30), np.repeat(["a", "b", "c"], [10, 16, 4])
+    order = Order(rows, sources, {"a": 2, "b": 0.25}, seed=4)
+    assert len(order) == 20 + 4 + 4
+    drawn = np.array([order(p) for p in range(4 * 28)]).reshape(4, 28)
+    for one in drawn:
+        assert np.bincount(np.searchsorted([10, 26], one, side="right")).tolist() == [20, 4, 4]
+        assert set(np.bincount(one, minlength=30)[:10]) == {2}
+    assert np.bincount(drawn.ravel(), minlength=30).tolist() == [8] * 10 + [1] * 16 + [4] * 4
+    shuffled = np.random.default_rng(0).permutation(4 * 28)
+    assert [order(p) for p in shuffled] == drawn.ravel()[shuffled].tolist()
 
 
 def test_only_whole_checkpoints_count(tmp_path):
@@ -293,3 +307,28 @@ def test_only_whole_checkpoints_count(tmp_path):
 def test_a_damaged_line_ends_the_metrics(tmp_path, damage):
     (tmp_path / "m.jsonl").write_bytes(b'{"step": 0}\n' + damage)
     assert read_metrics(tmp_path / "m.jsonl") == [{"step": 0}]
+
+
+def test_a_weighted_combination_trains_continues_and_is_not_mixed_up(corpus, tiny, tmp_path):
+    source = corpus.manifest["source"][0]
+    double = combine([corpus], weights={source: 2})
+    run(double, tmp_path / "whole", tiny)
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts/checkpoints/step_8")
+    with pytest.raises(ConfigError, match=rf"corpus\.weights\.{source}: 2 -> 3"):
+        run(combine([corpus], weights={source: 3}), tmp_path / "parts", tiny)
+    run(double, tmp_path / "parts", tiny)
+    assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
+    assert same_weights(tmp_path / "parts", tmp_path / "whole")
+    provenance = json.loads((tmp_path / "whole/encoder/raddino.json").read_text())["provenance"]
+    assert provenance["corpora"] == {corpus.fingerprint: ["train"]}
+    assert json.loads((tmp_path / "whole/environment.json").read_text())["corpus"]["weights"] == {source: 2}
+
+
+def test_a_run_from_before_fractions_continues(corpus, tiny, tmp_path):
+    run(corpus, tmp_path / "run", tiny)
+    path = tmp_path / "run/config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("fraction")))
+    run(corpus, tmp_path / "run", tiny)
+    with pytest.raises(ConfigError, match=r"fraction: 1\.0 -> 0\.9"):
+        run(corpus, tmp_path / "run", tiny | {"fraction": 0.9})

@@ -67,6 +67,16 @@ class Corpus:
         return self.info["fingerprint"]
 
     @property
+    def fingerprints(self) -> list[str]:
+        """Fingerprints of the packed corpora in it."""
+        return [self.fingerprint]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How often training draws an image of a source; sources not named count 1 (see ``corpus.combine``)."""
+        return {}
+
+    @property
     def synthetic(self) -> bool:
         """True when any image is synthetic (``info["synthetic"]`` says ``"mixed"`` when not all are)."""
         return bool(self.info["synthetic"])

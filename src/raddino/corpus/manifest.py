@@ -90,6 +90,22 @@ def read_items(
     return table.assign(**dict.fromkeys(("patient", "study", "split", *FACTS))), {}
 
 
+def canonical_items(
+    raw: pd.DataFrame, root: Path, columns: dict[str, str] | None = None, where: str | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """As :func:`read_items`, from a table in hand whose paths are relative to ``root``.
+
+    Raises:
+        RaddinoError: no row satisfies ``where``.
+        ConfigError: a mapping or query that does not fit.
+    """
+    if where is not None:
+        raw = raw[query(raw, where)].reset_index(drop=True)
+        if raw.empty:
+            raise RaddinoError(f"no row of {root} satisfies where={where!r}")
+    return _canonical(raw, root, columns or {}, None, root.resolve())
+
+
 def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
     """(absolute path, path below the root) of every regular file that is not hidden, in a fixed order."""
     if not os.path.isdir(images):
@@ -132,7 +148,7 @@ def _read_table(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
 
 
 def _canonical(
-    raw: pd.DataFrame, path: Path, mapping: dict[str, str], source: str | None
+    raw: pd.DataFrame, path: Path, mapping: dict[str, str], source: str | None, base: Path | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     chosen = _choose(raw, mapping)
     if "path" not in chosen:
@@ -142,7 +158,7 @@ def _canonical(
         )
     text = {name: _text(raw[column]) for name, column in chosen.items() if not name.startswith("label_")}
     empty = pd.Series(None, index=raw.index, dtype=object)
-    base = _base_folder(text["path"], path)
+    base = base or _base_folder(text["path"], path)
     source_names = text.get("source", empty).fillna(source or DEFAULT_SOURCE)
     masks = {name: column for name, column in chosen.items() if name.startswith("mask_")}
     table = pd.DataFrame(

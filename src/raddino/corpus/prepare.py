@@ -16,11 +16,12 @@ import pandas as pd
 from raddino import __version__
 from raddino.config import validate
 from raddino.corpus.dataset import FORMAT, Corpus
-from raddino.corpus.manifest import FACTS, read_items
+from raddino.corpus.manifest import FACTS, canonical_items, read_items
 from raddino.corpus.pack import PARTIAL, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
 from raddino.corpus.seal import seal, summary
-from raddino.corpus.splits import check_patient_splits, check_proportions
+from raddino.corpus.sources import split_spec
+from raddino.corpus.splits import check_patient_splits, check_proportions, patient_fraction
 from raddino.errors import ConfigError, RaddinoError
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
@@ -47,6 +48,8 @@ def prepare(
     where: str | None = None,
     splits: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    source_options: dict[str, Any] | None = None,
+    fraction: float = 1.0,
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
@@ -55,8 +58,8 @@ def prepare(
     nothing.
 
     Args:
-        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (also a folder that holds
-            ``manifest.csv``).
+        images: a folder, a glob, a ``.csv`` / ``.parquet`` manifest (also a folder that holds
+            ``manifest.csv``), or ``NAME:FOLDER`` with a data set of :data:`raddino.corpus.sources.SOURCES`.
         out: the corpus folder, new or from an interrupted run.
         columns: our column to the manifest's, see :func:`raddino.corpus.manifest.read_items`.
         source: the data set's name where the manifest gives none.
@@ -67,7 +70,11 @@ def prepare(
         workers: processes; None for one a core. The result does not depend on it.
         where: pandas query that rows of the manifest must satisfy.
         splits: proportions of train, val and test for patients whose split the manifest does not give.
-        seed: of those splits.
+        seed: of those splits, and of ``fraction``.
+        source_options: of the data set that ``NAME:FOLDER`` names, e.g. ``{"readers": "any"}``; kept in
+            ``corpus.json`` under ``source``.
+        fraction: share of the patients, drawn by hash and nested; where only a DICOM header tells the patient,
+            images count singly.
 
     Raises:
         RaddinoError: nothing to read, ``out`` holds something else, a patient stands in two splits, no image
@@ -81,9 +88,23 @@ def prepare(
         raise RaddinoError(f"{out} is a file; --out takes a folder")
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
     recipe = validate(Recipe, {**values, "splits": tuple(splits), "seed": seed})
-    table, classes = read_items(images, columns, source, where, exclude=out)
+    made_by: Record = {}
+    if spec := split_spec(images):
+        if source is not None:
+            raise ConfigError(f"source is given twice: {images} names one, source={source!r} another")
+        raw = spec[0].read(spec[1], **(source_options or {}))
+        made_by["source"] = {"name": spec[0].name, **raw.attrs}
+        table, classes = canonical_items(raw, spec[1], columns, where)
+    elif source_options:
+        raise ConfigError(f"source_options need images like vindr-cxr:FOLDER; {images} names no source")
+    else:
+        table, classes = read_items(images, columns, source, where, exclude=out)
     key = SYNTHETIC_KEY if table["synthetic"].all() else load_key(key)
     items, repeated = _pseudonymise(table, key)
+    if fraction != 1:
+        inside = patient_fraction([item["patient"] or item["id"] for item in items], fraction, seed)
+        items = [item for item, chosen in zip(items, inside, strict=True) if chosen]
+        made_by["fraction"] = fraction
     check_patient_splits(pd.DataFrame(items, columns=["patient", "split"]))
     plan = _plan(items, recipe, key)
     if _begin(out, plan):
@@ -92,7 +113,7 @@ def prepare(
     todo = [task for task in tasks if not task.record.is_file()]
     with bar("prepare", total=len(items), done=len(items) - sum(len(task.items) for task in todo)) as shown:
         pack_all(todo, workers, shown)
-    info = {"preparation": recipe.model_dump(mode="json"), "plan": plan}
+    info = {"preparation": recipe.model_dump(mode="json"), "plan": plan, **made_by}
     return seal(out, tasks, repeated, classes, info)
 
 

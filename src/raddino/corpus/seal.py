@@ -86,7 +86,7 @@ def summary(corpus: Corpus) -> str:
         f"  fingerprint {info['fingerprint']}",
         *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
         *(f"  note on {n}: {text}" for text, n in info["warnings"].items()),
-        *(f"  {note}" for note in info["notes"]),
+        *(f"  {note}" for note in [*info.get("source", {}).get("notes", []), *info["notes"]]),
     ]
     return "\n".join(lines)
 

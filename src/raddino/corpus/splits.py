@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from raddino.errors import ConfigError, RaddinoError
@@ -40,11 +41,61 @@ def split_of(patient: str, proportions: Sequence[float], seed: int) -> str:
         proportions: of train, val and test; they sum to 1.
         seed: another seed, another draw.
     """
-    digest = hashlib.sha256(f"{seed}/{patient}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
+    position = _position(f"{seed}/{patient}")
     if position < proportions[0]:
         return "train"
     return "val" if position < proportions[0] + proportions[1] else "test"
+
+
+def patient_fraction(patients: Sequence[str] | np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """The images of a random share of the patients, nested: 10 % lies inside 25 % of the same seed.
+
+    Each patient has a place in [0, 1) that follows from (seed, patient) alone and is in when that lies below
+    ``fraction``: adding images moves nobody, and the share is met in expectation (SD sqrt(f (1 - f) / patients)).
+    The patient with the lowest place is always in.
+
+    Args:
+        patients: (N,) patient of each image.
+        fraction: in (0, 1]; 1 takes all.
+        seed: another seed, another draw; independent of the draw of :func:`split_of`.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        ConfigError: a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"fraction is a share of the patients above 0 and up to 1; got {fraction!r}")
+    codes, names = pd.factorize(np.asarray(patients, dtype=object), use_na_sentinel=False)
+    places = np.array([_position(f"fraction/{seed}/{name}") for name in names])
+    inside = places < fraction
+    if len(places):
+        inside[places.argmin()] = True
+    return inside[codes]
+
+
+def patients_within(patients: Sequence[str] | np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """As many whole patients as stay within ``limit`` images, in the order of a hash of (seed, patient): nested.
+
+    Args:
+        patients: (N,) patient of each image.
+        limit: greatest number of images.
+        seed: another seed, another draw.
+
+    Returns:
+        (N,) bool, the images of the patients that fit before the first one that does not.
+    """
+    codes, names = pd.factorize(np.asarray(patients, dtype=object), use_na_sentinel=False)
+    order = np.argsort([_position(f"limit/{seed}/{name}") for name in names], kind="stable")
+    fits = np.zeros(len(names), dtype=bool)
+    fits[order] = np.bincount(codes, minlength=len(names))[order].cumsum() <= limit
+    return fits[codes]
+
+
+def _position(words: str) -> float:
+    """A number in [0, 1) that follows from ``words`` alone."""
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") / 2**64
 
 
 def check_proportions(proportions: Sequence[float]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raddino.corpus.sources import closed_sources
 from raddino.report.style import data_uri
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ class Picture:
 
 
 def showable(corpus: Corpus) -> np.ndarray:
-    """Rows whose images may stand in a report: not those of credentialed sources (PhysioNet, MIMIC)."""
-    closed = np.zeros(len(corpus.manifest), dtype=bool)
+    """Rows whose images may stand in a report: not those of credentialed sources.
+
+    These are the sources registered as such (:mod:`raddino.corpus.sources`), and any whose name or licence says
+    PhysioNet, MIMIC or credentialed.
+    """
+    closed = corpus.manifest["source"].isin(closed_sources()).to_numpy(bool, copy=True)
     for column in ("source", "licence"):
         if column in corpus.manifest:
             words = corpus.manifest[column].astype("string").fillna("")

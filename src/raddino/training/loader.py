@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,17 +15,60 @@ from raddino.corpus.dataset import Corpus
 from raddino.ssl import Views
 from raddino.views import Multicrop, ViewPlan, ViewsConfig
 from raddino.views.masks import batch_masks
-from raddino.views.randomness import generator
+from raddino.views.randomness import generator, integer
 
 
-@lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return generator(seed, "order", epoch).permutation(count)
+class Order:
+    """Which row stands at which position of an endless stream of shuffled passes.
+
+    With weights, a source of n rows takes round(weight x n) places in each pass, filled from its own endless stream
+    of shuffled passes: over time each of its rows is drawn equally often.
+
+    Args:
+        rows: (N,) row numbers.
+        sources: (N,) of the rows.
+        weights: by source; those not named count 1. None named: every row once a pass.
+        seed: of the run.
+    """
+
+    def __init__(self, rows: np.ndarray, sources: np.ndarray, weights: Mapping[str, float], seed: int) -> None:
+        self.rows, self.seed, self.streams = rows, seed, []
+        self.starts = np.array([0, len(rows)])
+        if weights:
+            names, codes = np.unique(sources.astype(str), return_inverse=True)
+            parts = [rows[codes == code] for code in range(len(names))]
+            places = [max(1, round(weights.get(name, 1) * len(part))) for name, part in zip(names, parts, strict=True)]
+            seeds = [integer(seed, "source", code) for code in range(len(names))]
+            self.starts = np.cumsum([0, *places])
+            self.streams = [(part, _Passes(own, len(part))) for part, own in zip(parts, seeds, strict=True)]
+        self.passes = _Passes(seed, len(self))
+
+    def __len__(self) -> int:
+        """Places in a pass."""
+        return int(self.starts[-1])
+
+    def __call__(self, position: int) -> int:
+        """The row at ``position`` >= 0, a function of seed and position alone."""
+        place = self.passes(position)
+        if not self.streams:
+            return int(self.rows[place])
+        source = int(np.searchsorted(self.starts, place, side="right")) - 1
+        start, stop = self.starts[source : source + 2]
+        rows, passes = self.streams[source]
+        return int(rows[passes(position // len(self) * int(stop - start) + place - int(start))])
 
 
-def sample_at(position: int, count: int, seed: int) -> int:
-    """Index in 0..count-1 of the sample at ``position`` >= 0 of an endless stream of shuffled passes."""
-    return int(_epoch_order(seed, position // count, count)[position % count])
+class _Passes:
+    """Position to index of an endless stream of shuffled passes; keeps the newest pass."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.seed, self.count, self.kept = seed, count, (-1, np.empty(0, dtype=np.int64))
+
+    def __call__(self, position: int) -> int:
+        number, at = divmod(position, self.count)
+        if self.kept[0] != number:
+            self.kept = (number, generator(self.seed, "order", number).permutation(self.count))
+        return int(self.kept[1][at])
 
 
 @dataclass
@@ -55,10 +97,11 @@ class Samples(Dataset):
     """The stream of samples: position to (image, plan, row)."""
 
     def __init__(self, corpus: Corpus, rows: np.ndarray, views: ViewsConfig, seed: int) -> None:
-        self.corpus, self.rows, self.views, self.seed = corpus, rows, views, seed
+        self.corpus, self.views, self.seed = corpus, views, seed
+        self.order = Order(rows, corpus.manifest["source"].to_numpy()[rows], corpus.weights, seed)
 
     def __getitem__(self, position: int) -> tuple[int, Tensor, ViewPlan, int]:
-        row = int(self.rows[sample_at(position, len(self.rows), self.seed)])
+        row = self.order(position)
         image = self.corpus.read(row)
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
         return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position), row

@@ -17,6 +17,7 @@ import yaml
 from raddino.config import diff, read_yaml, validate
 from raddino.cores import usable_cores
 from raddino.corpus.dataset import Corpus
+from raddino.corpus.splits import patient_fraction
 from raddino.device import resolve_device
 from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
@@ -165,7 +166,8 @@ def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any]
         if {path.name for path in out.iterdir()} - _WRITTEN_FIRST:
             raise ConfigError(f"{out} is not empty and not a run: give another --out")
         return
-    old = {"corpus": _read_json(out / "environment.json").get("corpus", {})} | read_yaml(out / "config.yaml")
+    old = {"fraction": 1.0, "corpus": _read_json(out / "environment.json").get("corpus", {})}
+    old |= read_yaml(out / "config.yaml")
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
@@ -209,6 +211,7 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict
             "patients": int(table["patient"].nunique()),
             "sources": {str(k): int(v) for k, v in table["source"].value_counts().sort_index().items()},
             "synthetic": _synthetic(table["synthetic"]),
+            **({"weights": corpus.weights} if corpus.weights else {}),
         },
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
@@ -221,6 +224,8 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict
 def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
     rows = np.concatenate([corpus.rows(split=split, where=config.where) for split in config.splits])
     rows = np.sort(rows).astype(np.int64)
+    if config.fraction < 1:
+        rows = rows[patient_fraction(corpus.manifest["patient"].to_numpy()[rows], config.fraction, config.seed)]
     if len(rows) < config.batch_size:
         raise RaddinoError(
             f"{len(rows)} images in split {'+'.join(config.splits)}"
@@ -243,7 +248,7 @@ def _export(
         supervision="self-supervised" if step else "none",
         licence="other",
         synthetic=_synthetic(table["synthetic"]) if step else None,
-        corpora={corpus.fingerprint: list(config.splits)} if step and config.init is None else None,
+        corpora={key: list(config.splits) for key in corpus.fingerprints} if step and config.init is None else None,
         note=f"After {step} steps of {config.batch_size} images." if step else "Initial weights, not trained here.",
     )
     if config.init is not None:

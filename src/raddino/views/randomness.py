@@ -2,7 +2,7 @@
 
 import numpy as np
 
-PURPOSES = ("order", "views", "masks", "drop_path", "weights", "probe")
+PURPOSES = ("order", "views", "masks", "drop_path", "weights", "probe", "source")
 
 
 def generator(seed: int, purpose: str, position: int = 0) -> np.random.Generator:

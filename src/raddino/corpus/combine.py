@@ -1,0 +1,151 @@
+"""Several corpora as one training set, with a weight and a cap for each source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from raddino.corpus.dataset import Corpus
+from raddino.corpus.splits import check_patient_splits, patients_within
+from raddino.errors import ConfigError, RaddinoError, did_you_mean
+
+
+class CombinedCorpus(Corpus):
+    """Rows of several packed corpora behind the face of one; nothing is copied.
+
+    Attributes:
+        parts: the packed corpora.
+        path: a folder beside the first, which need not exist, named after all; features go there.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Corpus],
+        rows: Sequence[np.ndarray],
+        weights: dict[str, float],
+        caps: dict[str, int],
+        seed: int,
+    ) -> None:
+        self.parts, self._weights = list(parts), weights
+        self._place = [(part, int(row)) for part, chosen in zip(parts, rows, strict=True) for row in chosen]
+        self.path = Path(parts[0].path).parent / "+".join(Path(part.path).name for part in parts)
+        tables = [part.manifest.iloc[chosen] for part, chosen in zip(parts, rows, strict=True)]
+        self.manifest = _stack(tables)
+        kinds = {part.info["synthetic"] for part in parts}
+        made_of = {"parts": [part.fingerprint for part in parts], "weights": weights, "caps": caps, "seed": seed}
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        self.info = {
+            **made_of,
+            "synthetic": kinds.pop() if len(kinds) == 1 else "mixed",
+            "preparation": parts[0].info["preparation"],
+            "images": len(self.manifest),
+            "patients": int(self.manifest["patient"].nunique()),
+            "sources": {str(name): int(n) for name, n in self.manifest["source"].value_counts().items()},
+            "fingerprint": digest[:16],
+        }
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Fingerprints of the packed corpora in it."""
+        return [part.fingerprint for part in self.parts]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How often training draws an image of a source; sources not named count 1."""
+        return self._weights
+
+    def read(self, i: int) -> np.ndarray:
+        """Image ``i``: (H, W) uint8 or uint16."""
+        part, row = self._place[i]
+        return part.read(row)
+
+    def read_mask(self, i: int, name: str) -> np.ndarray | None:
+        """Mask ``name`` of image ``i``, None when it has none; see :meth:`Corpus.read_mask`."""
+        part, row = self._place[i]
+        if name in self.mask_names and name not in part.mask_names:
+            return None
+        return part.read_mask(row, name)
+
+
+def combine(
+    corpora: Sequence[Corpus],
+    weights: Mapping[str, float] | None = None,
+    caps: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> CombinedCorpus:
+    """Join corpora for training.
+
+    Args:
+        corpora: packed with the same number of bits.
+        weights: by source, how often an image of it is drawn for each time one of weight 1 is: in a pass of the
+            training order, a source of n images takes round(weight x n) places, each image equally often up to one.
+        caps: by source, greatest number of its *train* images, whole patients drawn by hash; a smaller cap takes
+            a part of what a larger one takes. Validation and test images stay.
+        seed: of the caps.
+
+    Raises:
+        ConfigError: a source that no corpus has, a weight or cap that is not positive, a cap below the images of
+            one patient, or corpora of 8 and 16 bits.
+        RaddinoError: an image in two corpora, or a patient in two splits.
+    """
+    weights, caps = dict(weights or {}), dict(caps or {})
+    if not corpora:
+        raise ConfigError("nothing to combine: give at least one corpus")
+    _check(corpora, weights, caps)
+    rows = [np.arange(len(part)) for part in corpora]
+    for source, limit in caps.items():
+        rows = _capped(corpora, rows, source, limit, seed)
+    combined = CombinedCorpus(corpora, rows, weights, caps, seed)
+    twice = combined.manifest["id"].duplicated()
+    if twice.any():
+        raise RaddinoError(f"{int(twice.sum())} image(s) stand in two of the corpora: leave one of them out")
+    check_patient_splits(combined.manifest)
+    return combined
+
+
+def _check(corpora: Sequence[Corpus], weights: Mapping[str, float], caps: Mapping[str, int]) -> None:
+    known = sorted({str(source) for part in corpora for source in part.manifest["source"].unique()})
+    for kind, values in (("weight", weights), ("cap", caps)):
+        for source, value in values.items():
+            if source not in known:
+                hint = did_you_mean(source, known)
+                raise ConfigError(
+                    f"{kind} of {source!r}: no corpus has that source.{hint} Sources: {', '.join(known)}."
+                )
+            if not value > 0 or not np.isfinite(value):
+                raise ConfigError(
+                    f"{kind} of {source!r} must be above 0, got {value}; to leave a source out, leave it out"
+                )
+    if len({part.info["preparation"]["bits"] for part in corpora}) > 1:
+        raise ConfigError("corpora of 8 and of 16 bits cannot be combined: prepare them with the same --bits")
+
+
+def _capped(corpora: Sequence[Corpus], rows: list[np.ndarray], source: str, limit: int, seed: int) -> list[np.ndarray]:
+    """``rows`` of each corpus without the train images of ``source`` beyond the cap."""
+    tables = [part.manifest.iloc[chosen] for part, chosen in zip(corpora, rows, strict=True)]
+    bound = [((table["source"] == source) & (table["split"] == "train")).to_numpy() for table in tables]
+    patients = np.concatenate([table["patient"].to_numpy()[at] for table, at in zip(tables, bound, strict=True)])
+    inside = patients_within(patients, limit, seed)
+    if len(patients) and not inside.any():
+        raise ConfigError(f"cap {limit} of {source!r} is below the images of its first patient: raise it")
+    kept, start = [], 0
+    for chosen, at in zip(rows, bound, strict=True):
+        keep = ~at
+        keep[at] = inside[start : start + at.sum()]
+        start += at.sum()
+        kept.append(chosen[keep])
+    return kept
+
+
+def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Manifests one below the other; absent text is None, absent numbers are NaN."""
+    stacked = pd.concat(tables, ignore_index=True)
+    for column in stacked.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in stacked.dtypes]]:
+        values = stacked[column].astype(object)
+        stacked[column] = values.where(values.notna(), None)
+    return stacked

@@ -1,0 +1,57 @@
+"""A plain folder of images, for data that comes without a table."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from raddino.config import Config
+from raddino.corpus.sources.base import IMAGE_SUFFIXES, Incomplete, Source, register
+
+SUFFIXES = (*IMAGE_SUFFIXES, ".tif", ".tiff", "")
+
+
+class FolderOptions(Config):
+    """Who the patients are.
+
+    Attributes:
+        patients: ``"header"`` (DICOM headers tell, else each image is one) or ``"folder"``: the first folder below
+            the root is the patient.
+    """
+
+    patients: Literal["header", "folder"] = "header"
+
+
+def build(root: Path, options: FolderOptions) -> pd.DataFrame:
+    """Every file below the folder that is not hidden and has an image's suffix or none."""
+    names = []
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if name[0] != ".")
+        wanted = (name for name in files if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES)
+        names += [Path(folder, name).relative_to(root).as_posix() for name in sorted(wanted)]
+    if not names:
+        raise Incomplete("no file there is named like an image (.dcm, .png, .jpg, .tif, or no suffix)")
+    table = pd.DataFrame({"id": names, "path": names})
+    if options.patients == "folder":
+        loose = int((~table["path"].str.contains("/")).sum())
+        if loose:
+            raise Incomplete(f"{loose} image(s) lie in no patient's folder")
+        table["patient_id"] = table["path"].str.split("/").str[0]
+    return table
+
+
+register(
+    Source(
+        name="folder",
+        title="Plain folder of images",
+        home="your own disk",
+        licence="unknown",
+        credentialed=False,
+        obtain="Give a folder with DICOM, PNG, JPEG or TIFF files",
+        layout=("any",),
+        documented="docs/prepare.md",
+        build=build,
+        options=FolderOptions,
+    )
+)
