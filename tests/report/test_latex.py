@@ -18,26 +18,39 @@ def test_hostile_text_is_escaped() -> None:
 
 
 def test_structure_and_marks(metrics: dict) -> None:
-    lines = latex_table(metrics).splitlines()
-    assert lines.count(r"\toprule") == lines.count(r"\bottomrule") == 1
-    body = [line for line in lines if "&" in line and line.endswith(r"\\")]
-    assert {line.count("&") - line.count(r"\&") for line in body} == {2}
-    assert sum(line.count(r"\textbf{") for line in lines) == 6
-    assert sum(line.count(r"\underline{") for line in lines) == 6
     for row in metrics["rows"]:
-        digits = f"{abs(row['value']):.3f}" if row["metric"] != "mae" else f"{row['value']:#.3g}"
-        assert any(row["encoder"] in line and digits in line for line in body)
-    assert any("Synthetic radiographs" in line for line in lines)
-    assert any("no positives in the test split" in line for line in lines)
+        if row["encoder"] == "hog" and row["metric"] == "auroc":
+            row["difference"]["p_holm"] = 0.01
+    *tables, absent = latex_table(metrics).split(r"\begin{table}")[1:]
+    assert len(tables) == 4
+    by_metric = dict(zip(("auroc", "auprc", "mae", "r2"), tables, strict=True))
+    for metric, table in by_metric.items():
+        tasks = 2 if metric in ("auroc", "auprc") else 1
+        assert rf"\begin{{tabular}}{{l{'c' * tasks}}}" in table
+        body = [line for line in table.splitlines() if "&" in line and line.endswith(r"\\")]
+        assert {line.count("&") for line in body} == {tasks}
+        assert table.count(r"\textbf{") == table.count(r"\underline{") == tasks
+        assert table.count(r"^\dagger$") == (2 if metric == "auroc" else 0)
+        assert "Synthetic radiographs" in table
+        for row in (row for row in metrics["rows"] if row["metric"] == metric):
+            digits = f"{abs(row['value']):.3f}" if metric != "mae" else f"{row['value']:#.3g}"
+            assert any(line.startswith(row["encoder"]) and digits in line for line in body)
+        counts = {line.split("&")[0].split()[1]: line for line in body if line.startswith(r"\scriptsize ")}
+        assert all("120" in cell for cell in counts["$n$"].split("&")[1:])
+        assert ("positives" in counts) == ("prevalence" in counts) == (tasks == 2)
+    assert "differs from trained" in by_metric["auroc"]
+    assert "lower is better" in by_metric["mae"]
+    assert "no positives in the test split" in absent
 
 
 def test_no_rows_and_many(metrics: dict) -> None:
-    assert r"\begin{tabular}{l}" in latex_table(metrics | {"rows": []})
+    nothing = latex_table(metrics | {"rows": []})
+    assert nothing.count(r"\begin{table}") == 1
+    assert "Not measured" in nothing
     many = [row | {"task": f"{row['task']} {i}"} for i in range(9) for row in metrics["rows"]]
-    tables = latex_table(metrics | {"rows": many}).split(r"\begin{table}")[1:]
-    assert len(tables) > 2
-    assert all(table.count("\n") < 60 for table in tables)
-    assert sum("Synthetic radiographs. Continued." in table for table in tables) == len(tables) - 1
+    tables = latex_table(metrics | {"rows": many, "tasks": [], "absent": []}).split(r"\begin{table}")[1:]
+    assert len(tables) == 2 * 3 + 2 * 2
+    assert all("c" * 7 not in table for table in tables)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

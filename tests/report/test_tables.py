@@ -1,6 +1,6 @@
 import pytest
 
-from raddino.report.tables import blocks, metric, number
+from raddino.report.tables import blocks, metric, number, sheets
 
 
 def test_blocks_carry_the_numbers_of_metrics_json(metrics: dict) -> None:
@@ -33,6 +33,41 @@ def test_ties_share_the_first_place_and_a_single_encoder_has_none(metrics: dict)
     alone = [row for row in metrics["rows"] if row["encoder"] == "pca"]
     for block in blocks(metrics | {"rows": alone, "absent": []}):
         assert not any(cell.best or cell.second for line in block.lines for cell in line.cells if cell)
+
+
+def test_a_sheet_is_encoders_by_tasks_with_the_cells_of_the_blocks(metrics: dict) -> None:
+    extra = [row | {"task": f"finding {i}"} for i in range(7) for row in metrics["rows"] if row["task"] == "Pneumonia"]
+    found = blocks(metrics | {"rows": metrics["rows"] + extra})
+    made = sheets(found)
+    assert [sheet.metric.key for sheet in made] == ["auroc", "auroc", "auprc", "auprc", "mae", "r2"]
+    assert [len(sheet.blocks) for sheet in made] == [6, 3, 6, 3, 1, 1]
+    for sheet in made:
+        assert [name for name, _, _ in sheet.lines] == ["trained", "initial", "pca", "hog"]
+        for name, _, cells in sheet.lines:
+            for block, cell in zip(sheet.blocks, cells, strict=True):
+                line = next(line for line in block.lines if line.encoder == name)
+                assert cell is line.cells[block.metrics.index(sheet.metric)]
+
+
+def test_a_sheet_has_gaps_where_an_encoder_has_no_value(metrics: dict) -> None:
+    rows = [row for row in metrics["rows"] if (row["encoder"], row["task"]) != ("pca", "Pneumonia")]
+    auroc = sheets(blocks(metrics | {"rows": rows}))[0]
+    assert {name: [cell is None for cell in cells] for name, _, cells in auroc.lines}["pca"] == [False, True]
+    assert all(name != "biovil" for sheet in sheets(blocks(metrics)) for name, _, _ in sheet.lines)
+
+
+def test_only_differences_that_survive_holm_are_marked(metrics: dict) -> None:
+    for row in metrics["rows"]:
+        if row["difference"]:
+            row["difference"]["p_holm"] = {"initial": 0.049, "pca": 0.051, "hog": None}[row["encoder"]]
+    for sheet in sheets(blocks(metrics)):
+        assert sheet.references == ["trained"]
+        assert {name for name, _, cells in sheet.lines for cell in cells if cell.marked} == {"initial"}
+
+
+def test_an_analysis_that_failed_is_no_task(metrics: dict) -> None:
+    gap = {"task": None, "encoder": None, "analysis": "subgroups", "reason": "too few"}
+    assert len(blocks(metrics | {"absent": [*metrics["absent"], gap]})) == len(blocks(metrics))
 
 
 def test_absences_keep_their_reason(metrics: dict) -> None:

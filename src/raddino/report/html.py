@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raddino.report import curves, ranking
+from raddino.report.analyses import sections
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
 from raddino.report.latex import latex_table
 from raddino.report.style import DASHES, HUES, THEME, stamp_of, svg
-from raddino.report.tables import Block, blocks
+from raddino.report.tables import Block, blocks, sheets
 from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def report(
         metrics=found.metrics,
         verdict=verdict(shown, found.metrics.get("encoders", [])),
         blocks=shown,
+        sheets=sheets(shown),
         synthetic=stamp_of(synthetic),
         theme=THEME,
         dashes=[_css_dash(pattern) for pattern in DASHES],
@@ -60,6 +62,7 @@ def report(
         probe=public((found.metrics.get("suite") or {}).get("probe") or {}),
         run=log,
         ranking=_ranking(found, shown, stamp_of(found.metrics.get("synthetic"))),
+        analyses=sections(found.metrics, stamp_of(found.metrics.get("synthetic"))),
         training=_training(log, stamp_of(synthetic if log is None or log.synthetic is None else log.synthetic)),
         words=_last_words(log),
         **_galleries(corpus, spec, found.metrics, shown),

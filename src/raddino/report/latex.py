@@ -1,17 +1,20 @@
-"""The table for a paper: booktabs, best in bold, second underlined."""
+"""The tables for a paper: booktabs, encoders down and findings across, best in bold, second underlined."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from raddino.report.tables import Block, Cell, Line, blocks
+from raddino.report.tables import Block, Cell, Sheet, blocks, sheets
 
-PAGE_ROWS = 45
+HEAD_LETTERS = 11
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "²": "$^2$", "–": "--", "−": "$-$", "\n": " ",
+    "[": "{[}", "]": "{]}",
 }  # fmt: skip
+DAGGER = r"\rlap{$^\dagger$}"
 
 
 def escape(text: str) -> str:
@@ -22,27 +25,32 @@ def escape(text: str) -> str:
 
 
 def latex_table(metrics: dict[str, Any]) -> str:
-    """The results as ``table`` environments that fit a page; the document must use the booktabs package."""
+    """The results as ``table`` environments, one a metric; the document must use the booktabs package.
+
+    Each cell has its 95 % interval below it; n, positives and prevalence close each table, a dagger marks what
+    differs from the reference after Holm's correction.
+    """
     shown = blocks(metrics)
-    columns = max((len(block.metrics) for block in shown), default=0)
-    pages: list[list[str]] = []
-    for block in shown:
-        rows = _block(block, columns)
-        if pages and len(pages[-1]) + len(rows) < PAGE_ROWS:
-            pages[-1] += [r"\midrule", *rows]
-        else:
-            pages.append(rows)
-    captions = [_caption(metrics)] + [f"{_said(metrics)}Continued."] * (len(pages) - 1)
-    tables = [_table(rows, caption, columns) for rows, caption in zip(pages, captions, strict=False)]
-    return "\n".join([r"% needs \usepackage{booktabs}", *tables])
+    parts = [_table(sheet, _caption(sheet, metrics)) for sheet in sheets(shown)]
+    missing = [block for block in shown if not block.lines]
+    return "\n".join([r"% needs \usepackage{booktabs}", *parts, *_missing(missing)])
 
 
-def _table(rows: list[str], caption: str, columns: int) -> str:
+def _table(sheet: Sheet, caption: str) -> str:
+    rows = [_row(["", *(_head(block) for block in sheet.blocks)]), r"\midrule"]
+    for encoder, _, cells in sheet.lines:
+        rows.append(_row([escape(encoder), *(_value(cell) for cell in cells)]))
+        rows.append(_row(["", *(_interval(cell) for cell in cells)]))
+    rows += [r"\midrule", *_counts(sheet.blocks)]
+    return _environment(rows, caption, "l" + "c" * len(sheet.blocks))
+
+
+def _environment(rows: list[str], caption: str, columns: str) -> str:
     lines = [
         r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{escape(caption)}}}",
-        rf"\begin{{tabular}}{{l{'c' * columns}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
+        rf"\caption{{{escape(caption)}}}\vspace{{4pt}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *rows,
         r"\bottomrule",
@@ -53,49 +61,63 @@ def _table(rows: list[str], caption: str, columns: int) -> str:
     return "\n".join(lines)
 
 
-def _block(block: Block, columns: int) -> list[str]:
-    heads = [escape(kind.label) for kind in block.metrics]
-    rows = [_row([rf"\emph{{{escape(_title(block))}}}", *heads], columns)]
-    rows += [_row([escape(line.encoder), *_cells(line)], columns) for line in block.lines]
-    if not block.lines:
-        rows.append(rf"\multicolumn{{{columns + 1}}}{{l}}{{{escape(block.absent or 'absent')}}} \\")
-    return rows
+def _row(cells: list[str]) -> str:
+    return " & ".join(cells).rstrip() + r" \\"
 
 
-def _row(cells: list[str], columns: int) -> str:
-    return " & ".join(cells + [""] * (columns + 1 - len(cells))).rstrip() + r" \\"
+def _head(block: Block) -> str:
+    """The task's name over as many lines as it needs."""
+    lines = [""]
+    for word in block.task.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= HEAD_LETTERS:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return r"\shortstack{" + r"\\".join(escape(line) for line in lines) + "}"
 
 
-def _cells(line: Line) -> list[str]:
-    return [_cell(cell) if cell else escape(line.reason or "–") for cell in line.cells]
-
-
-def _cell(cell: Cell) -> str:
+def _value(cell: Cell | None) -> str:
+    if cell is None:
+        return "--"
     text = escape(cell.text)
     text = rf"\textbf{{{text}}}" if cell.best else rf"\underline{{{text}}}" if cell.second else text
-    return rf"{text} {{\scriptsize ({escape(cell.interval)})}}" if cell.interval else text
+    return text + (DAGGER if cell.marked else "")
 
 
-def _title(block: Block) -> str:
-    if not block.lines:
-        return block.task
-    facts = [f"n = {block.n}"]
-    if block.positives is not None:
-        facts.append(f"{block.positives} positive")
-    if block.prevalence is not None:
-        facts.append(f"prevalence {100 * block.prevalence:.0f} %")
-    return f"{block.task} ({', '.join(facts)})"
+def _interval(cell: Cell | None) -> str:
+    return rf"{{\tiny {escape(cell.interval.replace(' to ', '–'))}}}" if cell and cell.interval else ""
 
 
-def _said(metrics: dict[str, Any]) -> str:
-    words = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
-    return words.get(metrics.get("synthetic"), "")
+def _counts(shown: list[Block]) -> list[str]:
+    """The rows n, positives and prevalence; the last two only where a task has them."""
+    says: dict[str, Callable[[Block], str]] = {
+        "$n$": lambda block: str(block.n),
+        "patients": lambda block: "" if block.patients is None else str(block.patients),
+        "positives": lambda block: "" if block.positives is None else str(block.positives),
+        "prevalence": lambda block: "" if block.prevalence is None else rf"{100 * block.prevalence:.0f}\,\%",
+    }
+    rows = {name: [say(block) for block in shown] for name, say in says.items()}
+    small = r"\scriptsize "
+    return [_row([small + name, *(small + text for text in row)]) for name, row in rows.items() if any(row)]
 
 
-def _caption(metrics: dict[str, Any]) -> str:
-    text = f"{_said(metrics)}Test split. Best in bold, second underlined."
-    if metrics["rows"]:
-        first = metrics["rows"][0]
-        text += f" In brackets the 95 % interval: {first['interval']}"
-        text += f", {first['resamples']} resamples, seed {first['seed']}."
-    return text
+def _missing(absent: list[Block]) -> list[str]:
+    """A table of what could not be measured and why; empty where everything was."""
+    rows = [_row([escape(block.task), escape(block.absent or "no value")]) for block in absent]
+    columns = r"lp{0.65\linewidth}"
+    return [_environment(rows, "Not measured, and why.", columns)] if rows else []
+
+
+def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
+    synthetic = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
+    better = "" if sheet.metric.higher_is_better else ", lower is better"
+    text = f"{synthetic.get(metrics.get('synthetic'), '')}{sheet.metric.label}{better}, test split. "
+    text += "Best in bold, second underlined."
+    if sheet.marked:
+        text += " A dagger marks what differs from " + " or ".join(sheet.references)
+        text += ": p below 0.05 after Holm's correction over tasks and encoders."
+    first = metrics["rows"][0]
+    text += f" Below each value its 95 % interval: {first['interval']}, {first['resamples']} resamples, "
+    text += f"seed {first['seed']}."
+    means = [f"{block.task} averages {', '.join(block.members)}" for block in sheet.blocks if block.members]
+    return text + "".join(f" {sentence}." for sentence in means)

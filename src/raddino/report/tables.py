@@ -1,4 +1,4 @@
-"""The main table: a block a task, a line an encoder, best and second marked, absences with their reason."""
+"""The main table twice: a sheet a metric as in a paper (encoders x findings), and a block a task with all figures."""
 
 from __future__ import annotations
 
@@ -27,20 +27,30 @@ METRICS = {
         Metric("brier", "Brier", higher_is_better=False),
         Metric("ece", "ECE", higher_is_better=False),
         Metric("dice", "Dice"),
+        Metric("accuracy", "Accuracy"),
+        Metric("balanced_accuracy", "Balanced accuracy"),
+        Metric("auroc_macro_ovr", "AUROC, one against rest"),
+        Metric("auprc_macro_ovr", "AUPRC, one against rest"),
     )
 }
-SHOWN = ("auroc", "auprc", "mae", "r2")
+SHOWN = ("auroc", "auprc", "balanced_accuracy", "auroc_macro_ovr", "mae", "r2")
+SIGNIFICANT = 0.05
+SHEET_COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table; ``row`` is its entry in ``metrics.json``."""
+    """One number of the table; ``row`` is its entry in ``metrics.json``.
+
+    ``marked`` where it differs from the reference: Holm-adjusted p below 0.05.
+    """
 
     row: dict[str, Any]
     text: str
     interval: str
     best: bool = False
     second: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,25 @@ class Block:
     members: tuple[str, ...] = ()  # of an aggregate: the tasks whose values it averages
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """One metric as in a paper: encoders down, tasks across, aggregates last; ``lines`` hold a cell a block."""
+
+    metric: Metric
+    blocks: list[Block]
+    lines: list[tuple[str, int, list[Cell | None]]]  # encoder, colour, cells
+
+    @property
+    def references(self) -> list[str]:
+        """Encoders that differences are to."""
+        return list(dict.fromkeys(block.reference for block in self.blocks if block.reference))
+
+    @property
+    def marked(self) -> bool:
+        """Whether a cell differs clearly from the reference."""
+        return any(cell.marked for _, _, cells in self.lines for cell in cells if cell)
+
+
 def metric(key: str) -> Metric:
     """The metric of that name; one that is not listed counts as unbounded, higher is better."""
     return METRICS.get(key, Metric(key, key.replace("_", " "), bounded=False))
@@ -117,8 +146,32 @@ def blocks(metrics: dict[str, Any]) -> list[Block]:
         tasks.setdefault(row["task"], {"name": row["task"]})
         colours.setdefault(row["encoder"], len(colours))
     for gap in metrics.get("absent", []):
-        tasks.setdefault(gap["task"], {"name": gap["task"]})
+        if gap["task"]:
+            tasks.setdefault(gap["task"], {"name": gap["task"]})
     return [_block(task, metrics, colours) for task in tasks.values()]
+
+
+def sheets(blocks: list[Block]) -> list[Sheet]:
+    """A sheet for each metric of the blocks, cut after ``SHEET_COLUMNS`` tasks; encoders without a value left out."""
+    kinds = dict.fromkeys(kind for block in blocks for kind in block.metrics)
+    made = []
+    for kind in sorted(kinds, key=lambda one: SHOWN.index(one.key) if one.key in SHOWN else len(SHOWN)):
+        having = [block for block in blocks if kind in block.metrics]
+        for start in range(0, len(having), SHEET_COLUMNS):
+            part = having[start : start + SHEET_COLUMNS]
+            colours = {line.encoder: line.colour for block in part for line in block.lines}
+            cells = {
+                name: [_at(block, kind, name) for block in part]
+                for name in sorted(colours, key=lambda name: colours[name])
+            }
+            lines = [(name, colours[name], row) for name, row in cells.items() if any(row)]
+            made.append(Sheet(kind, part, lines))
+    return made
+
+
+def _at(block: Block, kind: Metric, encoder: str) -> Cell | None:
+    line = next((line for line in block.lines if line.encoder == encoder), None)
+    return line.cells[block.metrics.index(kind)] if line else None
 
 
 def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int]) -> Block:
@@ -177,9 +230,14 @@ def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
             f"{number(row.get('low'), kind)} to {number(row.get('high'), kind)}" if _is_number(row.get("low")) else "",
             best=ranked and row["value"] == values[0] if values else False,
             second=ranked and len(values) > 1 and row["value"] == values[1],
+            marked=_differs(row.get("difference")),
         )
         for row in rows
     }
+
+
+def _differs(gap: dict[str, Any] | None) -> bool:
+    return bool(gap) and _is_number(gap.get("p_holm")) and gap["p_holm"] < SIGNIFICANT  # type: ignore[union-attr,index]
 
 
 def _difference(kinds: list[Metric], columns: list[dict[str, Cell]], name: str) -> tuple[str, str, str]:

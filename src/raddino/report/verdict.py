@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from raddino.report.tables import Block, Cell, Line
+from raddino.report.tables import SIGNIFICANT, Block, Cell, Line
 
 SMALL_CLASS = 50
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,16 @@ def _small(measured: list[Block]) -> list[str]:
 def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
     seen = {"image seen": "images", "label seen": "images and labels"}
     return [
-        f"{encoder['name']} was pre-trained on {seen[encoder['seen']]} of a source of these test images, "
-        "which may be among them."
+        f"{encoder['name']} was pre-trained on {seen[encoder['seen']]} of {_seen_sources(encoder)}, "
+        "and the test images may be among them."
         for encoder in encoders
         if encoder.get("seen") in seen
     ]
+
+
+def _seen_sources(encoder: dict[str, Any]) -> str:
+    sources = [name for name, word in (encoder.get("contamination") or {}).items() if word not in ("clean", "unknown")]
+    return _and(sources) if sources else "a source of the corpus"
 
 
 def _and(words: list[str]) -> str:

@@ -1,0 +1,11 @@
+"""Analyses beside the main table, each a module that registers one function in :data:`~.base.ANALYSES`."""
+
+from raddino.benchmark.analyses import (  # noqa: F401
+    calibration,
+    confounders,
+    consistency,
+    label_efficiency,
+    retrieval,
+    robustness,
+    subgroups,
+)

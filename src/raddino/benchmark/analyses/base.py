@@ -1,0 +1,59 @@
+"""What an analysis beside the main table is: a function of everything the main table was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raddino.benchmark.measure import Scores
+from raddino.benchmark.suite import Suite
+from raddino.encoders.base import Encoder
+from raddino.features.cache import FeatureSet
+from raddino.registry import Registry
+from raddino.tasks.base import Examples
+
+if TYPE_CHECKING:
+    from raddino.corpus.dataset import Corpus
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What was judged, with what came of it. Encoders that failed are in none of the mappings.
+
+    Attributes:
+        corpus: the evaluated corpus.
+        encoders: by display name, in the order of the request.
+        features: by display name, of every image that some task uses (see :meth:`FeatureSet.take`).
+        scores: by display name and task name; a task whose probe failed is missing for that encoder.
+        examples: of the measured tasks, in the order of the suite.
+        suite: what was asked for; analyses read the probe's settings from it.
+        fingerprints: of the encoders, by display name.
+        seed: of probes and resamples.
+        resamples: of the patient bootstrap.
+        batch_size: images in one pass of an encoder.
+        cache: folder of :func:`~raddino.features.extract.embed`, None for its default.
+    """
+
+    corpus: Corpus
+    encoders: Mapping[str, Encoder]
+    features: Mapping[str, FeatureSet]
+    scores: Mapping[str, Mapping[str, Scores]]
+    examples: Sequence[Examples]
+    suite: Suite
+    fingerprints: Mapping[str, str]
+    seed: int
+    resamples: int
+    batch_size: int
+    cache: Path | None
+
+
+Analysis = Callable[[Context], list[Row]]
+"""Flat JSON-ready rows with encoder, task, metric, value, low, high, n and signature; raises RaddinoError for a
+reason that the report may print."""
+
+ANALYSES: Registry[Analysis] = Registry("analysis")
+"""By name: what ``analyses: [...]`` of a suite lists, and the key in ``metrics.json``."""

@@ -1,0 +1,217 @@
+"""Robustness: the same fitted probes on damaged test images, and how far the features move."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from raddino.benchmark.analyses.base import ANALYSES, Context, Row
+from raddino.benchmark.analyses.corruptions import CORRUPTIONS, CorruptedCorpus
+from raddino.benchmark.analyses.rows import (
+    batches,
+    counts,
+    draw_of,
+    measured,
+    only,
+    probe_input,
+    unmeasured,
+    weighted_mean,
+)
+from raddino.benchmark.measure import Draw
+from raddino.encoders.flipped import Flipped
+from raddino.errors import RaddinoError
+from raddino.features.cache import FeatureSet
+from raddino.features.extract import embed
+from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
+from raddino.metrics.ranking import Floats
+from raddino.tasks.base import TASKS, Examples, Statistic
+from raddino.tasks.probes import PROBES, Probe, Request
+
+log = logging.getLogger(__name__)
+IMAGES, MIN_CLASS = 200, 10
+METRICS = {"binary": "auroc", "regression": "mae"}
+MACRO, FEATURES = "binary tasks (macro)", "features"
+Outputs = dict[str, tuple[Floats, Floats]]
+"""Validation and test outputs (N,) by task, averaged over seeds."""
+
+
+def robustness(context: Context, *, images: int = IMAGES, kinds: Sequence[str] | None = None) -> list[Row]:
+    """AUROC or MAE under graded damage, and the cosine of damaged to clean CLS features.
+
+    Test patients are drawn until ``images`` test images are together; only these are damaged and encoded again.
+    The probe is that of the main table, fitted on clean training images. ``drop`` is how much worse than clean
+    (``severity`` 0) the value is, positive = worse, with the paired interval over patients. Tasks with fewer than
+    10 positives or negatives among those images are left out and listed. The task ``"binary tasks (macro)"`` is the
+    unweighted mean of the binary ones, ``"features"`` the cosine.
+
+    Args:
+        context: what was judged.
+        images: most test images to encode again, for each of 15 kinds and severities and each encoder.
+        kinds: names of :data:`~.corruptions.CORRUPTIONS`; None for all.
+    """
+    kinds = tuple(CORRUPTIONS) if kinds is None else kinds
+    chosen = drawn_images(context, images)
+    parts = {one.config.name: only(one, np.isin(one.rows[one.at["test"]], chosen)) for one in context.examples}
+    rows: list[Row] = []
+    usable: dict[str, Examples] = {}
+    for name, part in parts.items():
+        if part.config.kind not in METRICS:
+            continue
+        if reason := _too_few(part):
+            rows.append(unmeasured(None, name, METRICS[part.config.kind], reason, corruption=None, severity=None))
+        else:
+            usable[name] = part
+    for encoder in context.scores:
+        try:
+            own = {name: part for name, part in usable.items() if name in context.scores[encoder]}
+            rows += _one(context, encoder, chosen, own, kinds)
+        except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
+            log.warning("encoder %s failed on damaged images", encoder, exc_info=not isinstance(error, RaddinoError))
+            reason = str(error) if isinstance(error, RaddinoError) else f"failed with {type(error).__name__}"
+            rows.append(unmeasured(encoder, FEATURES, None, reason, corruption=None, severity=None))
+    return rows
+
+
+def drawn_images(context: Context, images: int) -> np.ndarray:
+    """Rows of the test images of patients in random order, ascending, at most ``images`` (at least one patient's)."""
+    test = np.unique(np.concatenate([one.rows[one.at["test"]] for one in context.examples]))
+    manifest = context.corpus.manifest.iloc[test]
+    patients = manifest["patient"].fillna(manifest["id"]).astype(str).to_numpy()
+    names = np.random.default_rng(context.seed).permutation(np.unique(patients))
+    place = {name: i for i, name in enumerate(names)}
+    order = np.argsort([place[name] for name in patients], kind="stable")
+    upto = np.searchsorted(np.sort([place[name] for name in patients]), range(len(names)), side="right")
+    fitting = upto[upto <= images]
+    return np.sort(test[order[: fitting[-1] if len(fitting) else upto[0]]])
+
+
+def _too_few(part: Examples) -> str:
+    target = part.target[part.at["test"]]
+    if not len(target):
+        return "none of the drawn test images has a value"
+    if part.config.kind == "binary" and min(target.sum(), (1 - target).sum()) < MIN_CLASS:
+        return f"fewer than {MIN_CLASS} positives or negatives among the drawn test images"
+    return ""
+
+
+def _one(
+    context: Context, encoder: str, chosen: np.ndarray, usable: dict[str, Examples], kinds: Sequence[str]
+) -> list[Row]:
+    clean, judged = context.features[encoder].take(chosen), context.encoders[encoder]
+    if context.suite.probe.flips and not isinstance(judged, Flipped):
+        judged = Flipped(judged)
+    probes = _fit(context, encoder, usable)
+    before = _outputs(context, encoder, clean, usable, probes)
+    rows = _rows(context, encoder, usable, before, before, {"corruption": "clean", "severity": 0, "level": None})
+    for kind in kinds:
+        for severity, level in enumerate(CORRUPTIONS[kind].levels, start=1):
+            damaged = embed(
+                cast(Any, CorruptedCorpus(context.corpus, kind, severity, context.seed)), judged,
+                rows=chosen, batch_size=context.batch_size, cache=context.cache,
+            )  # fmt: skip
+            fields = {"corruption": kind, "severity": severity, "level": level, "unit": CORRUPTIONS[kind].unit}
+            after = _outputs(context, encoder, damaged, usable, probes)
+            rows += _rows(context, encoder, usable, before, after, fields)
+            rows.append(_cosine(context, encoder, clean, damaged, fields))
+    return rows
+
+
+def _fit(context: Context, encoder: str, usable: dict[str, Examples]) -> dict[str, tuple[Probe, int]]:
+    """The probes of the main table again (the same data and seed give the same weights), and each task's label."""
+    probes: dict[str, tuple[Probe, int]] = {}
+    for group in batches(context):
+        members = [one for one in group if one.config.name in usable]
+        if not members:
+            continue
+        at = members[0].at
+        x = probe_input(context.features[encoder].take(members[0].rows), context.suite.probe)
+        y = np.stack([one.target for one in members], axis=1)
+        train, val = ((x[at[split]], y[at[split]]) for split in ("train", "val"))
+        labels = tuple(one.config.name for one in members)
+        request = Request(TASKS[members[0].config.kind].loss, labels, context.seed, encoder=context.encoders[encoder])
+        probe = PROBES[context.suite.probe.kind].fit(train, val, context.suite.probe, request)
+        probes |= {one.config.name: (probe, label) for label, one in enumerate(members)}
+    return probes
+
+
+def _outputs(
+    context: Context,
+    encoder: str,
+    features: FeatureSet,
+    usable: dict[str, Examples],
+    probes: dict[str, tuple[Probe, int]],
+) -> Outputs:
+    outputs: Outputs = {}
+    for name, part in usable.items():
+        probe, label = probes[name]
+        x = probe_input(features.take(part.rows[part.at["test"]]), context.suite.probe)
+        val = context.scores[encoder][name].val.mean(0)
+        outputs[name] = val, probe.predict(x)[..., label].mean(0)
+    return outputs
+
+
+def _rows(
+    context: Context,
+    encoder: str,
+    usable: dict[str, Examples],
+    before: Outputs,
+    after: Outputs,
+    fields: dict[str, Any],
+) -> list[Row]:
+    rows: list[Row] = []
+    binary = [name for name, part in usable.items() if part.config.kind == "binary"]
+    groups = {name: [name] for name in usable} | ({MACRO: binary} if len(binary) > 1 else {})
+    for name, tasks in groups.items():
+        members = [usable[task] for task in tasks]
+        draw, metric = draw_of(context, members), METRICS[members[0].config.kind]
+        clean, damaged = (
+            [TASKS[one.config.kind].statistics(one, *outputs[one.config.name])[metric] for one in members]
+            for outputs in (before, after)
+        )
+        sizes = counts(members[0]) if len(members) == 1 else _sizes(draw)
+        value, samples = _value(damaged), draw.distribution(damaged)
+        sign = 1 if metric == "mae" else -1
+        drops = percentile_interval(sign * (samples - draw.distribution(clean)))
+        rows.append(measured(
+            context, encoder, name, metric, value, samples, **sizes,
+            variant=_variant(fields), aggregate=len(members) > 1, **fields, drop=sign * (value - _value(clean)),
+            drop_low=drops.low, drop_high=drops.high,
+        ))  # fmt: skip
+    return rows
+
+
+def _cosine(context: Context, encoder: str, clean: FeatureSet, damaged: FeatureSet, fields: dict[str, Any]) -> Row:
+    cosine = cosines(clean.cls, damaged.cls)
+    manifest = context.corpus.manifest.iloc[clean.rows]
+    patients = manifest["patient"].fillna(manifest["id"]).astype(str).to_numpy()
+    draw = PatientBootstrap(patients, context.resamples, context.seed)
+    return measured(
+        context, encoder, FEATURES, "cosine", float(cosine.mean()), draw.distribution(partial(weighted_mean, cosine)),
+        n=len(cosine), patients=draw.patients, variant=_variant(fields), aggregate=False, **fields,
+    )  # fmt: skip
+
+
+def _value(statistics: Sequence[Statistic]) -> float:
+    return float(np.mean([one.compute(None) for one in statistics]))
+
+
+def _sizes(draw: Draw) -> dict[str, Any]:
+    return {"n": len(np.unique(np.concatenate(draw.places))), "patients": draw.bootstrap.patients}
+
+
+def _variant(fields: dict[str, Any]) -> str:
+    return f"{fields['corruption']} {fields['level']:g}" if fields["severity"] else "clean, drawn images"
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> Floats:
+    """(N,) cosine of the rows of two (N, D) arrays; 0 where either is a zero vector."""
+    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
+    length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return (a * b).sum(1) / np.maximum(length, 1e-12)
+
+
+ANALYSES.register("robustness")(robustness)

@@ -1,0 +1,180 @@
+"""Rows of the analyses: a value with its interval and signature, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from raddino.benchmark.analyses.base import Context, Row
+from raddino.benchmark.measure import Draw, Scores
+from raddino.errors import RaddinoError
+from raddino.features.cache import FeatureSet
+from raddino.metrics.bootstrap import percentile_interval
+from raddino.metrics.ranking import Floats, ratio
+from raddino.metrics.signature import Signature
+from raddino.tasks.base import Examples, Statistic
+from raddino.tasks.probes import LinearConfig, ProbeConfig
+
+NO_ENCODER = "none"
+"""Fingerprint in the signature of what is measured without an encoder."""
+
+
+def measured(
+    context: Context,
+    encoder: str | None,
+    task: str,
+    metric: str,
+    value: float | Floats,
+    samples: Floats,
+    *,
+    n: int,
+    patients: int,
+    variant: str = "",
+    positives: int | None = None,
+    split: str = "test",
+    **fields: Any,
+) -> Row:
+    """A row with its 95 % interval.
+
+    Args:
+        context: where encoder and data fingerprints, resamples and seed come from.
+        encoder: display name; None for what no encoder has a part in.
+        task: of the suite, or what stands in its place.
+        metric: name without variant, as the main table calls it.
+        value: on the images as they are.
+        samples: (R,) on resampled patients.
+        n: images (or pairs, or queries, where ``fields`` say so); patients: behind them.
+        variant: what sets this number apart from others of the same metric, for example ``"sex=F"``.
+        positives: of a binary target.
+        split: that was measured.
+        fields: of this analysis.
+    """
+    interval = percentile_interval(samples)
+    signature = Signature(
+        metric=f"{metric}[{variant}]" if variant else metric,
+        split=split,
+        n=n,
+        positives=positives,
+        prevalence=None if positives is None else positives / n,
+        patients=patients,
+        resamples=context.resamples,
+        seed=context.seed,
+        encoder_fingerprint=NO_ENCODER if encoder is None else context.fingerprints[encoder],
+        data_fingerprint=context.corpus.fingerprint,
+    )
+    return {
+        "encoder": encoder,
+        "task": task,
+        **signature.to_dict(),
+        "metric": metric,
+        "variant": variant,
+        "value": float(value),
+        "low": interval.low,
+        "high": interval.high,
+        "median": interval.median,
+        **fields,
+    }
+
+
+def unmeasured(encoder: str | None, task: str, metric: str | None, reason: str, **fields: Any) -> Row:
+    """A row that says why there is no number; counts are left out, they may be of very few patients."""
+    nothing = dict.fromkeys(("value", "low", "high", "median", "n", "patients", "positives"))
+    words = f"{metric or 'nothing'}|not measured: {reason}"
+    return {
+        "encoder": encoder,
+        "task": task,
+        "metric": metric,
+        **nothing,
+        "reason": reason,
+        "signature": words,
+    } | fields
+
+
+def counts(examples: Examples) -> dict[str, Any]:
+    """``n``, ``patients`` and ``positives`` of the test images, as :func:`measured` takes them."""
+    at = examples.at["test"]
+    binary = examples.config.kind == "binary"
+    return {
+        "n": len(at),
+        "patients": len(set(examples.patients[at])),
+        "positives": int(examples.target[at].sum()) if binary else None,
+    }
+
+
+def only(examples: Examples, keep: np.ndarray) -> Examples:
+    """The examples without the test images that ``keep`` (N_test,) leaves out; train and validation stay."""
+    inside = np.ones(len(examples.rows), dtype=bool)
+    inside[examples.at["test"]] = keep
+    columns = {name: getattr(examples, name)[inside] for name in ("rows", "target", "split", "ids", "patients")}
+    return replace(examples, **columns)
+
+
+def restrict(scores: Scores, keep: np.ndarray) -> Scores:
+    """The same predictions on the kept test images (N_test,) alone; what validation chose stays as it is."""
+    return replace(scores, examples=only(scores.examples, keep), test=scores.test[:, keep])
+
+
+def draw_of(context: Context, examples: Sequence[Examples]) -> Draw:
+    """The resampled patients of the main table for the test images of these tasks."""
+    return Draw.of(examples, context.resamples, context.seed)
+
+
+def distribution_on(draw: Draw, keep: np.ndarray, compute: Callable[[Floats], Floats]) -> Floats:
+    """(R,) of ``compute`` on the weights (R, kept) of some test images of a task, in the resamples of all of them."""
+    place = draw.places[0][keep]
+    return draw.bootstrap.distribution(lambda weights: compute(weights[:, place]))
+
+
+def batches(context: Context) -> Iterator[list[Examples]]:
+    """Tasks of one kind on the same images, which one probe fit can take together."""
+    groups: dict[tuple[str, bytes], list[Examples]] = {}
+    for one in context.examples:
+        groups.setdefault((one.config.kind, one.rows.tobytes()), []).append(one)
+    yield from groups.values()
+
+
+def linear(context: Context) -> LinearConfig:
+    """The suite's linear probe; the default one where the suite probes otherwise."""
+    return context.suite.probe if isinstance(context.suite.probe, LinearConfig) else LinearConfig()
+
+
+def probe_input(features: FeatureSet, config: ProbeConfig) -> np.ndarray:
+    """(N, D) that a probe of image embeddings reads.
+
+    Raises:
+        RaddinoError: the probe reads single patches, or a mean of patches that the encoder does not have.
+    """
+    if config.features == "cls":
+        return features.cls
+    if config.features == "patches":
+        raise RaddinoError(f"the {config.kind} probe reads single patches; this analysis has image embeddings only")
+    if features.mean_patch is None:
+        raise RaddinoError(f"the probe reads {config.features}, but this encoder has no patch tokens")
+    if config.features == "mean_patch":
+        return features.mean_patch
+    return np.concatenate([features.cls, features.mean_patch], axis=1)
+
+
+def mean_of(statistics: Sequence[Statistic]) -> Statistic:
+    """The unweighted mean of statistics of the same images."""
+
+    def compute(weights: Floats | None) -> Floats:
+        return np.mean([one.compute(weights) for one in statistics], axis=0)
+
+    return Statistic(compute)
+
+
+def weighted_mean(values: Floats, weights: Floats | None) -> Floats:
+    """Mean of the values (N,) that are not NaN, under weights (..., N) or None for ones; NaN where none is drawn."""
+    defined = np.isfinite(values)
+    drawn = np.ones(len(values)) if weights is None else weights
+    return ratio(drawn[..., defined] @ values[defined], drawn[..., defined].sum(-1))
+
+
+def aggregates(context: Context, present: Collection[str]) -> dict[str, list[str]]:
+    """The suite's macro averages, each with those of its tasks that are ``present``, two at least."""
+    found = {name: [task for task in tasks if task in present] for name, tasks in context.suite.macro.items()}
+    return {name: tasks for name, tasks in found.items() if len(tasks) > 1}

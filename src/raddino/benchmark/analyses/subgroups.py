@@ -1,0 +1,145 @@
+"""Subgroups: the value within each group of patients, the gap between best and worst, and what chance would give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from raddino.benchmark.analyses.base import ANALYSES, Context, Row
+from raddino.benchmark.analyses.groups import Attribute, attributes
+from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, measured, restrict, unmeasured
+from raddino.benchmark.measure import Draw, Scores
+from raddino.metrics.comparison import holm
+from raddino.metrics.ranking import Floats
+from raddino.tasks.base import Examples
+
+MIN_PATIENTS, MIN_POSITIVES = 20, 10
+METRICS = {
+    "binary": ("auroc", "auprc", "sensitivity_at_specificity_90", "sensitivity_at_specificity_95"),
+    "regression": ("mae",),
+}
+LOWER_IS_BETTER = ("mae",)
+
+
+def subgroups(context: Context) -> list[Row]:
+    """Every task within sex, age band, view, source and device present (evaluation.md, "Subgroups").
+
+    Rows of ``role`` ``"group"`` hold a group's value: thresholds are those that all validation images chose, and
+    ``specificity_reached`` says what such a threshold gives inside the group. Rows of ``role`` ``"gap"`` hold the
+    difference of ``best`` and ``worst`` group, never negative; its interval is that of the same two groups in the
+    shared resamples. Of several groups one is always worst: ``expected`` is the median gap, and ``p`` the share of
+    gaps at least as large, that the resamples give when all groups are centred on one value; ``p_holm`` corrects
+    over tasks, attributes and encoders within a metric. Groups of fewer than 20 patients or 10 positives are
+    suppressed, and listed without their counts.
+    """
+    known = attributes(context.corpus.manifest)
+    rows: list[Row] = []
+    for examples in context.examples:
+        if examples.config.kind not in METRICS:
+            continue
+        draw = draw_of(context, [examples])
+        for attribute in known:
+            if not attribute.is_target_of(examples.config):
+                rows += _split(context, examples, attribute, draw)
+    _adjust(rows)
+    return rows
+
+
+def suppression(examples: Examples, keep: np.ndarray) -> str:
+    """Why the kept test images (N_test,) are too few to be reported as a group; empty when they are not."""
+    at = examples.at["test"][keep]
+    if len(set(examples.patients[at])) < MIN_PATIENTS:
+        return f"fewer than {MIN_PATIENTS} patients"
+    if examples.config.kind == "binary" and examples.target[at].sum() < MIN_POSITIVES:
+        return f"fewer than {MIN_POSITIVES} positives"
+    return ""
+
+
+def _split(context: Context, examples: Examples, attribute: Attribute, draw: Draw) -> list[Row]:
+    task, groups = examples.config.name, attribute.groups[examples.rows[examples.at["test"]]]
+    names = sorted({group for group in groups if group is not None})
+    if len(names) < 2:
+        return []
+    reasons = {name: suppression(examples, groups == name) for name in names}
+    rows = [
+        unmeasured(None, task, None, reason, attribute=attribute.name, group=name, role="suppressed")
+        for name, reason in reasons.items()
+        if reason
+    ]
+    kept = {name: groups == name for name, reason in reasons.items() if not reason}
+    for encoder, scores in context.scores.items():
+        if task in scores and kept:
+            rows += _measure(context, encoder, scores[task], attribute.name, kept, draw)
+    return rows
+
+
+def _measure(
+    context: Context, encoder: str, scores: Scores, attribute: str, kept: dict[str, np.ndarray], draw: Draw
+) -> list[Row]:
+    task, kind = scores.examples.config.name, scores.examples.config.kind
+    rows, values, samples = [], {}, {}
+    for name, keep in kept.items():
+        part = restrict(scores, keep)
+        statistics = part.statistics()
+        for metric in METRICS[kind]:
+            compute = statistics[metric].compute
+            value = float(compute(None))
+            if not np.isfinite(value):
+                rows.append(unmeasured(
+                    encoder, task, metric, "all images of this group are positive",
+                    attribute=attribute, group=name, role="suppressed",
+                ))  # fmt: skip
+                continue
+            values[metric, name] = value
+            samples[metric, name] = distribution_on(draw, keep, compute)
+            rows.append(measured(
+                context, encoder, task, metric, value, samples[metric, name],
+                variant=f"{attribute}={name}", **counts(part.examples),
+                attribute=attribute, group=name, role="group", **_reached(statistics[metric].detail),
+            ))  # fmt: skip
+    for metric in METRICS[kind]:
+        named = {name: value for (key, name), value in values.items() if key == metric}
+        if len(named) > 1:
+            drawn = {name: samples[metric, name] for name in named}
+            rows.append(_gap(context, encoder, scores.examples, attribute, metric, named, drawn))
+    return rows
+
+
+def _reached(detail: dict[str, Any]) -> dict[str, Any]:
+    return {key: detail[key] for key in ("specificity_reached",) if key in detail}
+
+
+def _gap(
+    context: Context,
+    encoder: str,
+    examples: Examples,
+    attribute: str,
+    metric: str,
+    values: dict[str, float],
+    samples: dict[str, Floats],
+) -> Row:
+    low, high = (pick(values, key=lambda name: values[name]) for pick in (min, max))
+    best, worst = (low, high) if metric in LOWER_IS_BETTER else (high, low)
+    gap = values[high] - values[low]
+    centred = np.stack([samples[name] - value for name, value in values.items()])
+    chance = np.ptp(centred[:, np.isfinite(centred).all(0)], axis=0)
+    return measured(
+        context, encoder, examples.config.name, metric, gap, samples[high] - samples[low],
+        variant=f"gap over {attribute}", **counts(examples),
+        attribute=attribute, group=None, role="gap", best=best, worst=worst,
+        best_value=values[best], worst_value=values[worst], groups=len(values),
+        expected=float(np.median(chance)) if len(chance) else float("nan"),
+        p=float(((chance >= gap - 1e-12).sum() + 1) / (len(chance) + 1)),
+    )  # fmt: skip
+
+
+def _adjust(rows: list[Row]) -> None:
+    gaps = [row for row in rows if row["role"] == "gap"]
+    for metric in {row["metric"] for row in gaps}:
+        family = [row for row in gaps if row["metric"] == metric]
+        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+            row["p_holm"] = float(p)
+
+
+ANALYSES.register("subgroups")(subgroups)

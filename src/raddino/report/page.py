@@ -1,0 +1,176 @@
+"""Comparisons of result folders and merged leaderboards as text, and as one HTML page that opens offline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from raddino.report.style import THEME, stamp_of
+from raddino.report.tables import SIGNIFICANT, metric, number
+
+if TYPE_CHECKING:
+    from raddino.benchmark.compare import Comparison
+    from raddino.benchmark.leaderboard import Leaderboard
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts.
+
+    Attributes:
+        title: above it.
+        columns: heads; the first heads the rows.
+        rows: as many texts as columns.
+        strong: numbers of the rows that stand out.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    strong: set[int] = field(default_factory=set)
+
+    def text(self) -> str:
+        """Aligned for a terminal; ``*`` before a row that stands out."""
+        table = [self.columns, *self.rows]
+        widths = [max(len(row[column]) for row in table) for column in range(len(self.columns))]
+        lines = []
+        for number_, row in enumerate(table):
+            mark = "*" if number_ - 1 in self.strong else " "
+            lines.append(mark + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return "\n".join([self.title, *lines])
+
+
+def comparison_sheets(data: dict[str, Any]) -> list[Sheet]:
+    """One sheet a metric of a comparison's ``data``, clear differences (Holm) standing out, then what was refused."""
+    made = []
+    for key in dict.fromkeys(row["metric"] for row in data["rows"]):
+        kind = metric(key)
+        rows: list[list[str]] = []
+        strong: set[int] = set()
+        for row in (row for row in data["rows"] if row["metric"] == key):
+            gap = row["difference"]
+            if gap["p_holm"] < SIGNIFICANT:
+                strong.add(len(rows))
+            names = row["encoder"] if row["encoder"] == row["other"] else f"{row['encoder']} → {row['other']}"
+            signed = f"{'+' if gap['value'] > 0 else ''}{number(gap['value'], kind)}"
+            spread = f"{number(gap['low'], kind)} to {number(gap['high'], kind)}"
+            counts = f"{row['n']}" + ("" if row["positives"] is None else f" / {row['positives']}")
+            values = [number(row["a"], kind), number(row["b"], kind), signed, spread]
+            rows.append([row["task"], names, *values, _p(gap["p"]), _p(gap["p_holm"]), _short(gap["test"]), counts])
+        title = kind.label + ("" if kind.higher_is_better else ", lower is better")
+        columns = ["task", "encoder", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "test", "n / positives"]
+        made.append(Sheet(title, columns, rows, strong))
+    if data["refused"]:
+        rows = [[gap["task"], gap["encoder"], gap["metric"], gap["reason"]] for gap in data["refused"]]
+        made.append(Sheet("Not compared", ["task", "encoder", "metric", "why"], rows))
+    return made
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The comparison for a terminal."""
+    data = comparison.data
+    parts = [_head(data), *(sheet.text() for sheet in comparison_sheets(data)), *data["notes"], _method(data)]
+    return "\n\n".join(parts)
+
+
+def write_comparison(comparison: Comparison, out: Path) -> Path:
+    """Write ``comparison.json`` and ``comparison.html`` into folder ``out``; returns the page."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "comparison.json").write_text(json.dumps(_plain(comparison.data), indent=1, allow_nan=False))
+    data = comparison.data
+    notes = [*data["notes"], _method(data)]
+    return _write(out / "comparison.html", _head(data), notes, comparison_sheets(data), data["synthetic"])
+
+
+def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
+    """One sheet a board, the first rank standing out."""
+    made = []
+    for _, part in board.rows.groupby("board"):
+        first = part.iloc[0]
+        kind = metric(first["metric"])
+        facts = [f"n = {first['n']}", f"{first['patients']} patients"]
+        if pd.notna(first["positives"]):
+            facts.append(f"{int(first['positives'])} positive ({first['prevalence']:.0%})")
+        facts.append(f"data {str(first['data_fingerprint'])[:8]}")
+        rows = [
+            [
+                str(row["rank"]),
+                row["encoder"],
+                number(row["value"], kind),
+                f"{number(row['low'], kind)} to {number(row['high'], kind)}",
+                row["seen"],
+                row["folder"],
+            ]
+            for row in part.to_dict("records")
+        ]
+        better = "" if kind.higher_is_better else ", lower is better"
+        strong = {place for place, row in enumerate(rows) if row[0] == "1"} if len(rows) > 1 else set()
+        title = f"{first['task']}: {kind.label}{better} ({', '.join(facts)})"
+        made.append(Sheet(title, ["rank", "encoder", "value", "95 % interval", "test images", "folder"], rows, strong))
+    return made
+
+
+def leaderboard_text(board: Leaderboard) -> str:
+    """The boards for a terminal."""
+    return "\n\n".join([*(sheet.text() for sheet in leaderboard_sheets(board)), *board.notes])
+
+
+def write_leaderboard(board: Leaderboard, out: Path) -> Path:
+    """Write ``leaderboard.csv`` and ``leaderboard.html`` into folder ``out``; returns the page."""
+    out.mkdir(parents=True, exist_ok=True)
+    board.save(out / "leaderboard.csv")
+    words = set(board.rows["synthetic"])
+    synthetic: bool | str = words == {"true"} or ("mixed" if words - {"false"} else False)
+    folders = board.rows["folder"].nunique()
+    title = f"Leaderboard of {folders} result folder{'' if folders == 1 else 's'}"
+    return _write(out / "leaderboard.html", title, board.notes, leaderboard_sheets(board), synthetic)
+
+
+def _head(data: dict[str, Any]) -> str:
+    clear = sum(row["difference"]["p_holm"] < SIGNIFICANT for row in data["rows"])
+    count = len(data["rows"])
+    return f"{data['b']} (B) against {data['a']} (A): {clear} of {count} difference{'' if count == 1 else 's'} clear"
+
+
+def _method(data: dict[str, Any]) -> str:
+    return (
+        "Paired on the same test images; intervals and p from the same resamples of patients on both sides "
+        f"({data['resamples']}, seed {data['seed']}), for AUROC of one task DeLong's test clustered by patient. Clear, "
+        "and set off, is p < 0.05 after Holm's correction over all that was compared of a metric."
+    )
+
+
+def _short(test: str) -> str:
+    return "DeLong" if test.startswith("DeLong") else "bootstrap"
+
+
+def _p(value: float) -> str:
+    return "–" if value != value else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _write(path: Path, title: str, notes: list[str], shown: list[Sheet], synthetic: bool | str) -> Path:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2")
+    text = page.render(title=title, notes=notes, sheets=shown, theme=THEME, synthetic=stamp_of(synthetic))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready copy: NaN becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value
