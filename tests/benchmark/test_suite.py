@@ -13,7 +13,7 @@ from raddino.errors import ConfigError
 def test_shipped_suites_load(name):
     suite = load_suite(name)
     assert suite.description
-    assert len(suite.tasks) > 3
+    assert len(suite.tasks) >= 3
 
 
 def test_open_cxr_reports_the_view_as_a_confounder():
@@ -32,6 +32,23 @@ def test_own_suite(tmp_path):
     suite = load_suite(write(tmp_path, macro={"mean": ["a", "b"]}, probe={"features": "both", "seeds": 2}))
     assert suite.probe.seeds == 2
     assert suite.macro == {"mean": ("a", "b")}
+
+
+def test_the_suites_query_holds_for_every_task(tmp_path):
+    task = {"target": "t", "kind": "binary"}
+    tasks = [task | {"name": "a"}, task | {"name": "b", "where": "x > 1"}]
+    suite = load_suite(write(tmp_path, tasks=tasks, where="source == 'nih'"))
+    assert [task.where for task in suite.tasks] == ["source == 'nih'", "(source == 'nih') and (x > 1)"]
+
+
+def test_public_sets_are_measured_on_their_own_images_only():
+    from raddino.corpus.sources import SOURCES
+
+    restricted = [suite for suite in map(load_suite, suite_names()) if suite.where]
+    assert len(restricted) >= 9
+    for suite in restricted:
+        assert suite.where.split("'")[1] in SOURCES
+        assert all(task.where == suite.where for task in suite.tasks)
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,19 @@
 """Embedding: once, in any order, through interruptions, and never with spoiled features."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from features.embed_job import Means, small_vit
 from memory_corpus import toy_corpus
-from raddino.encoders.base import Features, Provenance
+from raddino.encoders.base import Features
 from raddino.encoders.floors import PixelPCA
 from raddino.errors import RaddinoError
 from raddino.features import extract
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
-
-
-class Means:
-    """Mean and deviation of the image, and of its four quarters as patches."""
-
-    name, dim, grid, provenance, fingerprint = "means", 2, (2, 2), Provenance(), "means-1"
-
-    def __init__(self, spoil=None, fail_after=None):
-        self.spoil, self.fail_after, self.seen = spoil, fail_after, 0
-
-    def preprocess(self, images):
-        return torch.stack([torch.from_numpy(image.astype(np.float32)) for image in images])
-
-    def encode(self, batch):
-        self.seen += len(batch)
-        if self.fail_after is not None and self.seen > self.fail_after:
-            raise KeyboardInterrupt
-        cls = torch.stack([batch.mean((1, 2)), batch.std((1, 2))], 1)
-        quarters = batch.unflatten(1, (2, -1)).unflatten(3, (2, -1))
-        patches = torch.stack([quarters.mean((2, 4)), quarters.std((2, 4))], -1)
-        features = Features(cls, patches)
-        return self.spoil(features) if self.spoil else features
 
 
 @pytest.fixture
@@ -81,8 +62,10 @@ def test_out_is_a_feature_file(corpus, tmp_path):
     features = embed(corpus, Means(), out=tmp_path / "f.safetensors")
     assert features.path == tmp_path / "f.safetensors"
     np.testing.assert_array_equal(FeatureSet.load(features.path).cls, features.cls)
-    with pytest.raises(RaddinoError, match=r"\.safetensors"):
-        embed(corpus, Means(), out=tmp_path / "f.npy")
+    again = Means()
+    with pytest.raises(RaddinoError, match=r"\.safetensors or \.parquet"):
+        embed(corpus, again, out=tmp_path / "f.npy")
+    assert again.seen == 0
 
 
 def test_an_encoder_that_needs_it_is_fitted_on_training_rows(corpus):
@@ -125,3 +108,81 @@ def test_spoiled_features_are_refused_and_not_cached(corpus, spoil, message):
 def test_impossible_rows_are_refused(corpus, rows):
     with pytest.raises(RaddinoError):
         embed(corpus, Means(), rows=np.array(rows))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"workers": -1}, "workers"),
+        ({"engine": "spark"}, "local or ray"),
+        ({"precision": "fp16"}, "fp32, bf16 or auto"),
+    ],
+)
+def test_impossible_options_are_refused(corpus, options, message):
+    with pytest.raises(RaddinoError, match=message):
+        embed(corpus, Means(), **options)
+
+
+def test_readers_in_processes_change_nothing(corpus, tmp_path):
+    threads = embed(corpus, small_vit(), batch_size=8)
+    processes = embed(corpus, small_vit(), batch_size=8, workers=2, cache=tmp_path / "other")
+    np.testing.assert_array_equal(threads.cls, processes.cls)
+    np.testing.assert_array_equal(threads.mean_patch, processes.mean_patch)
+
+
+def test_embedding_is_what_encode_says(corpus):
+    encoder = small_vit()
+    features = embed(corpus, encoder, batch_size=7)
+    expected = encoder.encode(encoder.preprocess(corpus.images))
+    np.testing.assert_allclose(features.cls, expected.cls, atol=1e-5)
+    np.testing.assert_allclose(features.mean_patch, expected.patches.mean((1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_one_line(corpus, workers):
+    corpus.images[30] = corpus.images[30].astype(np.float64)
+    with pytest.raises(RaddinoError, match="takes grey") as error:
+        embed(corpus, small_vit(), batch_size=8, workers=workers)
+    assert "\n" not in str(error.value)
+
+
+def test_bf16_is_near_and_kept_apart(corpus):
+    encoder = small_vit()
+    full = embed(corpus, encoder)
+    half = embed(corpus, encoder, precision="bf16")
+    assert full.path != half.path
+    assert (half.encoder, full.encoder) == (f"{encoder.fingerprint}-bf16", encoder.fingerprint)
+    assert np.abs(full.cls - half.cls).max() < 0.1
+    assert not np.array_equal(full.cls, half.cls)
+    np.testing.assert_array_equal(embed(corpus, encoder, precision="auto").cls, full.cls)
+
+
+def test_a_foreign_encoder_runs_under_autocast(corpus):
+    class Foreign(Means):
+        name, fingerprint = "foreign", "foreign-1"
+
+        def encode(self, batch):
+            kept = super().encode(batch)
+            return Features((kept.cls @ torch.eye(2)).float(), kept.patches)
+
+    exact, rounded = (embed(corpus, Foreign(), precision=precision).cls for precision in ("fp32", "bf16"))
+    np.testing.assert_array_equal(rounded, torch.from_numpy(exact).bfloat16().float().numpy())
+
+
+def test_compiled_is_the_same(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain = embed(corpus, small_vit(), batch_size=25)
+    compiled = embed(corpus, small_vit(), batch_size=25, compile=True, cache=tmp_path / "other")
+    np.testing.assert_allclose(compiled.cls, plain.cls, atol=1e-5)
+
+
+def test_a_compiler_that_fails_is_one_line(corpus, monkeypatch):
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def broken(batch):
+        raise InternalTorchDynamoError("no compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda call: broken)
+    with pytest.raises(RaddinoError, match=r"\(no compiler\): leave compile out"):
+        embed(corpus, small_vit(), compile=True)

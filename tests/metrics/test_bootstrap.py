@@ -67,6 +67,12 @@ def test_undefined_resamples_are_counted_and_left_out():
     assert np.isnan(empty.low)
 
 
+def test_one_patient_bounds_nothing():
+    interval = percentile_interval(PatientBootstrap(["a"] * 5, 20).distribution(lambda w: w @ np.arange(5.0)))
+    assert np.isnan([interval.low, interval.high, interval.median]).all()
+    assert interval.undefined == 20
+
+
 @pytest.mark.parametrize(("patients", "resamples"), [([], 10), (["a"], 0)])
 def test_an_empty_bootstrap_is_refused(patients, resamples):
     with pytest.raises(ValueError, match="impossible"):

@@ -35,6 +35,24 @@ def test_ece_equals_a_loop_over_bins():
     np.testing.assert_allclose(calibration.expected_calibration_error(y, p, twice), total)
 
 
+@pytest.mark.parametrize("n", [1, 3, 400])
+def test_ece_equals_torchmetrics(n):
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    torch = pytest.importorskip("torch")
+    y, logit = draw(n)
+    p = expit(logit)
+    expected = functional.binary_calibration_error(torch.tensor(p), torch.tensor(y), n_bins=15, norm="l1")
+    assert calibration.expected_calibration_error(y, p) == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_images_and_resamples_without_any_are_undefined():
+    for metric in (calibration.brier, calibration.expected_calibration_error):
+        assert np.isnan(metric([], []))
+        np.testing.assert_array_equal(np.isnan(metric([0, 1], [0.2, 0.7], [[0, 0], [1, 1]])), [True, False])
+        assert metric([1, 1], [1.0, 1.0]) == 0
+
+
 def test_reliability_accounts_for_every_image():
     y, logit = draw()
     points = calibration.reliability(y, expit(logit))

@@ -19,6 +19,43 @@ def textbook_delong(y, a, b):
     return 2 * norm.sf(abs(difference) / np.sqrt(variance))
 
 
+def obuchowski(y, a, b, patients):
+    """Obuchowski 1997 for clustered data, pair by pair and patient by patient; None where it is not defined."""
+    difference, parts = 0.0, {}
+    positives, negatives = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    groups = [len({patients[i] for i in chosen}) for chosen in (positives, negatives)]
+    if min(groups) < 2:
+        return None
+    for i in positives:
+        for j in negatives:
+            kernel = sum(sign * ((s[i] > s[j]) + 0.5 * (s[i] == s[j])) for sign, s in ((1, a), (-1, b)))
+            difference += kernel / len(positives) / len(negatives)
+            parts[i] = parts.get(i, 0) + kernel / len(negatives)
+            parts[j] = parts.get(j, 0) + kernel / len(positives)
+    names = sorted(set(patients))
+    ill, well = ([sum(parts[i] - difference for i in chosen if patients[i] == name) for name in names]
+                 for chosen in (positives, negatives))  # fmt: skip
+    variance = 2 * len(names) / (len(names) - 1) * np.dot(ill, well) / len(positives) / len(negatives)
+    for sums, count, group in ((ill, len(positives), groups[0]), (well, len(negatives), groups[1])):
+        variance += group / (group - 1) * np.dot(sums, sums) / count**2
+    return 2 * norm.sf(abs(difference) / np.sqrt(variance)) if variance > 1e-15 else None
+
+
+@pytest.mark.parametrize("decimals", [8, 1, 0])
+@pytest.mark.parametrize("patients", [1, 2, 7, 25, 40])
+def test_clustered_delong_is_the_pairwise_oracle(patients, decimals):
+    rng = np.random.default_rng(100 * patients + decimals)
+    for positives in (0, 1, 3, 20, 40):
+        member = rng.integers(0, patients, 40)
+        y = rng.permutation(np.repeat([1.0, 0.0], [positives, 40 - positives]))
+        a, b = ((rng.normal(size=40) + 0.4 * y).round(decimals) for _ in range(2))
+        expected = obuchowski(y, a, b, member)
+        if expected is None:
+            assert not delong_p(y, a, b, member) < 1
+        else:
+            assert delong_p(y, a, b, member) == pytest.approx(expected, rel=1e-9)
+
+
 def test_one_image_a_patient_is_textbook_delong():
     rng = np.random.default_rng(0)
     for decimals in (8, 1):
@@ -64,13 +101,23 @@ def test_degenerate_comparisons():
     assert delong_p(y, score, 2 * score, np.arange(4)) == 1
     assert np.isnan(delong_p(np.ones(4), score, -score, np.arange(4)))
     assert np.isnan(delong_p(y, score, -score, [0, 0, 1, 1]))
+    assert np.isnan(delong_p(y, y.astype(float), np.zeros(4), np.arange(4)))
     assert np.isnan(paired_bootstrap_p(np.nan, np.zeros(3)))
+    assert np.isnan(paired_bootstrap_p(0.1, np.full(3, np.nan)))
 
 
 def test_bootstrap_p_is_k_plus_one_over_b_plus_one():
     assert paired_bootstrap_p(1.0, np.array([0.0, 0.9, 1.1, 2.5, np.nan])) == pytest.approx(3 / 5)
     assert paired_bootstrap_p(5.0, np.full(99, 5.0)) == pytest.approx(1 / 100)
     assert paired_bootstrap_p(0.0, np.array([0.1, -0.1])) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 60])
+def test_holm_is_that_of_statsmodels(n):
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    rng = np.random.default_rng(n)
+    for p in (rng.random(n), rng.random(n) ** 4, rng.random(n).round(1), np.ones(n)):
+        np.testing.assert_allclose(holm(p), multitest.multipletests(p, method="holm")[1])
 
 
 def test_holm_by_hand():

@@ -25,6 +25,17 @@ def test_equal_to_scikit_learn(y, score):
     assert ranking.auprc(y, score) == pytest.approx(average_precision_score(y, score), abs=1e-12)
 
 
+@pytest.mark.parametrize(("y", "score"), list(cases()))
+def test_equal_to_torchmetrics(y, score):
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    torch = pytest.importorskip("torch")
+    target, s = torch.tensor(y), torch.tensor(score, dtype=torch.float64).sigmoid()
+    probability = s.numpy()
+    assert ranking.auroc(y, probability) == pytest.approx(functional.binary_auroc(s, target).item(), abs=1e-6)
+    expected = functional.binary_average_precision(s, target).item()
+    assert ranking.auprc(y, probability) == pytest.approx(expected, abs=1e-6)
+
+
 def test_weights_are_repeated_images_in_every_resample_at_once():
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 60)

@@ -23,6 +23,24 @@ def test_r2_of_a_constant_target_is_undefined():
     assert np.isnan(regression.r2([1.0, 3], [1.0, 2], [[5, 0]])[0])
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_images_are_undefined():
+    for metric in (regression.mae, regression.r2, lambda *a: regression.auroc_binned(*a[:2], [3.0], *a[2:])):
+        assert np.isnan(metric([], []))
+        assert np.isnan(metric([1.0, 5], [1.0, 2], [[0, 0]])[0])
+    assert regression.mae([1.0], [4.0]) == 3
+
+
+def test_equal_to_torchmetrics():
+    functional = pytest.importorskip("torchmetrics.functional")
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(2)
+    y, p = rng.normal(50, 15, 80), rng.normal(50, 15, 80)
+    pair = torch.tensor(p), torch.tensor(y)
+    assert regression.mae(y, p) == pytest.approx(functional.mean_absolute_error(*pair).item())
+    assert regression.r2(y, p) == pytest.approx(functional.r2_score(*pair).item())
+
+
 def test_binned_auroc_is_the_mean_over_defined_edges():
     rng = np.random.default_rng(1)
     y = rng.uniform(20, 80, 100)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
+from raddino.benchmark.analyses.base import ANALYSES, Context, Row
+from raddino.benchmark.checks import check_images, some
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
-from raddino.benchmark.results import FORMAT, Results, contamination, environment
+from raddino.benchmark.results import FORMAT, Results, environment, identify, public
 from raddino.benchmark.suite import Suite, derive_suite, load_suite
 from raddino.corpus.splits import check_patient_splits
-from raddino.encoders.base import Encoder
+from raddino.encoders.base import ENCODERS, Encoder
+from raddino.encoders.flipped import Flipped
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
@@ -23,7 +28,9 @@ from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples, select_examples
 from raddino.tasks.classification import task as _classification  # noqa: F401
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
-from raddino.tasks.probe import ProbeConfig, fit_linear_probe
+from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
+from raddino.tasks.probes import PROBES, Loss, ProbeConfig, Request, parse_probe
+from raddino.tasks.probes.read import read_features, take
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
@@ -38,6 +45,8 @@ def evaluate(
     out: str | Path,
     suite: str | Path | None = None,
     targets: list[str] | None = None,
+    analyses: Sequence[str] | None = None,
+    probe: str | Mapping[str, Any] | ProbeConfig | None = None,
     names: Sequence[str | None] | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -48,8 +57,10 @@ def evaluate(
     """Judge frozen encoders by linear probes on the labels of a corpus.
 
     Hyperparameters, thresholds and temperatures are chosen on validation images; the test split is read
-    once. The first encoder is the reference of all differences. A task without enough data, and an encoder
-    that fails, lose their own rows only and are listed with the reason.
+    once. The first encoder that can be judged is the reference of all differences. A task without enough data,
+    an encoder whose weights are missing or that fails, a probe that fails on one task and an analysis that
+    fails lose their own rows only and are listed with the reason. Run again, it reuses every feature that was
+    cached and gives the same bytes.
 
     Args:
         corpus: with splits by patient.
@@ -57,45 +68,65 @@ def evaluate(
         out: result folder; an earlier result in it is replaced.
         suite: shipped name or YAML file; by default everything the corpus has labels for.
         targets: manifest columns to use instead of a suite; ``"view=AP"`` names a positive value.
+        probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings, instead of those of the suite.
+        analyses: names of :data:`~raddino.benchmark.analyses.base.ANALYSES` instead of those of the suite.
         names: display names, one an encoder; None for the encoder's own.
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
         batch_size, device, cache: of the embedding, see :func:`~raddino.features.extract.embed`.
 
     Raises:
-        RaddinoError: a patient stands in two splits, an encoder or suite is not known, or nothing can be
-            measured.
+        RaddinoError: a patient or an image stands in two splits, two images share an id, an encoder, suite or
+            analysis is not known, or nothing can be measured.
     """
     check_patient_splits(corpus.manifest)
-    if suite is not None and targets is not None:
-        raise ConfigError("give a suite or targets, not both")
+    check_images(corpus.manifest)
     if resamples < 1:
         raise ConfigError(f"resamples must be at least 1, got {resamples}")
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
-    plan = load_suite(suite) if suite is not None else derive_suite(corpus.manifest, targets)
-    loaded = _load(encoders, names, device)
+    plan = _plan(corpus, suite, targets, probe, analyses)
     examples, absent = _select(corpus, plan)
+    loaded, identities, failures = _load(corpus, encoders, names, device)
+    if plan.probe.flips:
+        loaded = {name: Flipped(encoder) for name, encoder in loaded.items()}
     needed = np.unique(np.concatenate([one.rows for one in examples]))
 
+    features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, Scores]] = {}
-    fingerprints: dict[str, str] = {}
     for name, encoder in loaded.items():
         try:
-            features = embed(corpus, encoder, rows=needed, batch_size=batch_size, cache=cache)
-            scores[name] = _probe(name, features, examples, plan.probe, seed)
-            fingerprints[name] = features.encoder
+            patches = plan.probe.features == "patches"
+            features[name] = embed(corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, patches=patches)
         except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-            expected = isinstance(error, RaddinoError)
-            log.warning("encoder %s failed", name, exc_info=not expected)
-            reason = str(error) if expected else f"encoder failed with {type(error).__name__}"
-            absent += [_absence(one.config.name, name, reason) for one in examples]
+            failures[name] = dict.fromkeys(_names(examples), _reason(f"encoder {name}", error))
+            continue
+        identities[name]["fingerprint"] = features[name].encoder
+        asked = partial(Request, seed=seed, device=device, encoder=encoder)
+        found, failures[name] = _probe_all(name, features[name], examples, plan.probe, asked)
+        if found:
+            scores[name] = found
+    absent += _lost(failures, _names(examples))
     if not scores:
         raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
-    rows, undefined = _measure(scores, fingerprints, plan.macro, corpus.fingerprint, resamples, seed)
+    context = Context(
+        corpus=corpus,
+        encoders={name: loaded[name] for name in scores},
+        features={name: features[name] for name in scores},
+        scores=scores,
+        examples=examples,
+        suite=plan,
+        fingerprints={name: features[name].encoder for name in scores},
+        seed=seed,
+        resamples=resamples,
+        batch_size=batch_size,
+        cache=cache,
+    )
+    rows, undefined = _measure(context)
+    further, failed = _analyse(context)
     data = {
         "format": FORMAT,
         "synthetic": corpus.info["synthetic"],
@@ -103,34 +134,84 @@ def evaluate(
         "corpus": _describe(corpus),
         "environment": environment(),
         "seed": seed,
-        "encoders": [
-            _identify(name, encoder, spec, fingerprints.get(name), corpus)
-            for (name, encoder), spec in zip(loaded.items(), encoders, strict=True)
-        ],
+        "encoders": list(identities.values()),
         "tasks": [one.describe() for one in examples],
         "rows": rows,
-        "absent": absent + undefined,
+        "absent": absent + undefined + failed,
+        "analyses": further,
     }
     results = Results(Path(out), data, _predictions(scores))
     results.save()
     return results
 
 
+def _plan(
+    corpus: Corpus,
+    suite: str | Path | None,
+    targets: list[str] | None,
+    probe: str | Mapping[str, Any] | ProbeConfig | None,
+    analyses: Sequence[str] | None,
+) -> Suite:
+    """The suite that was asked for, with the probe and analyses that stand in for its own.
+
+    Raises:
+        RaddinoError: a suite, target, probe or analysis is not known.
+    """
+    if suite is not None and targets is not None:
+        raise ConfigError("give a suite or targets, not both")
+    plan = load_suite(suite) if suite is not None else derive_suite(corpus.manifest, targets)
+    if probe is not None:
+        plan = plan.model_copy(update={"probe": parse_probe(probe)})
+    if analyses is not None:
+        plan = plan.model_copy(update={"analyses": tuple(analyses)})
+    for name in plan.analyses:
+        ANALYSES[name]
+    return plan
+
+
 def _load(
-    encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
-) -> dict[str, Encoder]:
-    """Encoders by display name, in the given order."""
+    corpus: Corpus, encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
+) -> tuple[dict[str, Encoder], dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    """Encoders by display name, the identities of all, and the reasons of those that cannot be loaded.
+
+    Raises:
+        RaddinoError: no encoder, a name that is not known, two encoders of one name.
+    """
     if not encoders:
         raise ConfigError("no encoder to evaluate: give at least one, for example hog")
     names = names or [None] * len(encoders)
     if len(names) != len(encoders):
         raise ConfigError(f"{len(names)} names for {len(encoders)} encoders")
-    loaded = [load_encoder(spec, device) if isinstance(spec, str | Path) else spec for spec in encoders]
-    shown = [name or encoder.name for name, encoder in zip(names, loaded, strict=True)]
-    for name in shown:
-        if shown.count(name) > 1:
+    loaded: dict[str, Encoder] = {}
+    identities: dict[str, dict[str, Any]] = {}
+    failures: dict[str, dict[str, str]] = {}
+    for spec, chosen in zip(encoders, names, strict=True):
+        encoder, reason = _open(spec, device)
+        name = chosen or (encoder.name if encoder else Path(str(spec)).name)
+        if name in identities:
             raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
-    return dict(zip(shown, loaded, strict=True))
+        identities[name] = identify(name, encoder, spec, corpus.manifest, corpus.fingerprint)
+        if encoder:
+            loaded[name] = encoder
+        else:
+            failures[name] = {"": reason}
+    return loaded, identities, failures
+
+
+def _open(spec: str | Path | Encoder, device: str) -> tuple[Encoder | None, str]:
+    """The encoder, or why a known one cannot be loaded (weights missing, gated, damaged).
+
+    Raises:
+        RaddinoError: neither a known name nor a folder.
+    """
+    if not isinstance(spec, str | Path):
+        return spec, ""
+    try:
+        return load_encoder(spec, device), ""
+    except Exception as error:
+        if str(spec).partition(":")[0] not in ENCODERS and not Path(spec).is_dir():
+            raise
+        return None, _reason(f"encoder {Path(str(spec)).name}", error)
 
 
 def _select(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[str, Any]]]:
@@ -147,77 +228,128 @@ def _select(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[str,
     return examples, absent
 
 
+def _probe_all(
+    name: str,
+    features: FeatureSet,
+    examples: list[Examples],
+    config: ProbeConfig,
+    asked: Callable[[Loss, tuple[str, ...]], Request],
+) -> tuple[dict[str, Scores], dict[str, str]]:
+    """Scores by task, and reasons by task: where the joint fit fails, each task is fitted by itself."""
+    try:
+        return _probe(name, features, examples, config, asked), {}
+    except Exception as error:
+        if len(examples) == 1:
+            return {}, {examples[0].config.name: _reason(f"probe of {name}", error)}
+    found: dict[str, Scores] = {}
+    failed: dict[str, str] = {}
+    for one in examples:
+        scores, reasons = _probe_all(name, features, [one], config, asked)
+        found, failed = found | scores, failed | reasons
+    return found, failed
+
+
 def _probe(
-    encoder: str, features: FeatureSet, examples: list[Examples], config: ProbeConfig, seed: int
+    name: str,
+    features: FeatureSet,
+    examples: list[Examples],
+    config: ProbeConfig,
+    asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> dict[str, Scores]:
-    """Scores by task name; tasks with the same images share one batched fit."""
+    """Scores by task name; binary labels, and numbers, of the same images share one batched fit."""
     groups: dict[tuple[str, bytes], list[Examples]] = {}
     for one in examples:
-        groups.setdefault((one.config.kind, one.rows.tobytes()), []).append(one)
+        alone = one.config.name if one.classes else ""
+        groups.setdefault((one.config.kind + alone, one.rows.tobytes()), []).append(one)
     scores = {}
-    for members in track(list(groups.values()), f"probe {encoder}"):
-        kind, at = members[0].config.kind, members[0].at
-        x = _read(features.take(members[0].rows), config)
-        y = np.stack([one.target for one in members], axis=1)
-        train, val = ((x[at[split]], y[at[split]]) for split in ("train", "val"))
-        probe = fit_linear_probe(train, val, TASKS[kind].loss, config, seed)
-        outputs = {split: probe.predict(x[at[split]]) for split in ("val", "test")}
+    for members in track(list(groups.values()), f"probe {name}"):
+        at, columns = members[0].at, [one.columns for one in members]
+        x, y = read_features(features, members[0].rows, config), np.concatenate(columns, axis=1)
+        train, val = ((take(x, at[split]), y[at[split]]) for split in ("train", "val"))
+        labels = tuple(output for one in members for output in one.outputs)
+        request = asked(TASKS[members[0].config.kind].loss, labels)
+        probe = PROBES[config.kind].fit(train, val, config, request)
+        outputs = [probe.predict(take(x, at[split])) for split in ("val", "test")]
         for label, one in enumerate(members):
-            scores[one.config.name] = Scores(
-                one, outputs["val"][..., label], outputs["test"][..., label], probe.chosen[label]
-            )
+            own = [output if one.classes else output[..., label] for output in outputs]
+            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label])
     return {one.config.name: scores[one.config.name] for one in examples}
 
 
-def _read(features: FeatureSet, config: ProbeConfig) -> np.ndarray:
-    """(N, D) input of the probe."""
-    if config.features == "cls":
-        return features.cls
-    if features.mean_patch is None:
-        raise RaddinoError(f"the probe reads {config.features}, but this encoder has no patch tokens")
-    if config.features == "mean_patch":
-        return features.mean_patch
-    return np.concatenate([features.cls, features.mean_patch], axis=1)
-
-
-def _measure(
-    scores: dict[str, dict[str, Scores]],
-    fingerprints: dict[str, str],
-    macro: dict[str, tuple[str, ...]],
-    data: str,
-    resamples: int,
-    seed: int,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of all tasks and aggregates, and what is not defined on these images."""
-    reference = next(iter(scores.values()))
-    parts = {task: [task] for task in reference}
-    for aggregate, listed in macro.items():
-        present = [task for task in listed if task in reference]
+    scores, data = context.scores, context.corpus.fingerprint
+    by_name = {one.config.name: one for one in context.examples}
+    parts = {task: [task] for task in by_name}
+    for aggregate, listed in context.suite.macro.items():
+        present = [task for task in listed if task in by_name]
         if len(present) > 1:
             parts[aggregate] = present
-    rows = []
+    rows, absent = [], []
     for name, tasks in parts.items():
-        reference_scores = [reference[task] for task in tasks]
-        draw = Draw.of([one.examples for one in reference_scores], resamples, seed)
-        first: list[Measured] = []
+        draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
+        reference: tuple[list[Measured], list[Scores]] | None = None
         for encoder, by_task in scores.items():
+            lacking = [task for task in tasks if task not in by_task]
+            if lacking and name not in by_name:
+                absent.append(_absence(name, encoder, f"no value for {some(lacking)}"))
+            if lacking:
+                continue
             members = [by_task[task] for task in tasks]
-            measured = measure(name, members, draw, encoder, fingerprints[encoder], data)
-            if first:
-                compare(measured, first, members, reference_scores)
-            first = first or measured
+            try:
+                measured = measure(name, members, draw, encoder, context.fingerprints[encoder], data)
+                if reference:
+                    compare(measured, reference[0], members, reference[1])
+            except ValueError as error:
+                absent.append(_absence(name, encoder, f"cannot be measured: {error}"))
+                continue
+            if encoder == next(iter(scores)):
+                reference = measured, members
             rows += [one.row for one in measured]
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
-    undefined = [
+    absent += [
         _absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
         for row in rows
         if not np.isfinite(row["value"])
     ]
-    return defined, undefined
+    return defined, absent
 
 
-def _absence(task: str, encoder: str | None, reason: str) -> dict[str, Any]:
+def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any]]]:
+    """Rows of every analysis of the suite, and the reasons of those that failed."""
+    found: dict[str, list[Row]] = {}
+    failed = []
+    for name in context.suite.analyses:
+        try:
+            found[name] = ANALYSES[name](context)
+        except Exception as error:
+            failed.append(_absence(None, None, _reason(f"analysis {name}", error)) | {"analysis": name})
+    return found, failed
+
+
+def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[str, Any]]:
+    """Absences of the tasks that encoders failed on; an encoder that could not be loaded failed on all."""
+    return [
+        _absence(task, encoder, reason)
+        for encoder, failed in failures.items()
+        for task in tasks
+        if (reason := failed.get(task, failed.get("")))
+    ]
+
+
+def _names(examples: list[Examples]) -> list[str]:
+    return [one.config.name for one in examples]
+
+
+def _reason(what: str, error: Exception) -> str:
+    """What a report may say of a failure: our own words, of a foreign error only its kind."""
+    expected = isinstance(error, RaddinoError)
+    log.warning("%s failed", what, exc_info=not expected)
+    return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"
+
+
+def _absence(task: str | None, encoder: str | None, reason: str) -> dict[str, Any]:
     return {"task": task, "encoder": encoder, "reason": reason}
 
 
@@ -229,20 +361,6 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "images": len(manifest),
         "patients": int(manifest["patient"].nunique()),
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
-    }
-
-
-def _identify(
-    name: str, encoder: Encoder, spec: str | Path | Encoder, fingerprint: str | None, corpus: Corpus
-) -> dict[str, Any]:
-    sources = [str(source) for source in corpus.manifest["source"].unique()]
-    return {
-        "name": name,
-        "spec": Path(spec).name if isinstance(spec, str | Path) else encoder.name,
-        "fingerprint": fingerprint,
-        "dim": encoder.dim,
-        "provenance": encoder.provenance.to_dict(),
-        "seen": contamination(encoder.provenance, sources, corpus.fingerprint),
     }
 
 

@@ -15,6 +15,8 @@ from raddino.metrics.signature import Signature
 from raddino.tasks.base import TASKS, Examples, Statistic
 
 AGGREGATED = ("auprc", "auroc")
+DELONG = "DeLong, clustered by patient"
+PAIRED_BOOTSTRAP = "paired bootstrap over patients"
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,15 @@ class Scores:
 
     Attributes:
         examples: of the task.
-        val: (S, N_val) outputs of S seeds.
-        test: (S, N_test).
-        chosen: learning rate and weight decay that validation chose.
+        val: (S, N_val) outputs of S seeds, (S, N_val, T) of T classes.
+        test: (S, N_test), (S, N_test, T).
+        chosen: kind of the probe and the hyperparameters that validation chose.
     """
 
     examples: Examples
     val: Floats
     test: Floats
-    chosen: tuple[float, float]
+    chosen: dict[str, Any]
 
     def statistics(self, seed: int | None = None) -> dict[str, Statistic]:
         """Statistics of one seed, or of the output averaged over seeds."""
@@ -83,8 +85,8 @@ def measure(
 ) -> list[Measured]:
     """Every statistic of one task, or AUPRC and AUROC averaged over several, on test images.
 
-    ``value`` belongs to the probe outputs averaged over seeds, ``seed_mean`` and ``seed_sd`` to single
-    seeds, the interval to the patients.
+    ``value`` belongs to the probe outputs averaged over seeds, ``seed_mean`` and ``seed_sd`` (sample standard
+    deviation, None for one seed) to single seeds, the interval to the patients.
 
     Args:
         task: name of the task or aggregate.
@@ -124,7 +126,7 @@ def measure(
             "median": interval.median,
             "undefined_resamples": interval.undefined,
             "seed_mean": float(np.mean(seeds)),
-            "seed_sd": float(np.std(seeds)),
+            "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
             "difference": None,
             "detail": _detail(members, overall[0][metric]),
         }
@@ -140,20 +142,19 @@ def compare(
 ) -> None:
     """Fill in ``difference``, paired over the shared resamples, of an encoder's rows to the reference's.
 
-    p is DeLong's, clustered by patient, for the AUROC of a single task, and a paired bootstrap's elsewhere.
+    p is DeLong's, clustered by patient, for the AUROC of a single task, and a paired bootstrap's elsewhere and
+    where DeLong's is not defined.
     """
     for one, other in zip(measured, reference, strict=True):
         difference = one.row["value"] - other.row["value"]
         samples = one.samples - other.samples
         interval = percentile_interval(samples)
+        test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
         if one.row["metric"] == "auroc" and len(scores) == 1:
             examples, at = scores[0].examples, scores[0].examples.at["test"]
             ours, theirs = scores[0].test.mean(0), reference_scores[0].test.mean(0)
-            test = "DeLong, clustered by patient"
-            p = delong_p(examples.target[at], ours, theirs, examples.patients[at])
-        else:
-            test = "paired bootstrap over patients"
-            p = paired_bootstrap_p(difference, samples)
+            exact = delong_p(examples.target[at], ours, theirs, examples.patients[at])
+            test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,
@@ -179,5 +180,4 @@ def _mean(statistics: Sequence[dict[str, Statistic]], metric: str) -> float:
 def _detail(members: Sequence[Scores], statistic: Statistic) -> dict[str, Any]:
     if len(members) > 1:
         return {"tasks": [one.examples.config.name for one in members]}
-    rate, decay = members[0].chosen
-    return {"probe": "linear", "learning_rate": rate, "weight_decay": decay, **statistic.detail}
+    return {**members[0].chosen, **statistic.detail}

@@ -7,19 +7,32 @@ import json
 import math
 import os
 import platform
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from raddino.encoders.base import Provenance
+from raddino.corpus.labels import snake_case
+from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
 
 FORMAT = 1
 HEADLINE = ("auprc", "auroc", "mae")
 LOWER_IS_BETTER = ("mae",)
 DERIVED = ("metrics.json", "report.html", "table.tex")
+GRAVITY = ("clean", "unknown", "image seen", "label seen")
+SHARED_IMAGES = {
+    **dict.fromkeys(("rsna", "rsna_pneumonia", "siim", "siim_acr", "siim_acr_ptx", "siim_ptx", "chestx_det"), "nih"),
+    **dict.fromkeys(("nih_chestxray14", "nih_chestx_ray14", "chestx_ray14", "chestxray14", "nih_cxr14"), "nih"),
+    **dict.fromkeys(("mimic", "mimic_cxr_jpg", "ms_cxr", "chest_imagenome"), "mimic_cxr"),
+    "vindr": "vindr_cxr",
+    "chexpert_plus": "chexpert",
+}
+"""Source names, in snake case, to the data set that their images were published in first."""
+ABSOLUTE_PATH = re.compile(r"(?<![\w:/.…])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:,;'\"()]+[/\\])*([^\s/\\:,;'\"()]+)[/\\]?")
 PACKAGES = ("raddino", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas")
 
 
@@ -89,23 +102,65 @@ class Results:
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
 
-def contamination(provenance: Provenance, sources: list[str], fingerprint: str) -> str:
-    """What an encoder saw of a corpus's test images, as far as its declared pre-training tells.
+def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: str) -> dict[str, str]:
+    """What an encoder saw of the test images of each source, as far as its declared pre-training tells.
 
     An encoder that saw this very corpus (by ``fingerprint``) and nothing else is judged by the splits it saw.
-    Otherwise a source counts as a whole: who pre-trained on a part of it may have seen the test images.
+    Otherwise a source counts as a whole: who pre-trained on a part of it may have seen the test images. Sources
+    that share images (RSNA and SIIM were drawn from NIH) count as one.
 
     Returns:
-        ``"label seen"`` when it learned from labels or reports of one of ``sources``, ``"image seen"``
-        when from its images alone, ``"clean"`` when from none, ``"unknown"`` when its sources are not known.
+        by source ``"label seen"`` when it learned from labels or reports of it, ``"image seen"`` when from its
+        images alone, ``"clean"`` when from neither, ``"unknown"`` when its sources are not known.
     """
     if provenance.sources is None:
-        return "unknown"
+        return dict.fromkeys(sources, "unknown")
     corpora = provenance.corpora or {}
     held_out = set(corpora) == {fingerprint} and "test" not in corpora[fingerprint]
-    if held_out or not set(provenance.sources) & set(sources):
-        return "clean"
-    return "label seen" if provenance.supervision in ("labels", "text") else "image seen"
+    used = set() if held_out else {_origin(source) for source in provenance.sources}
+    seen = "label seen" if provenance.supervision in ("labels", "text") else "image seen"
+    return {source: seen if _origin(source) in used else "clean" for source in sources}
+
+
+def identify(
+    name: str, encoder: Encoder | None, spec: str | Path | Encoder, manifest: pd.DataFrame, fingerprint: str
+) -> dict[str, Any]:
+    """What ``metrics.json`` says of an encoder, apart from its own fingerprint.
+
+    Args:
+        name: display name.
+        encoder: None when it could not be loaded; its family's provenance stands in.
+        spec: as it was asked for.
+        manifest, fingerprint: of the evaluated corpus.
+
+    Returns:
+        among others ``contamination`` by source and ``seen``, the gravest of it.
+    """
+    word = Path(spec).name if isinstance(spec, str | Path) else spec.name
+    family = word.partition(":")[0]
+    provenance = ENCODERS[family].provenance if family in ENCODERS else Provenance(sources=None)
+    provenance = encoder.provenance if encoder else provenance
+    by_source = contamination(provenance, sorted(manifest["source"].astype(str).unique()), fingerprint)
+    return {
+        "name": name,
+        "spec": word,
+        "fingerprint": None,
+        "dim": encoder.dim if encoder else None,
+        "provenance": provenance.to_dict(),
+        "contamination": by_source,
+        "seen": max(by_source.values(), key=GRAVITY.index, default="unknown"),
+    }
+
+
+def public(text: str) -> str:
+    """``text`` with every absolute path cut down to its last part, fit for a report that travels."""
+    return ABSOLUTE_PATH.sub(r"…/\1", text)
+
+
+def _origin(source: str) -> str:
+    """The data set that a source's images come from."""
+    name = snake_case(source)
+    return SHARED_IMAGES.get(name, name)
 
 
 def environment() -> dict[str, str]:

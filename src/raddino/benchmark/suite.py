@@ -11,7 +11,7 @@ from pydantic import Field
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
 from raddino.tasks.base import TaskConfig
-from raddino.tasks.probe import ProbeConfig
+from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
 NUMBERS = ("age", "weight", "bmi")
@@ -24,15 +24,19 @@ class Suite(Config):
 
     Attributes:
         description: one sentence for the report.
+        where: pandas query that restricts the images of all tasks.
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
-        probe: settings of the linear probe.
+        probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
+        analyses: names of :data:`raddino.benchmark.analyses.base.ANALYSES` to run after the main table.
     """
 
     description: str = ""
+    where: str | None = None
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    probe: ProbeConfig = ProbeConfig()
+    probe: ProbeSetting = LinearConfig()
+    analyses: tuple[str, ...] = ()
 
 
 def suite_names() -> list[str]:
@@ -63,7 +67,14 @@ def load_suite(name: str | Path) -> Suite:
             if member not in binary:
                 hint = did_you_mean(member, binary)
                 raise ConfigError(f"suite {path.name}: {aggregate!r} averages {member!r}, no binary task.{hint}")
-    return suite
+    return suite.model_copy(update={"tasks": tuple(_within(suite.where, task) for task in suite.tasks)})
+
+
+def _within(where: str | None, task: TaskConfig) -> TaskConfig:
+    """The task, restricted to images that satisfy its own query and the suite's."""
+    if where is None:
+        return task
+    return task.model_copy(update={"where": f"({where}) and ({task.where})" if task.where else where})
 
 
 def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Suite:

@@ -1,17 +1,21 @@
-"""Features on disk: a safetensors file that anyone can read, and the folder of parts it grows from."""
+"""Features in memory and on disk, and the folder of parts that an extraction grows from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from raddino.errors import RaddinoError
+from raddino.features.files import read_features, write_features
+from raddino.features.patches import PatchRows
+
+FORMAT = "1"
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,9 @@ class FeatureSet:
         mean_patch: (N, D) float32, the mean patch token, or None for encoders without a grid.
         rows: (N,) int64 row numbers in the corpus.
         ids: (N,) ids of the corpus manifest.
-        encoder, corpus: their fingerprints.
+        encoder, corpus: their fingerprints; features computed in bf16 carry ``-bf16`` behind the encoder's.
         path: the file, or the cache folder with the parts, in which they lie; None in memory only.
+        patches: (N, H, W, D) float16 on disk, indexed like an array; None unless they were asked for.
     """
 
     cls: np.ndarray
@@ -34,27 +39,26 @@ class FeatureSet:
     encoder: str
     corpus: str
     path: Path | None = None
+    patches: PatchRows | None = None
 
-    def save(self, path: Path) -> None:
-        """Write a ``.safetensors`` file, whole or not at all.
+    def save(self, path: Path, split: Sequence[Any] | None = None) -> None:
+        """Write a ``.safetensors`` or ``.parquet`` file, whole or not at all; patches stay where they are.
 
-        Tensors ``cls``, ``mean_patch`` and ``rows``; in the header ``ids`` (a JSON list), ``encoder`` and
-        ``corpus`` (fingerprints).
+        safetensors: tensors ``cls``, ``mean_patch`` and ``rows``; in the header ``ids`` (a JSON list), ``encoder``
+        and ``corpus`` (fingerprints). Parquet: one row an image with ``id``, ``row``, ``split`` where given, and
+        ``cls`` and ``mean_patch`` as lists of D float32; the fingerprints are in the schema's metadata.
+
+        Raises:
+            RaddinoError: another suffix.
         """
-        from safetensors.numpy import save_file
+        self._write(Path(path), {}, split)
 
+    def _write(self, path: Path, more: dict[str, str], split: Sequence[Any] | None = None) -> None:
         tensors = {"cls": self.cls, "rows": self.rows}
         if self.mean_patch is not None:
             tensors["mean_patch"] = self.mean_patch
-        header = {"ids": json.dumps(self.ids), "encoder": self.encoder, "corpus": self.corpus, "format": "1"}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".draft")
-        os.close(handle)
-        try:
-            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, draft, header)
-            os.replace(draft, path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+        header = {"encoder": self.encoder, "corpus": self.corpus, "format": FORMAT} | more
+        write_features(path, tensors, self.ids, header, split)
 
     @classmethod
     def load(cls, path: Path) -> FeatureSet:
@@ -63,27 +67,21 @@ class FeatureSet:
         Raises:
             RaddinoError: the file is missing, damaged, or not a feature file.
         """
-        from safetensors import SafetensorError, safe_open
+        return cls._read(Path(path))[0]
 
-        if not path.is_file():
-            raise RaddinoError(f"feature file {path} does not exist")
-        try:
-            with safe_open(path, "numpy") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(
-                cls=tensors["cls"],
-                mean_patch=tensors.get("mean_patch"),
-                rows=tensors["rows"],
-                ids=json.loads(header["ids"]),
-                encoder=header["encoder"],
-                corpus=header["corpus"],
-                path=path,
-            )
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise RaddinoError(
-                f"{path} is damaged or no feature file ({type(error).__name__}): delete it and embed again"
-            ) from None
+    @classmethod
+    def _read(cls, path: Path) -> tuple[FeatureSet, dict[str, str]]:
+        tensors, ids, header = read_features(path)
+        held = cls(
+            cls=tensors["cls"],
+            mean_patch=tensors.get("mean_patch"),
+            rows=tensors["rows"],
+            ids=ids,
+            encoder=header["encoder"],
+            corpus=header["corpus"],
+            path=path,
+        )
+        return held, header
 
     def take(self, rows: np.ndarray) -> FeatureSet:
         """The features of corpus rows ``rows``, in that order. Raises KeyError for a row that is not here."""
@@ -96,11 +94,12 @@ class FeatureSet:
             ids=[self.ids[position] for position in at],
             encoder=self.encoder,
             corpus=self.corpus,
+            patches=None if self.patches is None else self.patches.take(at),
         )
 
     @staticmethod
     def join(parts: list[FeatureSet]) -> FeatureSet:
-        """The parts of one extraction (at least one) as one set."""
+        """The parts of one extraction (at least one) as one set, without patches."""
         patches = [part.mean_patch for part in parts if part.mean_patch is not None]
         return FeatureSet(
             cls=np.concatenate([part.cls for part in parts]),
@@ -122,21 +121,25 @@ class FeatureCache:
 
     def __init__(self, folder: Path, encoder: str, corpus: str) -> None:
         key = hashlib.sha256(json.dumps([encoder, corpus]).encode()).hexdigest()[:20]
-        self.folder, self.encoder, self.corpus = folder / key, encoder, corpus
+        self.folder, self.encoder, self.corpus = Path(folder) / key, encoder, corpus
 
-    def load(self) -> list[FeatureSet]:
-        """All parts.
+    def load(self, with_patches: bool = False) -> list[FeatureSet]:
+        """All parts, or those whose patches are on disk too.
 
         Raises:
             RaddinoError: a part is damaged or belongs to another encoder or corpus.
         """
-        parts = [FeatureSet.load(path) for path in sorted(self.folder.glob("*.safetensors"))]
-        for part in parts:
+        parts = []
+        for path in sorted(self.folder.glob("*.safetensors")):
+            part, header = FeatureSet._read(path)
             if (part.encoder, part.corpus) != (self.encoder, self.corpus):
                 raise RaddinoError(f"{self.folder} holds features of another encoder or corpus: delete the folder")
+            if not with_patches or header.get("patches"):
+                parts.append(part)
         return parts
 
-    def add(self, part: FeatureSet) -> None:
-        """Keep a part."""
-        name = hashlib.sha256(part.rows.tobytes()).hexdigest()[:16]
-        part.save(self.folder / f"{name}.safetensors")
+    def add(self, part: FeatureSet, with_patches: bool = False) -> None:
+        """Keep a part; ``with_patches`` says that the patches of its rows are on disk."""
+        kind = b"patches" if with_patches else b""
+        name = hashlib.sha256(part.rows.tobytes() + kind).hexdigest()[:16]
+        part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})

@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from raddino.encoders.base import Encoder, Features
-from raddino.errors import RaddinoError
+from raddino.encoders.base import Encoder
+from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureCache, FeatureSet
-from raddino.progress import Bar, bar
+from raddino.features.files import check_suffix
+from raddino.features.forward import (
+    Encoded,
+    Precision,
+    device_of,
+    encode_all,
+    feature_key,
+    make_encode,
+    resolve_precision,
+)
+from raddino.features.patches import PatchFile, PatchRows
+from raddino.features.ranks import Ranks, join_ranks
+from raddino.features.reading import read_batches
+from raddino.progress import bar
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
 PART_IMAGES = 256
-READERS = 4
+PART_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are read and encoded; none but ``precision`` changes a feature beyond rounding.
+
+    Attributes:
+        batch_size: images in one call of the encoder.
+        precision: ``"fp32"`` or ``"bf16"``.
+        compile: pass the encoder through ``torch.compile``.
+        workers: reader processes; 0 reads in threads.
+        patches: keep patch features too.
+    """
+
+    batch_size: int
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    workers: int
+    patches: bool
 
 
 def embed(
@@ -30,49 +62,62 @@ def embed(
     batch_size: int = 32,
     out: Path | None = None,
     cache: Path | None = None,
+    precision: Precision = "fp32",
+    compile: bool = False,
+    workers: int = 0,
+    patches: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> FeatureSet:
     """Features of corpus images, computed where the cache does not hold them yet.
 
-    An encoder that has to be fitted (PCA) is fitted on the training rows of the corpus first.
+    Under ``torchrun`` every rank embeds its share into the shared cache, and all return the whole. An encoder that
+    has to be fitted (PCA) is fitted on the training rows of the corpus first.
 
     Args:
         corpus: where the images lie.
         encoder: anything behind the :class:`~raddino.encoders.base.Encoder` protocol.
         rows: row numbers, any order; None for the whole corpus.
-        batch_size: images in one pass of the encoder.
-        out: also save the result in this ``.safetensors`` file.
+        batch_size: images in one call of the encoder.
+        out: also save the result in this ``.safetensors`` or ``.parquet`` file.
         cache: folder of parts, ``<corpus>/features`` by default; keyed by encoder and corpus fingerprints.
+        precision: ``"bf16"`` features are kept apart from ``"fp32"`` ones; ``"auto"`` is bf16 on a GPU.
+        compile: pass the encoder through ``torch.compile``; worth its minute on a GPU and a large corpus.
+        workers: processes that read and preprocess; 0 for threads. Under Ray: actors, 0 for one.
+        patches: keep patch features as a half-precision array on disk, see :attr:`FeatureSet.patches`.
+        engine: ``"ray"`` spreads the work over a Ray cluster that shares the cache folder (extra ``cluster``).
 
     Raises:
-        RaddinoError: rows that the corpus lacks, a damaged cache, features of the wrong shape or not finite.
+        RaddinoError: rows that the corpus lacks, a damaged cache, features of the wrong shape or not finite,
+            patches asked of an encoder that has none or of which the disk has no room.
     """
     wanted = np.arange(len(corpus)) if rows is None else np.asarray(rows, dtype=np.int64)
-    if not len(wanted):
-        raise RaddinoError("no images to embed")
-    if wanted.min() < 0 or wanted.max() >= len(corpus):
-        raise RaddinoError(f"rows to embed must lie in 0..{len(corpus) - 1}")
-    if batch_size < 1:
-        raise RaddinoError(f"batch_size must be at least 1, got {batch_size}")
-    if out is not None and Path(out).suffix != ".safetensors":
-        raise RaddinoError(f"features are written as .safetensors; got {Path(out).name!r}")
+    _check(wanted, len(corpus), batch_size, workers, engine, out)
+    ranks = join_ranks()
     fit_where_needed(encoder, corpus)
-    store = FeatureCache(cache or corpus.path / "features", encoder.fingerprint, corpus.fingerprint)
-    parts = store.load()
-    held = np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64)
-    todo = np.setdiff1d(wanted, held)
-    done = len(np.intersect1d(wanted, held))
-    with bar(f"embed {encoder.name}", total=len(todo) + done, done=done) as shown:
-        for start in range(0, len(todo), PART_IMAGES):
-            part = todo[start : start + PART_IMAGES]
-            cls, mean_patch = _embed_part(corpus, encoder, part, batch_size, shown)
-            ids = corpus.manifest["id"].iloc[part].astype(str).tolist()
-            parts.append(FeatureSet(cls, mean_patch, part, ids, store.encoder, store.corpus))
-            store.add(parts[-1])
-    features = FeatureSet.join(parts).take(wanted)
-    if out is None:
-        return replace(features, path=store.folder)
-    features.save(Path(out))
-    return replace(features, path=Path(out))
+    if patches and encoder.grid is None:
+        raise RaddinoError(f"encoder {encoder.name!r} has no patch features: leave patches out")
+    settings = Settings(batch_size, resolve_precision(precision, encoder), compile, workers, patches)
+    folder = Path(cache) if cache else corpus.path / "features"
+    store = FeatureCache(folder, feature_key(encoder, settings.precision), corpus.fingerprint)
+    array = PatchFile(store.folder, (len(corpus), *encoder.grid, encoder.dim)) if patches and encoder.grid else None
+
+    held = [part.rows for part in store.load(patches)]
+    todo = np.setdiff1d(wanted, np.concatenate(held) if held else np.empty(0, np.int64))
+    ranks.wait()  # all have seen the same cache before anyone adds to it
+    if array is not None and len(todo):
+        array.create(len(todo))
+    _fill(corpus, encoder, ranks.share(todo), settings, store, ranks, engine, len(np.unique(wanted)) - len(todo))
+    ranks.wait()
+
+    features = FeatureSet.join(store.load(patches)).take(wanted)
+    if array is not None:
+        features = replace(features, patches=PatchRows(array.open(), features.rows))
+    path = store.folder if out is None else Path(out)
+    if out is not None and ranks.rank == 0:
+        split = corpus.manifest["split"].iloc[wanted].tolist() if "split" in corpus.manifest else None
+        features.save(path, split)
+    ranks.wait()
+    return replace(features, path=path)
 
 
 def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:
@@ -81,38 +126,86 @@ def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:
         encoder.fit(corpus, corpus.rows(split="train"))
 
 
-def _embed_part(
-    corpus: Corpus, encoder: Encoder, rows: np.ndarray, batch_size: int, shown: Bar
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """CLS and mean patch features (N, D) of corpus rows."""
-    cls, patches = [], []
-    for images in _read_batches(corpus, rows, batch_size):
-        features = encoder.encode(encoder.preprocess(images))
-        _check(encoder, features, len(images))
-        cls.append(features.cls.float().cpu().numpy())
-        if features.patches is not None:
-            patches.append(features.patches.float().mean((1, 2)).cpu().numpy())
-        shown.advance(len(images))
-    return np.concatenate(cls), np.concatenate(patches) if patches else None
+def embed_rows(
+    corpus: Corpus,
+    encoder: Encoder,
+    rows: np.ndarray,
+    settings: Settings,
+    store: FeatureCache,
+    advance: Callable[[int], None],
+) -> None:
+    """Embed ``rows`` into the cache, part after part; a part is written when it is full or two minutes old."""
+    pin = device_of(encoder).type == "cuda"
+    encode = make_encode(encoder, settings.precision, settings.compile)
+    batches = read_batches(corpus, encoder, rows, settings.batch_size, settings.workers, pin)
+    part: list[Encoded] = []
+    begun = time.monotonic()
+    for encoded in encode_all(encoder, encode, batches, settings.patches):
+        part.append(encoded)
+        full = sum(len(one.rows) for one in part) >= PART_IMAGES
+        if full or time.monotonic() - begun > PART_SECONDS:
+            _keep(corpus, part, store)
+            part, begun = [], time.monotonic()
+        advance(len(encoded.rows))
+    if part:
+        _keep(corpus, part, store)
 
 
-def _read_batches(corpus: Corpus, rows: np.ndarray, batch_size: int) -> Iterator[list[np.ndarray]]:
-    """Images in batches, read ahead by threads."""
-    with ThreadPoolExecutor(READERS) as readers:
-        images = readers.map(corpus.read, rows.tolist())
-        for start in range(0, len(rows), batch_size):
-            yield [next(images) for _ in rows[start : start + batch_size]]
+def _fill(
+    corpus: Corpus,
+    encoder: Encoder,
+    rows: np.ndarray,
+    settings: Settings,
+    store: FeatureCache,
+    ranks: Ranks,
+    engine: str,
+    done: int,
+) -> None:
+    """Embed what is missing, here or on a cluster, with a bar on the first rank."""
+    if not len(rows):
+        return
+    if ranks.rank:
+        embed_rows(corpus, encoder, rows, settings, store, lambda n: None)
+        return
+    whose = f" (rank 0 of {ranks.size})" if ranks.size > 1 else ""
+    done = 0 if whose else done
+    with bar(f"embed {encoder.name}{whose}", total=len(rows) + done, done=done) as shown:
+        if engine == "ray":
+            from raddino.features.cluster import embed_on_cluster
+
+            embed_on_cluster(corpus, encoder, rows, settings, store, shown.advance)
+        else:
+            embed_rows(corpus, encoder, rows, settings, store, shown.advance)
 
 
-def _check(encoder: Encoder, features: Features, n: int) -> None:
-    """Refuse what would spoil every number behind it."""
-    expected: dict[str, tuple[int, ...]] = {"cls": (n, encoder.dim)}
-    if encoder.grid is not None:
-        expected["patches"] = (n, *encoder.grid, encoder.dim)
-    for name, shape in expected.items():
-        tensor = getattr(features, name)
-        found = None if tensor is None else tuple(tensor.shape)
-        if found != shape:
-            raise RaddinoError(f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}")
-        if not tensor.isfinite().all():
-            raise RaddinoError(f"encoder {encoder.name!r} returned {name} that hold NaN or infinity")
+def _keep(corpus: Corpus, part: list[Encoded], store: FeatureCache) -> None:
+    """Write a part, its patches first: what the part names is then there."""
+    rows = np.concatenate([one.rows for one in part])
+    patches = [one.patches for one in part if one.patches is not None]
+    if patches:
+        PatchFile(store.folder, (len(corpus), *patches[0].shape[1:])).write(rows, patches)
+    means = [one.mean_patch for one in part if one.mean_patch is not None]
+    features = FeatureSet(
+        cls=np.concatenate([one.cls for one in part]),
+        mean_patch=np.concatenate(means) if means else None,
+        rows=rows,
+        ids=corpus.manifest["id"].iloc[rows].astype(str).tolist(),
+        encoder=store.encoder,
+        corpus=store.corpus,
+    )
+    store.add(features, with_patches=bool(patches))
+
+
+def _check(wanted: np.ndarray, images: int, batch_size: int, workers: int, engine: str, out: Path | None) -> None:
+    if not len(wanted):
+        raise RaddinoError("no images to embed")
+    if wanted.min() < 0 or wanted.max() >= images:
+        raise RaddinoError(f"rows to embed must lie in 0..{images - 1}")
+    if batch_size < 1:
+        raise RaddinoError(f"batch_size must be at least 1, got {batch_size}")
+    if workers < 0:
+        raise RaddinoError(f"workers must be 0 or more, got {workers}")
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"engine takes local or ray, got {engine!r}")
+    if out is not None:
+        check_suffix(Path(out))

@@ -48,10 +48,14 @@ class PatientBootstrap:
         )
 
     def distribution(self, metric: Callable[[Floats], Floats]) -> Floats:
-        """(R,) values of ``metric``, a function of image weights (r, N) that returns (r,)."""
+        """(R,) values of ``metric``, a function of image weights (r, N) that returns (r,).
+
+        NaN throughout with one patient: nothing varies between its resamples, so they bound nothing.
+        """
         rows = max(1, CHUNK_CELLS // len(self._member))
         chunks = np.split(self._counts, range(rows, self.resamples, rows))
-        return np.concatenate([metric(chunk[:, self._member].astype(np.float64)) for chunk in chunks])
+        values = np.concatenate([metric(chunk[:, self._member].astype(np.float64)) for chunk in chunks])
+        return values if self.patients > 1 else np.full_like(values, np.nan)
 
 
 def percentile_interval(values: Floats, level: float = 0.95) -> Interval:

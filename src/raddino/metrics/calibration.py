@@ -5,27 +5,27 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from raddino.metrics.ranking import Floats, checked
+from raddino.metrics.ranking import Floats, checked, ratio
 
 BINS = 15
 
 
 def brier(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Mean squared distance of probability and outcome, 0..1, lower is better.
+    """Mean squared distance of probability and outcome, 0..1, lower is better; NaN without images.
 
     Arguments as :func:`raddino.metrics.ranking.auroc`, with probabilities for scores.
     """
     y, p, w = _checked(target, probability, weights)
-    return (w @ (p - y) ** 2) / w.sum(-1)
+    return ratio(w @ (p - y) ** 2, w.sum(-1))
 
 
 def expected_calibration_error(
     target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
 ) -> Floats:
-    """ECE, 0..1, over equal-width bins (lo, hi] of the positive class (Guo et al. 2017, eq. 3)."""
+    """ECE, 0..1, over equal-width bins (lo, hi] of the positive class (Guo et al. 2017, eq. 3); NaN without images."""
     y, p, w = _checked(target, probability, weights)
     member = np.eye(bins)[_bin(p, bins)]  # (N, bins)
-    return np.abs((w * (y - p)) @ member).sum(-1) / w.sum(-1)
+    return ratio(np.abs((w * (y - p)) @ member).sum(-1), w.sum(-1))
 
 
 def reliability(target: ArrayLike, probability: ArrayLike, bins: int = BINS) -> dict[str, list[float]]:

@@ -11,11 +11,11 @@ def paired_bootstrap_p(difference: float, resampled: Floats) -> float:
     """Two-sided p of "no difference" from paired bootstrap differences: (k + 1) / (B + 1).
 
     k counts resampled differences at least as far from the observed one as that is from 0; undefined
-    resamples are left out. NaN when ``difference`` is.
+    resamples are left out. NaN when ``difference`` is, or no resample is defined.
     """
-    if not np.isfinite(difference):
-        return float("nan")
     defined = resampled[np.isfinite(resampled)]
+    if not np.isfinite(difference) or not len(defined):
+        return float("nan")
     extreme = np.abs(defined - difference) >= abs(difference) - 1e-12
     return float((extreme.sum() + 1) / (len(defined) + 1))
 
@@ -24,7 +24,8 @@ def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: Ar
     """Two-sided p of equal AUROC of two scores on the same images, several images a patient allowed.
 
     DeLong et al. 1988 with the variance for clustered data of Obuchowski 1997, which is DeLong's own where
-    every patient has one image. 1 when the scores rank alike; NaN with fewer than two patients in a class.
+    every patient has one image. 1 when the scores rank alike. NaN with fewer than two patients in a class, and
+    where the areas differ but nothing varies (one score perfect, the other constant, say).
     """
     y, a, _ = checked(target, score, None)
     _, b, _ = checked(target, other, None)
@@ -46,7 +47,7 @@ def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: Ar
         g / (g - 1) * (s**2).sum() / size**2 for s, size, g in zip(spread, sizes, groups, strict=True)
     ) + 2 * count / (count - 1) * (spread[0] * spread[1]).sum() / (sizes[0] * sizes[1])
     if variance <= 1e-18:
-        return 1.0 if abs(difference) < 1e-12 else 0.0
+        return 1.0 if abs(difference) < 1e-12 else float("nan")
     return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
 
 

@@ -26,7 +26,7 @@ def auroc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     """
     true, false = cumulative_counts(*checked(target, score, weights))
     area = np.diff(false, axis=-1) * (true[..., 1:] + true[..., :-1]) / 2
-    return _ratio(area.sum(-1), true[..., -1] * false[..., -1])
+    return ratio(area.sum(-1), true[..., -1] * false[..., -1])
 
 
 def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> Floats:
@@ -35,21 +35,21 @@ def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     Arguments, return value and errors as :func:`auroc`; NaN without positives.
     """
     true, false = cumulative_counts(*checked(target, score, weights))
-    precision = _ratio(true, true + false)[..., 1:]
+    precision = ratio(true, true + false)[..., 1:]
     gained = np.diff(true, axis=-1)
-    return _ratio(np.where(gained > 0, gained * precision, 0).sum(-1), true[..., -1])
+    return ratio(np.where(gained > 0, gained * precision, 0).sum(-1), true[..., -1])
 
 
 def sensitivity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
     """Share of positives with ``score >= threshold``; NaN without positives."""
     y, s, w = checked(target, score, weights)
-    return _ratio(w @ (y * (s >= threshold)), w @ y)
+    return ratio(w @ (y * (s >= threshold)), w @ y)
 
 
 def specificity(target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> Floats:
     """Share of negatives with ``score < threshold``; NaN without negatives."""
     y, s, w = checked(target, score, weights)
-    return _ratio(w @ ((1 - y) * (s < threshold)), w @ (1 - y))
+    return ratio(w @ ((1 - y) * (s < threshold)), w @ (1 - y))
 
 
 def threshold_at_specificity(target: ArrayLike, score: ArrayLike, level: float) -> float:
@@ -93,7 +93,7 @@ def cumulative_counts(y: Floats, s: Floats, w: Floats) -> tuple[Floats, Floats]:
     return np.concatenate([start, true], -1), np.concatenate([start, false], -1)
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Elementwise division, NaN where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raddino.metrics.ranking import Floats, auroc
+from raddino.metrics.ranking import Floats, auroc, ratio
 
 
 def mae(target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Mean absolute error in the target's unit.
+    """Mean absolute error in the target's unit; NaN without images.
 
     Args:
         target, prediction: (N,) finite.
@@ -17,15 +17,17 @@ def mae(target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None = No
         ValueError: shapes differ or a value is not finite.
     """
     y, p, w = _checked(target, prediction, weights)
-    return (w @ np.abs(p - y)) / w.sum(-1)
+    return ratio(w @ np.abs(p - y), w.sum(-1))
 
 
 def r2(target: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None = None) -> Floats:
     """Coefficient of determination, at most 1; NaN where the target is constant. Arguments as :func:`mae`."""
     y, p, w = _checked(target, prediction, weights)
+    if not len(y):
+        return np.full(w.shape[:-1], np.nan)
     y, p = y - y.mean(), p - y.mean()
     total = w.sum(-1)
-    spread = w @ y**2 - (w @ y) ** 2 / total
+    spread = w @ y**2 - ratio((w @ y) ** 2, total)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(spread > 1e-12 * np.maximum(w @ y**2, 1e-300), 1 - (w @ (p - y) ** 2) / spread, np.nan)
 

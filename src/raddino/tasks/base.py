@@ -15,13 +15,14 @@ from raddino.config import Config
 from raddino.errors import RaddinoError, did_you_mean
 from raddino.metrics.ranking import Floats
 from raddino.registry import Registry
-from raddino.tasks.probe import Loss
+from raddino.tasks.probes.base import Loss
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
 SPLITS = ("train", "val", "test")
 MIN_TEST_PATIENTS = 10
+MAX_CLASSES = 50
 
 
 class Absent(RaddinoError):
@@ -34,17 +35,20 @@ class TaskConfig(Config):
     Attributes:
         name: how results call it.
         target: column of the corpus manifest.
-        kind: ``"binary"`` or ``"regression"``.
+        kind: ``"binary"``, ``"multiclass"`` (one of several values, text or numbers) or ``"regression"``.
         where: pandas query that restricts the images, for example ``"source == 'nih'"``.
         positive: for text columns, the value that counts as 1; every other value counts as 0.
-        min_positives: least number of test images in either class of a binary task.
+        classes: of a multiclass task, the values that count; by default all that training images have.
+        min_positives: least number of test images in either class of a binary task. Classes with fewer stay out
+            of the averages of a multiclass task; two have to have them.
     """
 
     name: str
     target: str
-    kind: Literal["binary", "regression"]
+    kind: Literal["binary", "multiclass", "regression"]
     where: str | None = None
     positive: str | float | None = None
+    classes: tuple[str | float, ...] = ()
     min_positives: PositiveInt = 10
 
 
@@ -55,11 +59,12 @@ class Examples:
     Attributes:
         config: the task.
         rows: (N,) row numbers in the corpus, ascending.
-        target: (N,) 0 and 1, or numbers.
+        target: (N,) 0 and 1, positions in ``classes``, or numbers.
         split: (N,) train, val or test.
         ids: (N,) of the corpus manifest.
         patients: (N,) of the corpus manifest; an image without one is a patient of its own.
         excluded: images left out, by reason.
+        classes: names of the classes of a multiclass task.
     """
 
     config: TaskConfig
@@ -69,6 +74,17 @@ class Examples:
     ids: np.ndarray
     patients: np.ndarray
     excluded: dict[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what a probe puts out for the task: its classes, or itself."""
+        return self.classes or (self.config.name,)
+
+    @property
+    def columns(self) -> Floats:
+        """(N, T) targets of the :attr:`outputs`; classes one-hot."""
+        return np.eye(len(self.classes))[self.target.astype(int)] if self.classes else self.target[:, None]
 
     @cached_property
     def at(self) -> dict[str, np.ndarray]:
@@ -80,8 +96,13 @@ class Examples:
         binary = self.config.kind == "binary"
         positives = {split: int(self.target[at].sum()) for split, at in self.at.items()}
         prevalence = {split: positives[split] / len(at) for split, at in self.at.items()}
+        classes = {
+            name: {split: int((self.target[at] == code).sum()) for split, at in self.at.items()}
+            for code, name in enumerate(self.classes)
+        }
         return {
             **self.config.model_dump(include={"name", "target", "kind", "where", "positive"}),
+            **({"classes": classes} if classes else {}),
             "n": {split: len(at) for split, at in self.at.items()},
             "patients": {split: len(set(self.patients[at])) for split, at in self.at.items()},
             "positives": positives if binary else None,
@@ -109,11 +130,12 @@ class Task(Protocol):
     loss: Loss
 
     def score(self, output: Floats) -> Floats:
-        """Probe output to what a person reads: a probability, or a number in the target's unit."""
+        """Probe output (N,), or (N, T) of T classes, to what a person reads (N,): a probability, a class's
+        position, or a number in the target's unit."""
         ...
 
     def statistics(self, examples: Examples, val: Floats, test: Floats) -> dict[str, Statistic]:
-        """Statistics by metric name of probe outputs ``val`` (N_val,) and ``test`` (N_test,)."""
+        """Statistics by metric name of probe outputs ``val`` (N_val,) and ``test`` (N_test,), or (N, T)."""
         ...
 
 
@@ -133,7 +155,13 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     chosen = np.sort(corpus.rows(where=config.where))
     frame = manifest.iloc[chosen]
     values = frame[config.target].replace("", np.nan)
-    numbers = _binary(values, config) if config.kind == "binary" else pd.to_numeric(values, errors="coerce")
+    classes: tuple[str, ...] = ()
+    if config.kind == "binary":
+        numbers = _binary(values, config)
+    elif config.kind == "multiclass":
+        numbers, classes = _multiclass(values, frame["split"], config)
+    else:
+        numbers = pd.to_numeric(values, errors="coerce")
     target = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     split = frame["split"].astype(str).to_numpy()
     usable = np.isfinite(target) & np.isin(split, SPLITS)
@@ -148,6 +176,7 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
         ids=kept["id"].astype(str).to_numpy(),
         patients=kept["patient"].fillna(kept["id"]).astype(str).to_numpy(),
         excluded={reason: count for reason, count in excluded.items() if count},
+        classes=classes,
     )
     _require_enough(examples)
     return examples
@@ -164,6 +193,20 @@ def _binary(values: pd.Series, config: TaskConfig) -> pd.Series:
     return numbers.astype(float).where(numbers.isin([0, 1]))
 
 
+def _multiclass(values: pd.Series, split: pd.Series, config: TaskConfig) -> tuple[pd.Series, tuple[str, ...]]:
+    """Positions in the classes, NaN for other values, and the classes that training images have."""
+    words = values.map(_word, na_action="ignore")
+    trained = set(words[split == "train"].dropna())
+    classes = [name for name in map(_word, config.classes) if name in trained] or sorted(trained)
+    if len(classes) > MAX_CLASSES:
+        raise Absent(f"column {config.target!r} holds {len(classes)} values; name up to {MAX_CLASSES} as classes")
+    return words.map({name: code for code, name in enumerate(classes)}).astype(float), tuple(classes)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
 def _require_enough(examples: Examples) -> None:
     config = examples.config
     for split, at in examples.at.items():
@@ -171,7 +214,8 @@ def _require_enough(examples: Examples) -> None:
         if not len(at):
             raise Absent(f"no image of the {split} split has a value")
         if len(np.unique(target)) < 2:
-            raise Absent(f"{split} split: all {len(at)} values are {target[0]:g}")
+            value = examples.classes[int(target[0])] if examples.classes else f"{target[0]:g}"
+            raise Absent(f"{split} split: all {len(at)} values are {value}")
     test = examples.target[examples.at["test"]]
     if config.kind == "binary":
         positives, fewest = int(test.sum()), int(min(test.sum(), (1 - test).sum()))
@@ -179,6 +223,13 @@ def _require_enough(examples: Examples) -> None:
             raise Absent(
                 f"test split has {positives} positives among {len(test)} images; at least "
                 f"{config.min_positives} of either class are needed"
+            )
+    if config.kind == "multiclass":
+        counts = np.bincount(test.astype(int), minlength=len(examples.classes))
+        if (counts >= config.min_positives).sum() < 2:
+            raise Absent(
+                f"test split has {', '.join(map(str, counts))} images of its classes; at least two need "
+                f"{config.min_positives}"
             )
     patients = len(set(examples.patients[examples.at["test"]]))
     if patients < MIN_TEST_PATIENTS:

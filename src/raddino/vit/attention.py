@@ -10,18 +10,41 @@ Shapes = list[tuple[int, int]]
 SHORT = 512
 """Tokens up to which explicit bfloat16 products beat the fused kernel on a CPU (``benchmarks/attention.py``)."""
 
+SLAB = 1 << 21
+"""Attention scores computed at once without gradients: 4 MiB in bfloat16 stay in a CPU's cache."""
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``softmax(query key^T / sqrt(d)) value`` for (B, heads, N, d), by whichever way is faster here."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[-2] > SHORT:
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or torch.compiler.is_compiling():
+        return scaled_dot_product_attention(query, key, value)
+    if torch.is_grad_enabled() and query.shape[-2] > SHORT:
         return scaled_dot_product_attention(query, key, value)
     with torch.autocast("cpu", enabled=False):
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return scores.softmax(-1) @ value
+        return _explicit(query, key, value) if torch.is_grad_enabled() else _in_slabs(query, key, value)
 
 
-def scaled_linear(x: Tensor, layer: nn.Linear, gain: Tensor) -> Tensor:
-    """``gain * layer(x)`` with the gain (D,) put into the weights, which are smaller than the tokens."""
+def _explicit(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(-1) @ value
+
+
+def _in_slabs(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:func:`_explicit` for a few heads at a time, so that no score leaves the cache."""
+    heads = [part.flatten(0, 1) for part in (query, key, value)]
+    mixed = torch.empty_like(heads[2], memory_format=torch.contiguous_format)
+    size = max(1, SLAB // query.shape[-2] ** 2)
+    for *parts, out in zip(*(part.split(size) for part in (*heads, mixed)), strict=True):
+        out.copy_(_explicit(*parts))
+    return mixed.unflatten(0, query.shape[:2])
+
+
+def scaled_linear(x: Tensor, layer: nn.Module, gain: Tensor) -> Tensor:
+    """``gain * layer(x)`` with the gain (D,) put into the weights, which are smaller than the tokens.
+
+    A layer other than ``nn.Linear`` holds its gain already (:mod:`raddino.vit.packed`).
+    """
+    if not isinstance(layer, nn.Linear):
+        return layer(x)
     return linear(x, layer.weight * gain[:, None], layer.bias * gain)
 
 

@@ -13,7 +13,7 @@ from raddino.metrics.calibration import (
 )
 from raddino.metrics.ranking import Floats
 from raddino.tasks.base import TASKS, Examples, Statistic
-from raddino.tasks.probe import Loss
+from raddino.tasks.probes.base import Loss
 
 SPECIFICITIES = (90, 95)
 

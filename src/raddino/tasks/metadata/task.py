@@ -7,7 +7,7 @@ import numpy as np
 from raddino.metrics import regression
 from raddino.metrics.ranking import Floats
 from raddino.tasks.base import TASKS, Examples, Statistic
-from raddino.tasks.probe import Loss
+from raddino.tasks.probes.base import Loss
 
 
 class Metadata:

@@ -1,0 +1,250 @@
+"""Two result folders, number by number: what can be paired is tested, what cannot is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, adjust
+from raddino.benchmark.results import Results
+from raddino.errors import RaddinoError
+from raddino.metrics import calibration, ranking, regression
+from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
+from raddino.metrics.comparison import delong_p, paired_bootstrap_p
+from raddino.metrics.ranking import Floats
+
+SAME = ("split", "n", "positives", "patients", "data_fingerprint")
+TOLERANCE = 1e-6
+SMALLEST_PROBABILITY = 1e-15
+Metric = Callable[[Floats | None], Floats]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from folder ``a`` to folder ``b``.
+
+    Attributes:
+        data: JSON-ready: ``a`` and ``b`` (names of the folders), ``synthetic``, ``seed``, ``resamples``, ``rows``
+            (task, encoder, other, metric, a, b, n, positives, prevalence, patients, split, the two signatures, and
+            ``difference`` b - a with low, high, p, test, p_holm), ``refused`` (task, encoder, metric, reason) and
+            ``notes``.
+    """
+
+    data: dict[str, Any]
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    pairs: Mapping[str, str] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Test B against A on the images they share, from ``predictions.parquet`` of both.
+
+    Rows are paired by task, metric and encoder. Differences come from the same resamples of patients on both
+    sides; p is DeLong's for the AUROC of a task and a paired bootstrap's elsewhere, with Holm's correction over
+    all that was compared within a metric (evaluation.md, "Statistics").
+
+    Args:
+        a, b: result folders of ``evaluate``.
+        pairs: encoder of ``a`` to encoder of ``b``; by default those of one name, or, where each folder holds a
+            single encoder, these two.
+        resamples: of the patients.
+        seed: of the resamples.
+
+    Raises:
+        RaddinoError: a folder is no result, no encoder can be paired, or no number can be compared (with the
+            first reason).
+    """
+    if resamples < 1:
+        raise RaddinoError(f"resamples must be at least 1, got {resamples}")
+    first, second = Results.open(a), Results.open(b)
+    paired = _pairs(first, second, pairs)
+    rows, refused = [], []
+    for encoder, other in paired.items():
+        ours, theirs = (_by_number(results, name) for results, name in ((first, encoder), (second, other)))
+        for task, metric in dict.fromkeys([*ours, *theirs]):
+            one, two = ours.get((task, metric)), theirs.get((task, metric))
+            try:
+                if one is None or two is None:
+                    raise RaddinoError(f"only {'B' if one is None else 'A'} has this number")
+                difference = _difference(first, second, one, two, resamples, seed)
+            except RaddinoError as error:
+                refused.append({"task": task, "encoder": encoder, "metric": metric, "reason": str(error)})
+                continue
+            rows.append(_row(one, two, difference))
+    if not rows:
+        reason = refused[0]["reason"] if refused else "both are empty"
+        raise RaddinoError(f"{Path(a).name} and {Path(b).name} have no number that can be compared: {reason}")
+    adjust(rows)
+    data = {
+        "a": Path(a).resolve().name,
+        "b": Path(b).resolve().name,
+        "synthetic": first.data["synthetic"],
+        "seed": seed,
+        "resamples": resamples,
+        "rows": rows,
+        "refused": refused,
+        "notes": _notes(first, second, paired),
+    }
+    return Comparison(data)
+
+
+def _pairs(first: Results, second: Results, wanted: Mapping[str, str] | None) -> dict[str, str]:
+    names = [list(dict.fromkeys(row["encoder"] for row in one.data["rows"])) for one in (first, second)]
+    if wanted:
+        for side, chosen, known in zip("AB", (wanted, wanted.values()), names, strict=True):
+            for name in chosen:
+                if name not in known:
+                    raise RaddinoError(f"{side} has no encoder {name!r}; it has {', '.join(known)}")
+        return dict(wanted)
+    common = [name for name in names[0] if name in names[1]]
+    if common:
+        return {name: name for name in common}
+    if len(names[0]) == len(names[1]) == 1:
+        return {names[0][0]: names[1][0]}
+    raise RaddinoError(
+        f"no encoder stands in both (A: {', '.join(names[0])}; B: {', '.join(names[1])}): say which belong together"
+    )
+
+
+def _by_number(results: Results, encoder: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["task"], row["metric"]): row for row in results.data["rows"] if row["encoder"] == encoder}
+
+
+def _difference(
+    first: Results, second: Results, one: dict[str, Any], two: dict[str, Any], resamples: int, seed: int
+) -> dict[str, Any]:
+    """Value, interval and p of B minus A.
+
+    Raises:
+        RaddinoError: why the two numbers cannot be compared.
+    """
+    for field in SAME:
+        if one[field] != two[field]:
+            shown = [str(row[field])[:12] for row in (one, two)]
+            raise RaddinoError(f"measured on different data: {field} is {shown[0]} in A and {shown[1]} in B")
+    members = one["detail"].get("tasks") or [one["task"]]
+    if members != (two["detail"].get("tasks") or [two["task"]]):
+        raise RaddinoError("the aggregates average different tasks")
+    tables = [_joined(first, second, one["encoder"], two["encoder"], task) for task in members]
+    images = pd.concat(tables).drop_duplicates("id")
+    bootstrap = PatientBootstrap(images["patient"], resamples, seed)
+    places = [pd.Index(images["id"]).get_indexer(table["id"]) for table in tables]
+    sides = [
+        [_metric(row, table["target"], table[column]) for table in tables]
+        for row, column in ((one, "score_a"), (two, "score_b"))
+    ]
+    for row, metrics in zip((one, two), sides, strict=True):
+        value = np.mean([metric(None) for metric in metrics])
+        if not abs(value - row["value"]) < TOLERANCE * max(1.0, abs(row["value"])):
+            raise RaddinoError(f"{row['value']:.4f} in metrics.json, but predictions.parquet gives {value:.4f}")
+
+    def gap(weights: Floats) -> Floats:
+        values = [
+            two(weights[:, at]) - one(weights[:, at]) for one, two, at in zip(sides[0], sides[1], places, strict=True)
+        ]
+        return np.mean(values, axis=0)
+
+    value, samples = two["value"] - one["value"], bootstrap.distribution(gap)
+    interval = percentile_interval(samples)
+    test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(value, samples)
+    if one["metric"] == "auroc" and len(tables) == 1:
+        table = tables[0]
+        exact = delong_p(table["target"], table["score_b"], table["score_a"], table["patient"])
+        test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
+    return {"to": "A", "value": value, "low": interval.low, "high": interval.high, "p": p, "test": test}
+
+
+def _joined(first: Results, second: Results, encoder: str, other: str, task: str) -> pd.DataFrame:
+    """id, patient, target, score_a, score_b of a task's test images, which both folders must share."""
+    parts = []
+    for results, name in ((first, encoder), (second, other)):
+        table = results.predictions
+        parts.append(table[(table["task"] == task) & (table["encoder"] == name) & (table["split"] == "test")])
+    one, two = (part.set_index("id") for part in parts)
+    if not len(one) or not len(two):
+        raise RaddinoError(f"no predictions of {task}")
+    if one.index.has_duplicates or two.index.has_duplicates or set(one.index) != set(two.index):
+        raise RaddinoError("measured on different test images")
+    two = two.loc[one.index]
+    if not np.array_equal(one["target"], two["target"]):
+        raise RaddinoError("the test images carry different labels")
+    if not np.array_equal(one["patient"].astype(str), two["patient"].astype(str)):
+        raise RaddinoError("the test images belong to different patients")
+    return pd.DataFrame(
+        {
+            "id": one.index,
+            "patient": one["patient"].to_numpy(),
+            "target": one["target"].to_numpy(),
+            "score_a": one["score"].to_numpy(),
+            "score_b": two["score"].to_numpy(),
+        }
+    )
+
+
+def _metric(row: dict[str, Any], target: pd.Series, score: pd.Series) -> Metric:
+    """The metric of a row as a function of image weights, on predictions.
+
+    Raises:
+        RaddinoError: predictions do not suffice for it.
+    """
+    metric, detail = row["metric"], row["detail"]
+    y, s = target.to_numpy(float), score.to_numpy(float)
+    simple = {
+        "auroc": ranking.auroc,
+        "auprc": ranking.auprc,
+        "brier": calibration.brier,
+        "ece": calibration.expected_calibration_error,
+        "mae": regression.mae,
+        "r2": regression.r2,
+    }
+    if metric in simple:
+        return partial(simple[metric], y, s)
+    if metric.removesuffix("_temperature") in simple and "temperature" in detail:
+        bounded = np.clip(s, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        scaled = calibration.apply_temperature(logit(bounded), detail["temperature"])
+        return partial(simple[metric.removesuffix("_temperature")], y, scaled)
+    if metric.startswith("sensitivity_at_specificity") and "threshold" in detail:
+        return partial(ranking.sensitivity, y, s, detail["threshold"])
+    if metric == "auroc_binned" and "edges" in detail:
+        return partial(regression.auroc_binned, y, s, detail["edges"])
+    raise RaddinoError(f"{metric} cannot be computed from predictions alone")
+
+
+def _row(one: dict[str, Any], two: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
+    shared = ("task", "encoder", "metric", "n", "positives", "prevalence", "patients", "split")
+    return {
+        **{field: one[field] for field in shared},
+        "other": two["encoder"],
+        "a": one["value"],
+        "b": two["value"],
+        "difference": difference,
+        "signature_a": one["signature"],
+        "signature_b": two["signature"],
+    }
+
+
+def _notes(first: Results, second: Results, paired: dict[str, str]) -> list[str]:
+    """What a reader has to know of the two runs beside the numbers."""
+    notes = []
+    probes = [one.data["suite"].get("probe") or {} for one in (first, second)]
+    changed = sorted(key for key in {*probes[0], *probes[1]} if probes[0].get(key) != probes[1].get(key))
+    if changed:
+        notes.append(f"The probes were set differently ({', '.join(changed)}): differences may come from that.")
+    if first.data["seed"] != second.data["seed"]:
+        notes.append(f"Other seeds of the probes: {first.data['seed']} in A, {second.data['seed']} in B.")
+    prints = [{one["name"]: one["fingerprint"] for one in results.data["encoders"]} for results in (first, second)]
+    same = [name for name, other in paired.items() if prints[0].get(name) == prints[1].get(other)]
+    if same:
+        notes.append(f"The same weights on both sides: {', '.join(same)}.")
+    return notes

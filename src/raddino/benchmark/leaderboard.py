@@ -1,0 +1,126 @@
+"""One leaderboard of result folders from several machines: only what is comparable is ranked together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results
+from raddino.errors import RaddinoError
+
+BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
+"""Rows that agree in all of these were measured alike on the same images, and rank together."""
+COLUMNS = (
+    *("board", "task", "metric", "rank", "encoder", "value", "low", "high", "median", "n", "positives", "prevalence"),
+    *("patients", "seen", "synthetic", "folder", "encoder_fingerprint", "data_fingerprint", "signature"),
+)
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The merged table.
+
+    Attributes:
+        rows: columns ``COLUMNS``; ``board`` counts from 1, ranks hold within a board.
+        notes: what was kept apart, dropped or renamed, one sentence each.
+    """
+
+    rows: pd.DataFrame
+    notes: list[str]
+
+    def save(self, path: Path) -> None:
+        """Write ``rows`` as CSV."""
+        self.rows.to_csv(path, index=False)
+
+
+def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:
+    """Merge the headline numbers of result folders, in whatever order they are given.
+
+    Numbers rank together when task, metric, split, counts, data fingerprint, members of an aggregate and
+    probe agree; otherwise they stand on boards of their own. Where the same weights were measured twice on one
+    board, the number with the most resamples stays (then the first by signature and folder). Encoders of one
+    name but other weights get the start of their fingerprint as a surname.
+
+    Args:
+        folders: of ``evaluate``.
+
+    Raises:
+        RaddinoError: no folder, a folder that is no result, or results without a headline number.
+    """
+    if not folders:
+        raise RaddinoError("no result folder to merge: give at least one")
+    rows = pd.DataFrame([row for folder in folders for row in _rows(Results.open(folder))])
+    if rows.empty:
+        raise RaddinoError("the result folders hold no headline number to rank")
+    order = ["task", "metric", "board_key", "encoder_fingerprint", "resamples", "signature", "folder", "encoder"]
+    rows = rows.sort_values(order, ascending=[name != "resamples" for name in order], kind="stable")
+    rows, notes = _without_repeats(rows)
+    rows["encoder"] = _surnames(rows)
+    better = rows["value"].where(rows["metric"].isin(LOWER_IS_BETTER), -rows["value"])
+    rows["rank"] = better.groupby(rows["board_key"]).rank(method="min").astype(int)
+    boards = rows.groupby("board_key", sort=False).ngroup()
+    rows["board"] = boards + 1
+    rows["positives"] = rows["positives"].astype("Int64")
+    notes += _apart(rows)
+    rows = rows.sort_values(["board", "rank", "encoder"], kind="stable")
+    return Leaderboard(rows[list(COLUMNS)].reset_index(drop=True), notes)
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    """Headline rows with what ranks them together."""
+    seen = {encoder["name"]: encoder["seen"] for encoder in results.data["encoders"]}
+    settings = results.data["suite"].get("probe") or {}
+    probe = " ".join(str(settings[key]) for key in ("kind", "features", "flips") if key in settings)
+    made = []
+    for row in results.data["rows"]:
+        if row["metric"] not in HEADLINE:
+            continue
+        alike = row | {"probe": probe, "tasks": ", ".join(row["detail"].get("tasks", ()))}
+        made.append(
+            alike
+            | {
+                "board_key": "|".join(str(alike[field]) for field in BOARD),
+                "folder": results.path.resolve().name,
+                "seen": seen.get(row["encoder"], "unknown"),
+                "synthetic": str(results.data["synthetic"]).lower(),
+            }
+        )
+    return made
+
+
+def _without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """One row for each board and weights, and a note when others were dropped."""
+    keys = ["board_key", "encoder_fingerprint"]
+    repeated = rows.duplicated(keys)
+    if not repeated.any():
+        return rows.copy(), []
+    spread = rows.groupby(keys)["value"].agg(lambda values: values.max() - values.min()).max()
+    words = "all equal" if spread == 0 else f"the largest spread of one number is {spread:.2g}"
+    count = int(repeated.sum())
+    note = f"{count} number{' was' if count == 1 else 's were'} measured more than once and dropped; {words}."
+    return rows[~repeated].copy(), [note]
+
+
+def _surnames(rows: pd.DataFrame) -> pd.Series:
+    """Display names, with the start of the fingerprint where a name stands for several weights."""
+    weights = rows.groupby("encoder")["encoder_fingerprint"].nunique()
+    shared = rows["encoder"].map(weights) > 1
+    return rows["encoder"].where(~shared, rows["encoder"] + " (" + rows["encoder_fingerprint"].str[:8] + ")")
+
+
+def _apart(rows: pd.DataFrame) -> list[str]:
+    """A note for each task and metric that stands on several boards: in which fields these differ."""
+    notes = []
+    for (task, metric), part in rows.groupby(["task", "metric"], sort=False):
+        if part["board"].nunique() == 1:
+            continue
+        differing = [field for field in BOARD if part[field].astype(str).nunique() > 1]
+        words = ", ".join(field.replace("_", " ") for field in differing)
+        notes.append(f"{task}, {metric}: {part['board'].nunique()} boards that must not be ranked together ({words}).")
+    more = len(notes) - SHOWN
+    return notes if more <= 0 else [*notes[:SHOWN], f"{more} more tasks stand on several boards."]

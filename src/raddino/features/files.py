@@ -1,0 +1,122 @@
+"""Feature files: safetensors, and Parquet that pandas and Hugging Face ``datasets`` open."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raddino.errors import RaddinoError
+
+SUFFIXES = (".safetensors", ".parquet")
+AGAIN = "delete it and embed again"
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its name when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".draft")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file name of another format. Raises RaddinoError."""
+    if path.suffix not in SUFFIXES:
+        raise RaddinoError(f"features are written as .safetensors or .parquet; got {path.name!r}")
+
+
+def write_features(
+    path: Path, tensors: dict[str, np.ndarray], ids: list[str], header: dict[str, str], split: Sequence[Any] | None
+) -> None:
+    """Write a feature file, whole or not at all, in the format of its suffix.
+
+    Args:
+        tensors: ``cls``, ``rows`` and perhaps ``mean_patch``.
+        ids: of the images.
+        header: what else the file says of itself.
+        split: of the images, a further column of Parquet.
+    """
+    check_suffix(path)
+    with draft_of(path) as draft:
+        if path.suffix == ".parquet":
+            _write_parquet(draft, tensors, ids, header, split)
+        else:
+            from safetensors.numpy import save_file
+
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+                draft,
+                {"ids": json.dumps(ids)} | header,
+            )
+
+
+def read_features(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
+    """What :func:`write_features` was given, without the splits.
+
+    Raises:
+        RaddinoError: the file is missing, damaged, or not a feature file.
+    """
+    from pyarrow import ArrowException
+    from safetensors import SafetensorError
+
+    if not path.is_file():
+        raise RaddinoError(f"feature file {path} does not exist")
+    check_suffix(path)
+    try:
+        tensors, ids, header = (_read_parquet if path.suffix == ".parquet" else _read_safetensors)(path)
+        if len(tensors["cls"]) != len(tensors["rows"]) or len(ids) != len(tensors["rows"]):
+            raise ValueError("unequal lengths")
+        return tensors, ids, {key: header[key] for key in ("encoder", "corpus")} | header
+    except (SafetensorError, ArrowException, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise RaddinoError(f"{path} is damaged or no feature file ({type(error).__name__}): {AGAIN}") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        header = dict(file.metadata() or {})
+        ids = json.loads(header.pop("ids"))
+        return {name: file.get_tensor(name) for name in file.keys()}, ids, header  # noqa: SIM118
+
+
+def _write_parquet(
+    path: Path, tensors: dict[str, np.ndarray], ids: list[str], header: dict[str, str], split: Sequence[Any] | None
+) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns: dict[str, Any] = {"id": pa.array(ids, pa.string()), "row": pa.array(tensors["rows"], pa.int64())}
+    if split is not None:
+        columns["split"] = pa.array(list(split), pa.string())
+    for name in ("cls", "mean_patch"):
+        if name in tensors:
+            value = np.ascontiguousarray(tensors[name], np.float32)
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(value.reshape(-1)), value.shape[1])
+    table = pa.table(columns).replace_schema_metadata(header)
+    parquet.write_table(table, path, compression="none", use_dictionary=["split"] if split is not None else False)
+
+
+def _read_parquet(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[str, str]]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    tensors = {"rows": table["row"].to_numpy()}
+    for name in ("cls", "mean_patch"):
+        if name in table.column_names:
+            column = table[name].combine_chunks()
+            tensors[name] = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return tensors, table["id"].to_pylist(), header

@@ -1,0 +1,118 @@
+"""Patch features on disk: one half-precision array a corpus, mapped into memory and never read whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from raddino.errors import RaddinoError
+
+FILE = "patches.npy"
+
+
+class PatchRows:
+    """Some rows of a patch array on disk, read when asked for.
+
+    Attributes:
+        array: (M, H, W, D) float16 ``np.memmap``; row i belongs to image i of the corpus.
+        at: (N,) row numbers.
+    """
+
+    def __init__(self, array: np.memmap, at: np.ndarray) -> None:
+        self.array, self.at = array, np.asarray(at, dtype=np.int64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, D)"""
+        return (len(self.at), *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float16"""
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, index: int | slice | np.ndarray | list[int]) -> np.ndarray:
+        """(H, W, D) or (n, H, W, D) of the chosen images; a whole number is a view, nothing is copied."""
+        return self.array[self.at[index]]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """All rows in memory."""
+        return np.asarray(self[:], dtype=dtype)
+
+    def take(self, positions: list[int] | np.ndarray) -> PatchRows:
+        """The images at ``positions``, in that order; reads nothing."""
+        return PatchRows(self.array, self.at[positions])
+
+
+class PatchFile:
+    """``patches.npy`` of one cache folder: (images of the corpus, H, W, D) float16, sparse until it is filled.
+
+    Which rows are filled is known to the parts beside it: a part is saved after its patches are on disk.
+
+    Args:
+        folder: of the cache.
+        shape: (M, H, W, D) with the size of the whole corpus.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+        self.path, self.shape = folder / FILE, shape
+
+    def create(self, images: int) -> None:
+        """Make the file where it is not there yet; whoever comes second finds the first one's.
+
+        Args:
+            images: how many are to be written.
+
+        Raises:
+            RaddinoError: they do not fit on the disk.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = images * int(np.prod(self.shape[1:])) * 2, shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise RaddinoError(
+                f"patch features of {images} images take {needed / 1e9:.1f} GB, the disk of the feature cache has "
+                f"{free / 1e9:.1f}: free some, give another cache folder, or embed fewer rows"
+            )
+        if self.path.is_file():
+            return
+        handle, draft = tempfile.mkstemp(dir=self.path.parent, suffix=".draft")
+        os.close(handle)
+        try:
+            np.lib.format.open_memmap(draft, "w+", np.float16, self.shape).flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, self.path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
+
+    def write(self, rows: np.ndarray, patches: list[np.ndarray]) -> None:
+        """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and flush them to the disk."""
+        array = self.open("r+")
+        start = 0
+        for part in patches:
+            array[rows[start : start + len(part)]] = part
+            start += len(part)
+        array.flush()
+
+    def open(self, mode: Literal["r", "r+"] = "r") -> np.memmap:
+        """The array.
+
+        Raises:
+            RaddinoError: the file is missing, cut short, or of another shape.
+        """
+        try:
+            array = np.load(self.path, mmap_mode=mode)
+            if array.shape == self.shape and array.dtype == np.float16:
+                return array
+            words = f"holds {array.dtype} of shape {array.shape}, not float16 of shape {self.shape}"
+        except (OSError, ValueError, EOFError) as error:
+            words = f"is missing or damaged ({type(error).__name__})"
+        raise RaddinoError(f"{self.path} {words}: delete the folder {self.path.parent} and embed again")
