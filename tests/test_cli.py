@@ -22,7 +22,23 @@ def raddino(*arguments: object, check: bool = True) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize(
-    "command", ["", "sample", "prepare", "pretrain", "embed", "evaluate", "report", "verify", "presets", "encoders"]
+    "command",
+    [
+        "",
+        "sample",
+        "prepare",
+        "pretrain",
+        "embed",
+        "evaluate",
+        "report",
+        "compare",
+        "leaderboard",
+        "verify",
+        "presets",
+        "encoders",
+        "sources",
+        "export",
+    ],
 )
 def test_help_answers_without_heavy_imports(command):
     script = (
@@ -65,6 +81,15 @@ def test_the_whole_journey(tmp_path):
     assert [encoder["name"] for encoder in encoders] == ["trained", "initial", "pca"]
     raddino("report", tmp_path / "results", "--out", tmp_path / "page.html")
     assert "synthetic" in (tmp_path / "page.html").read_text().lower()
+    raddino(
+        "compare", tmp_path / "results", tmp_path / "results", "--pair", "initial=trained", "--out", tmp_path / "pair",
+        "--resamples", 50,
+    )  # fmt: skip
+    assert "initial → trained" in (tmp_path / "pair/comparison.html").read_text()
+    assert "board" in raddino("leaderboard", tmp_path / "results", "--out", tmp_path / "board").stdout.lower()
+    assert (tmp_path / "board/leaderboard.csv").is_file()
+    raddino("export", tmp_path / "run/encoder", "--format", "huggingface", "--out", tmp_path / "hf")
+    assert (tmp_path / "hf/README.md").is_file()
 
 
 def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
@@ -92,7 +117,14 @@ def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
         (["embed", "absent", "--encoder", "hog"], "no corpus"),
         (["report", "absent"], "absent"),
         (["sample", "--out", "s", "-n", "0"], "n"),
-        (["prepare", "absent", "--out", "corpus", "--column", "patient"], "ours=theirs"),
+        (["prepare", "absent", "--out", "corpus", "--column", "patient"], "patient=subject_id"),
+        (["prepare", "nih:absent", "--out", "corpus"], "no folder"),
+        (["prepare", "absent", "--out", "corpus", "--option", "readers=any"], "absent"),
+        (["pretrain", "absent", "--out", "run", "--weight", "nih=often"], "no corpus"),
+        (["compare", "absent", "absent"], "no results"),
+        (["leaderboard", "absent"], "no results"),
+        (["export", "hog", "--format", "onnx", "--out", "x"], "hog"),
+        (["export", "raddino-tiny", "--format", "onxx", "--out", "x"], "Did you mean 'onnx'"),
         (["prepare", "absent", "--out", "corpus", "--workers", "-1"], "at least 1"),
         (["sample", "--out", "/dev/null/sample", "-n", "1"], "/dev/null/sample"),
     ],
@@ -109,3 +141,4 @@ def test_mistakes_are_one_line_with_status_2(tmp_path, monkeypatch, arguments, w
 def test_lists():
     assert "small-batch" in raddino("presets").stdout
     assert "hog" in raddino("encoders").stdout
+    assert "vindr-cxr" in raddino("sources").stdout

@@ -195,7 +195,7 @@ def evaluate(
     target: Annotated[list[str] | None, typer.Option(help="Manifest column to predict; repeatable.")] = None,
     probe: Annotated[
         str | None,
-        typer.Option(help="linear, logistic, knn, attentive or zero-shot.", show_default="the suite's: linear"),
+        typer.Option(help="linear, logistic, knn, attentive or zero_shot.", show_default="the suite's: linear"),
     ] = None,
     analyses: Annotated[
         str | None,
@@ -262,33 +262,33 @@ def compare(
     pair: Annotated[
         list[str] | None, typer.Option(help="Encoder of A and of B, for example initial=trained; repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write this .html or .json file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.html and comparison.json.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
 ) -> None:
     """Test the encoders of one results folder against those of another, on the images that both measured."""
     from raddino.benchmark.compare import compare as run
-    from raddino.report.comparison import comparison_text, save_comparison
+    from raddino.report.page import comparison_text, write_comparison
 
     found = run(a, b, pairs=_pairs("--pair", pair, "initial=trained") or None, resamples=resamples, seed=seed)
     print(comparison_text(found))
     if out is not None:
-        print(f"comparison: {save_comparison(found, out)}")
+        print(f"comparison: {write_comparison(found, out)}")
 
 
 @app.command()
 def leaderboard(
     results: Annotated[list[Path], typer.Argument(help="Results folders, of any machines.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Also write this .csv or .html file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for leaderboard.html and leaderboard.csv.")] = None,
 ) -> None:
     """Merge results folders into one ranking; what is not comparable stands apart."""
     from raddino.benchmark.leaderboard import leaderboard as run
-    from raddino.report.comparison import leaderboard_text, save_leaderboard
+    from raddino.report.page import leaderboard_text, write_leaderboard
 
     merged = run(results)
     print(leaderboard_text(merged))
     if out is not None:
-        print(f"leaderboard: {save_leaderboard(merged, out)}")
+        print(f"leaderboard: {write_leaderboard(merged, out)}")
 
 
 @app.command()

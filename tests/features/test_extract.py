@@ -172,15 +172,16 @@ def test_a_foreign_encoder_runs_under_autocast(corpus):
 
 def test_compiled_is_the_same(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    plain = embed(corpus, small_vit(), batch_size=25)
-    compiled = embed(corpus, small_vit(), batch_size=25, compile=True, cache=tmp_path / "other")
-    np.testing.assert_allclose(compiled.cls, plain.cls, atol=1e-5)
+    for encoder in (small_vit, Means):
+        plain = embed(corpus, encoder(), batch_size=25)
+        compiled = embed(corpus, encoder(), batch_size=25, compile=True, cache=tmp_path / "other")
+        np.testing.assert_allclose(compiled.cls, plain.cls, atol=1e-5)
 
 
 def test_a_compiler_that_fails_is_one_line(corpus, monkeypatch):
     from torch._dynamo.exc import InternalTorchDynamoError
 
-    def broken(batch):
+    def broken(*batch):
         raise InternalTorchDynamoError("no compiler\nand much more")
 
     monkeypatch.setattr(torch, "compile", lambda call: broken)

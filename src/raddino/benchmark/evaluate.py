@@ -17,6 +17,7 @@ from raddino.benchmark.checks import check_images, some
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.results import FORMAT, Results, environment, identify, public
 from raddino.benchmark.suite import Suite, derive_suite, load_suite
+from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import ENCODERS, Encoder
 from raddino.encoders.flipped import Flipped
@@ -278,7 +279,7 @@ def _probe(
 
 def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of all tasks and aggregates, and what is not defined on these images."""
-    scores, data = context.scores, context.corpus.fingerprint
+    scores, data, labels = context.scores, context.corpus.fingerprint, labelling(context.corpus)
     by_name = {one.config.name: one for one in context.examples}
     parts = {task: [task] for task in by_name}
     for aggregate, listed in context.suite.macro.items():
@@ -297,7 +298,7 @@ def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any
                 continue
             members = [by_task[task] for task in tasks]
             try:
-                measured = measure(name, members, draw, encoder, context.fingerprints[encoder], data)
+                measured = measure(name, members, draw, encoder, context.fingerprints[encoder], data, labels)
                 if reference:
                     compare(measured, reference[0], members, reference[1])
             except ValueError as error:
@@ -361,6 +362,7 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "images": len(manifest),
         "patients": int(manifest["patient"].nunique()),
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
+        "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
     }
 
 

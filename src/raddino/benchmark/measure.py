@@ -81,7 +81,13 @@ class Measured:
 
 
 def measure(
-    task: str, members: Sequence[Scores], draw: Draw, encoder: str, fingerprint: str, data: str
+    task: str,
+    members: Sequence[Scores],
+    draw: Draw,
+    encoder: str,
+    fingerprint: str,
+    data: str,
+    labelling: str = "",
 ) -> list[Measured]:
     """Every statistic of one task, or AUPRC and AUROC averaged over several, on test images.
 
@@ -95,6 +101,7 @@ def measure(
         encoder: display name.
         fingerprint: of the encoder.
         data: fingerprint of the corpus.
+        labelling: see :func:`raddino.corpus.dataset.labelling`.
     """
     overall = [one.statistics() for one in members]
     by_seed = [[one.statistics(seed) for one in members] for seed in range(len(members[0].test))]
@@ -116,6 +123,7 @@ def measure(
             seed=draw.bootstrap.seed,
             encoder_fingerprint=fingerprint,
             data_fingerprint=data,
+            labelling=labelling,
         )
         row = {
             "task": task,

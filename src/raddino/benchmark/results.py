@@ -20,7 +20,7 @@ from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
 
 FORMAT = 1
-HEADLINE = ("auprc", "auroc", "mae")
+HEADLINE = ("auprc", "auroc", "auroc_macro_ovr", "mae")
 LOWER_IS_BETTER = ("mae",)
 DERIVED = ("metrics.json", "report.html", "table.tex")
 GRAVITY = ("clean", "unknown", "image seen", "label seen")

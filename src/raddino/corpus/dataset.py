@@ -160,6 +160,12 @@ def _read_manifest(path: Path, again: str) -> pd.DataFrame:
     raise RaddinoError(f"corpus {path}: manifest.parquet {words}; delete the folder and {again}")
 
 
+def labelling(corpus: Corpus) -> str:
+    """How a public data set was read, for example ``"readers=majority"``; empty for other corpora."""
+    options = (corpus.info.get("source") or {}).get("options") or {}
+    return ",".join(f"{name}={value}" for name, value in options.items())
+
+
 def query(table: pd.DataFrame, where: str) -> np.ndarray:
     """Which rows of ``table`` satisfy a pandas query, as (N,) bool; no outside variable is in its reach.
 

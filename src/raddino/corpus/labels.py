@@ -7,6 +7,7 @@ import pandas as pd
 
 from raddino.errors import ConfigError
 
+LISTED = re.compile(r"[|,;]")
 UNLABELLED = {"", "todo", "unknown"}
 
 
@@ -44,12 +45,12 @@ def numeric_labels(values: pd.Series, name: str) -> pd.Series:
 
 
 def listed_labels(values: pd.Series, sources: pd.Series) -> pd.DataFrame:
-    """``"Edema|Pneumonia"`` strings to one column a label.
+    """``"Edema|Pneumonia"`` strings (also with commas or semicolons) to one column a label.
 
     A label a row does not list is 0 where its source uses that label at all, and NaN where the source never
     does; a row without any entry (or ``todo``, ``unknown``) is NaN throughout.
     """
-    names = values.fillna("").astype(str).map(lambda text: {snake_case(part) for part in text.split("|")})
+    names = values.fillna("").astype(str).map(lambda text: {snake_case(part) for part in LISTED.split(text)})
     labelled = ~names.map(lambda row: row <= UNLABELLED).to_numpy(bool)
     pairs = names.explode()
     pairs = pairs[~pairs.isin(list(UNLABELLED))]

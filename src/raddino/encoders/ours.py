@@ -147,25 +147,26 @@ class VitEncoder:
         tokens = self.model(batch.to(self.device))
         return Features(tokens.cls.float().cpu(), tokens.patches.unflatten(1, tokens.grid).float().cpu())
 
-    def fast_encode(self, dtype: torch.dtype, pack: bool = True) -> Callable[[Tensor], Features]:
+    def fast_encode(self, dtype: torch.dtype, compile: bool = False) -> Callable[[Tensor], Features]:
         """:meth:`encode` in ``dtype`` with a network made ready for many batches; its features stay on the device.
 
         Args:
             dtype: float32 or bfloat16.
-            pack: on a CPU, lay the weights out for its products (not where the result will be compiled).
+            compile: pass the network through ``torch.compile``; else, on a CPU, lay its weights out for the products.
         """
-        on_cpu = self.device.type == "cpu"
-        if on_cpu and pack and can_pack(dtype):
-            model = packed(self.model, dtype)
-        else:
-            model = self.model if dtype == torch.float32 else deepcopy(self.model).to(dtype)
+        on_cpu, model = self.device.type == "cpu", self.model
+        if on_cpu and not compile and can_pack(dtype):
+            model = packed(model, dtype)
+        elif dtype != torch.float32:
+            model = deepcopy(model).to(dtype)
         tokens = (self.size // model.config.patch_size) ** 2 + model.leading
         size = images_a_pass(model, tokens, dtype) if on_cpu else None
+        network = torch.compile(model) if compile else model
 
         @torch.inference_mode()
         def encode(batch: Tensor) -> Features:
             self.preparation.check(self.name, batch)
-            passes = [model(part.to(self.device, dtype, non_blocking=True)) for part in batch.split(size or len(batch))]
+            passes = [network(part.to(self.device, dtype, non_blocking=True)) for part in batch.split(size or len(batch))]
             patches = torch.cat([one.patches for one in passes])
             return Features(torch.cat([one.cls for one in passes]), patches.unflatten(1, passes[0].grid))
 

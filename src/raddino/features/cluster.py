@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
@@ -68,11 +69,12 @@ def embed_on_cluster(
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         resources: dict[str, Any] = {"num_gpus": 1} if device_of(encoder).type == "cuda" else {"num_cpus": 1}
-        finished = ray.data.from_numpy(rows).rename_columns({"data": "row"}).repartition(-(-len(rows) // block))
-        finished = finished.map_batches(
+        # blocks made here need no task of their own, which would wait for ever where the actors hold every core
+        blocks = [pd.DataFrame({"row": rows[start : start + block]}) for start in range(0, len(rows), block)]
+        finished = ray.data.from_pandas(blocks).map_batches(
             EmbedActor,
             fn_constructor_args=(corpus, encoder, replace(settings, workers=0), store),
-            batch_size=block,
+            batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=actors),
             **resources,
         )

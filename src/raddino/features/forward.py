@@ -60,7 +60,7 @@ def feature_key(encoder: Encoder, precision: str) -> str:
 def make_encode(encoder: Encoder, precision: str, compile: bool) -> Callable[[Tensor], Features]:
     """``encode`` of an encoder for many batches.
 
-    An encoder with a ``fast_encode(dtype, pack)`` has its own way (see :class:`raddino.encoders.ours.VitEncoder`);
+    An encoder with a ``fast_encode(dtype, compile)`` has its own way (see :class:`raddino.encoders.ours.VitEncoder`);
     any other runs its ``encode``, in bf16 under autocast.
 
     Args:
@@ -69,12 +69,11 @@ def make_encode(encoder: Encoder, precision: str, compile: bool) -> Callable[[Te
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if hasattr(encoder, "fast_encode"):
-        encode = encoder.fast_encode(dtype, pack=not compile)
-    elif precision == "bf16":
-        encode = _under_autocast(encoder)
+        encode = encoder.fast_encode(dtype, compile)
     else:
-        encode = encoder.encode
-    return _compiled(encode) if compile else encode
+        encode = _under_autocast(encoder) if precision == "bf16" else encoder.encode
+        encode = torch.compile(encode) if compile else encode
+    return _with_plain_errors(encode) if compile else encode
 
 
 def encode_all(
@@ -150,21 +149,19 @@ def _under_autocast(encoder: Encoder) -> Callable[[Tensor], Features]:
     return encode
 
 
-def _compiled(encode: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
+def _with_plain_errors(compiled: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
     from torch._dynamo.exc import TorchDynamoException
 
-    fast = torch.compile(encode)
-
-    def run(batch: Tensor) -> Features:
+    def encode(batch: Tensor) -> Features:
         try:
-            return fast(batch)
+            return compiled(batch)
         except TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise RaddinoError(
                 f"torch.compile does not work here ({reason}): leave compile out, or install the compiler it needs"
             ) from None
 
-    return run
+    return encode
 
 
 def _check_shapes(encoder: Encoder, features: Features, n: int) -> None:

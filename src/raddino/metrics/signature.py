@@ -19,6 +19,7 @@ class Signature:
         resamples: bootstrap resamples.
         seed: of the bootstrap.
         encoder_fingerprint: weights and preprocessing; data_fingerprint: the packed corpus.
+        labelling: how a public data set's labels were read, for example ``"readers=majority"``.
     """
 
     metric: str
@@ -32,12 +33,14 @@ class Signature:
     encoder_fingerprint: str
     data_fingerprint: str
     interval: str = INTERVAL
+    labelling: str = ""
 
     def __str__(self) -> str:
+        labelling = f"|labels:{self.labelling}" if self.labelling else ""
         positives = "" if self.positives is None else f"|pos:{self.positives}|prev:{self.prevalence:.3f}"
         return (
             f"{self.metric}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
-            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}"
+            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}{labelling}"
         )
 
     def to_dict(self) -> dict[str, Any]:

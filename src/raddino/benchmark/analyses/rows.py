@@ -10,6 +10,7 @@ import numpy as np
 
 from raddino.benchmark.analyses.base import Context, Row
 from raddino.benchmark.measure import Draw, Scores
+from raddino.corpus.dataset import labelling
 from raddino.errors import RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.metrics.bootstrap import percentile_interval
@@ -64,6 +65,7 @@ def measured(
         seed=context.seed,
         encoder_fingerprint=NO_ENCODER if encoder is None else context.fingerprints[encoder],
         data_fingerprint=context.corpus.fingerprint,
+        labelling=labelling(context.corpus),
     )
     return {
         "encoder": encoder,
