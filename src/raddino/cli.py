@@ -73,7 +73,10 @@ def prepare(
     where: Annotated[
         str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the patient split, where the manifest has none.")] = 0,
+    splits: Annotated[
+        str, typer.Option(help="Shares of the patients for train,val,test, where the manifest has no split.")
+    ] = "0.7,0.1,0.2",
+    seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
@@ -92,6 +95,7 @@ def prepare(
             images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
             frontal_only=frontal_only, where=where, seed=seed, workers=workers,
             source_options=source_options or None, fraction=fraction,
+            splits=tuple(_number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))
 
@@ -159,22 +163,34 @@ def pretrain(
 @app.command()
 def embed(
     corpus: CorpusArg,
-    encoder: Annotated[str, typer.Option(help="Encoder folder, or a name such as raddino-tiny.", show_default=False)],
+    encoder: Annotated[str, typer.Option(help="Encoder folder, NAME, NAME:PLACE or hf:org/name.", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option(help="Features file (.safetensors).", show_default="in the corpus folder"),
+        typer.Option(help="Features file (.safetensors or .parquet).", show_default="in the corpus folder"),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or auto for bf16 on a GPU.")] = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first; pays on large corpora.")
+    ] = False,
+    patches: Annotated[bool, typer.Option("--patches", help="Keep patch features too, in half precision.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that read images (0: threads); with ray, actors.")] = 0,
+    engine: Annotated[str, typer.Option(help="local (also under torchrun), or ray for a Ray cluster.")] = "local",
     device: Device = "auto",
 ) -> None:
     """Compute every image's features once and keep them."""
     from raddino.corpus.dataset import Corpus
     from raddino.encoders.load import load_encoder
     from raddino.features.extract import embed as run
+    from raddino.features.ranks import join_ranks
 
-    opened = Corpus.open(corpus)
-    features = run(opened, load_encoder(encoder, device=device), batch_size=batch_size, out=out)
-    print(f"features: {features.path} ({len(features.cls)} x {features.cls.shape[1]})")
+    ranks = join_ranks()
+    features = run(
+        Corpus.open(corpus), load_encoder(encoder, device=device), batch_size=batch_size, out=out,
+        precision=precision, compile=compile, patches=patches, workers=workers, engine=engine,
+    )  # fmt: skip
+    if ranks.rank == 0:
+        print(f"features: {features.path} ({len(features.cls)} x {features.cls.shape[1]})")
 
 
 @app.command()
@@ -388,7 +404,7 @@ def _number(option: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"{option} takes a number after the equals sign, got {text!r}") from None
+        raise ConfigError(f"{option} takes numbers, got {text!r}") from None
 
 
 def _analyses(text: str | None) -> list[str] | None:

@@ -45,7 +45,8 @@ class Means:
         self.seen += len(batch)
         if self.fail_after is not None and self.seen > self.fail_after:
             raise KeyboardInterrupt
-        time.sleep(self.seconds)
+        if self.seconds:
+            time.sleep(self.seconds)
         cls = torch.stack([batch.mean((1, 2)), batch.std((1, 2))], 1)
         quarters = batch.unflatten(1, (2, -1)).unflatten(3, (2, -1))
         patches = torch.stack([quarters.mean((2, 4)), quarters.std((2, 4))], -1)

@@ -166,7 +166,8 @@ class VitEncoder:
         @torch.inference_mode()
         def encode(batch: Tensor) -> Features:
             self.preparation.check(self.name, batch)
-            passes = [network(part.to(self.device, dtype, non_blocking=True)) for part in batch.split(size or len(batch))]
+            parts = batch.split(size or len(batch))
+            passes = [network(part.to(self.device, dtype, non_blocking=True)) for part in parts]
             patches = torch.cat([one.patches for one in passes])
             return Features(torch.cat([one.cls for one in passes]), patches.unflatten(1, passes[0].grid))
 

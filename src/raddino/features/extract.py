@@ -16,7 +16,6 @@ from raddino.features.cache import FeatureCache, FeatureSet
 from raddino.features.files import check_suffix
 from raddino.features.forward import (
     Encoded,
-    Precision,
     device_of,
     encode_all,
     feature_key,
@@ -62,11 +61,11 @@ def embed(
     batch_size: int = 32,
     out: Path | None = None,
     cache: Path | None = None,
-    precision: Precision = "fp32",
+    precision: str = "fp32",
     compile: bool = False,
     workers: int = 0,
     patches: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: str = "local",
 ) -> FeatureSet:
     """Features of corpus images, computed where the cache does not hold them yet.
 
