@@ -77,6 +77,7 @@ def context_of(
         seed=0,
         resamples=resamples,
         batch_size=32,
+        precision="fp32",
         cache=None,
     )  # fmt: skip
 

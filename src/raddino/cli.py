@@ -224,6 +224,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
+    precision: Annotated[str, typer.Option(help="Of the embedding: fp32, bf16, or auto for bf16 on a GPU.")] = "fp32",
     device: Device = "auto",
 ) -> None:
     """Judge encoders by linear probes on frozen features, with patient-level intervals, and write the report."""
@@ -246,7 +247,7 @@ def evaluate(
     opened = Corpus.open(corpus)
     results = judge(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
-        device=device, probe=probe, analyses=_analyses(analyses),
+        device=device, precision=precision, probe=probe, analyses=_analyses(analyses),
     )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=specs[0])
     print(text_table(results.data))

@@ -7,13 +7,13 @@ from skimage.feature import hog
 from sklearn.decomposition import PCA
 
 from memory_corpus import toy_corpus
-from raddino.encoders.floors import HOG, PixelPCA
+from raddino.encoders.floors import HOG, PixelPCA, Pixels
 from raddino.encoders.load import load_encoder
 from raddino.errors import RaddinoError
 
 
-def test_both_are_found_by_name_and_declare_no_pretraining():
-    for name in ("pca", "hog"):
+def test_all_are_found_by_name_and_declare_no_pretraining():
+    for name in ("pixels", "pca", "hog"):
         encoder = load_encoder(name)
         assert encoder.name == name
         assert encoder.provenance.sources == []
@@ -30,6 +30,18 @@ def test_preprocess_takes_any_size_and_depth_to_eight_bit_steps():
     torch.testing.assert_close(batch[0], batch[1])
     assert (batch[2] == 1).all()
     torch.testing.assert_close((batch * 255).round() / 255, batch)
+
+
+def test_pixels_are_the_image_and_wrong_batches_are_refused():
+    encoder = Pixels(size=8)
+    image = np.random.default_rng(2).integers(0, 256, (8, 8)).astype(np.uint8)
+    batch = encoder.preprocess([image])
+    torch.testing.assert_close(encoder.encode(batch).cls[0], torch.from_numpy(image / np.float32(255)).flatten())
+    for floor in (encoder, HOG(size=40, cell=10)):
+        with pytest.raises(RaddinoError, match=f"{floor.name} takes"):
+            floor.encode(batch.repeat(1, 3, 1, 1))
+        with pytest.raises(RaddinoError, match=f"{floor.name} takes"):
+            floor.encode(batch * 255)
 
 
 def test_hog_is_scikit_image_and_ignores_flat_images():

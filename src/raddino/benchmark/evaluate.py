@@ -52,6 +52,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
+    precision: str = "fp32",
     device: str = "auto",
     cache: Path | None = None,
 ) -> Results:
@@ -74,7 +75,7 @@ def evaluate(
         names: display names, one an encoder; None for the encoder's own.
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
-        batch_size, device, cache: of the embedding, see :func:`~raddino.features.extract.embed`.
+        batch_size, precision, device, cache: of the embedding, see :func:`~raddino.features.extract.embed`.
 
     Raises:
         RaddinoError: a patient or an image stands in two splits, two images share an id, an encoder, suite or
@@ -100,7 +101,9 @@ def evaluate(
     for name, encoder in loaded.items():
         try:
             patches = plan.probe.features == "patches"
-            features[name] = embed(corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, patches=patches)
+            features[name] = embed(
+                corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision, patches=patches
+            )
         except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
             failures[name] = dict.fromkeys(_names(examples), _reason(f"encoder {name}", error))
             continue
@@ -124,6 +127,7 @@ def evaluate(
         seed=seed,
         resamples=resamples,
         batch_size=batch_size,
+        precision=precision,
         cache=cache,
     )
     rows, undefined = _measure(context)

@@ -1,4 +1,4 @@
-"""Floors that any learned encoder has to beat: principal components of raw pixels, and HOG."""
+"""Floors that any learned encoder has to beat: raw pixels, their principal components, and HOG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance
+from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance, check_batch
 from raddino.errors import RaddinoError
 from raddino.progress import track
 
@@ -42,6 +42,26 @@ class _Floor:
             for image in images
         ]  # fmt: skip
         return torch.cat(resized).clamp_(0, 1).mul_(255).round_().div_(255)
+
+
+class Pixels(_Floor):
+    """A small raw image, pixel by pixel.
+
+    Args:
+        size: side of the image in pixels.
+    """
+
+    name = "pixels"
+
+    def __init__(self, size: int = 32) -> None:
+        self.size, self.dim = size, size * size
+        self.provenance = Provenance(note="raw pixels, nothing learned")
+        self.fingerprint = _digest({"encoder": "pixels", "bits": 8, "size": size})
+
+    def encode(self, batch: Tensor) -> Features:
+        """(B, 1, size, size) to ``cls`` (B, size * size)."""
+        check_batch(self.name, batch, 1, 0, 1)
+        return Features(cls=batch.flatten(1).cpu(), patches=None)
 
 
 class PixelPCA(_Floor):
@@ -93,6 +113,7 @@ class PixelPCA(_Floor):
     def encode(self, batch: Tensor) -> Features:
         """(B, 1, size, size) to ``cls`` (B, dim)."""
         _ = self.fingerprint
+        check_batch(self.name, batch, 1, 0, 1)
         return Features(cls=(batch.flatten(1).cpu() - self._mean) @ self._axes.T, patches=None)
 
 
@@ -119,6 +140,7 @@ class HOG(_Floor):
         """(B, 1, size, size) to ``cls`` (B, dim)."""
         from skimage.feature import hog
 
+        check_batch(self.name, batch, 1, 0, 1)
         cls = [
             hog(image, self.orientations, (self.cell, self.cell), (2, 2), "L2-Hys", transform_sqrt=True)
             for image in batch[:, 0].cpu().numpy()
@@ -140,5 +162,6 @@ def _without_weights(name: str, make: Callable[[], Encoder], summary: str) -> No
     ENCODERS.register(name)(Family(load, summary, made.provenance, dim=made.dim, side=made.size))
 
 
+_without_weights("pixels", Pixels, "floor: small raw images")
 _without_weights("pca", PixelPCA, "floor: principal components of small raw images")
 _without_weights("hog", HOG, "floor: histograms of oriented gradients")

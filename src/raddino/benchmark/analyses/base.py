@@ -35,6 +35,7 @@ class Context:
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
         batch_size: images in one pass of an encoder.
+        precision: of the embedding.
         cache: folder of :func:`~raddino.features.extract.embed`, None for its default.
     """
 
@@ -48,6 +49,7 @@ class Context:
     seed: int
     resamples: int
     batch_size: int
+    precision: str
     cache: Path | None
 
 

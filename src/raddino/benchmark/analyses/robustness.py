@@ -22,7 +22,6 @@ from raddino.benchmark.analyses.rows import (
     weighted_mean,
 )
 from raddino.benchmark.measure import Draw
-from raddino.encoders.flipped import Flipped
 from raddino.errors import RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
@@ -102,8 +101,6 @@ def _one(
     context: Context, encoder: str, chosen: np.ndarray, usable: dict[str, Examples], kinds: Sequence[str]
 ) -> list[Row]:
     clean, judged = context.features[encoder].take(chosen), context.encoders[encoder]
-    if context.suite.probe.flips and not isinstance(judged, Flipped):
-        judged = Flipped(judged)
     probes = _fit(context, encoder, usable)
     before = _outputs(context, encoder, clean, usable, probes)
     rows = _rows(context, encoder, usable, before, before, {"corruption": "clean", "severity": 0, "level": None})
@@ -111,7 +108,7 @@ def _one(
         for severity, level in enumerate(CORRUPTIONS[kind].levels, start=1):
             damaged = embed(
                 cast(Any, CorruptedCorpus(context.corpus, kind, severity, context.seed)), judged,
-                rows=chosen, batch_size=context.batch_size, cache=context.cache,
+                rows=chosen, batch_size=context.batch_size, precision=context.precision, cache=context.cache,
             )  # fmt: skip
             fields = {"corruption": kind, "severity": severity, "level": level, "unit": CORRUPTIONS[kind].unit}
             after = _outputs(context, encoder, damaged, usable, probes)
