@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_the_whole_journey(tmp_path):
     ]  # fmt: skip
     settings = [part for value in small for part in ("--set", value)]
     pretrain = ["pretrain", tmp_path / "corpus", "--out", tmp_path / "run", *settings, "--device", "cpu"]
-    assert "encoder:" in raddino(*pretrain).stdout
+    said = raddino(*pretrain)
+    assert "encoder:" in said.stdout
+    assert re.search(r"^pretrain on \d+ images of \d+ patients, synthetic: synthetic \d+$", said.stderr, re.MULTILINE)
     assert (tmp_path / "run/curves.png").is_file()
     refused = raddino(*pretrain, "--set", "schedule.lr=1e-5", check=False)
     assert refused.returncode == 2
@@ -71,14 +74,14 @@ def test_the_whole_journey(tmp_path):
     assert (tmp_path / "f.safetensors").is_file()
     said = raddino(
         "evaluate", tmp_path / "corpus", "--out", tmp_path / "results", "--target", "bmi", "--run", tmp_path / "run",
-        "--encoders", f"trained={tmp_path / 'run/encoder'},initial={tmp_path / 'run/initial'},pca", "--resamples", 50,
+        "--encoders", f"rad-dino:absent.pt,trained={tmp_path / 'run/encoder'},initial={tmp_path / 'run/initial'},pca", "--resamples", 50,
     )  # fmt: skip
     assert "MAE" in said.stdout
     assert "data: synthetic" in said.stdout
     for name in ("predictions.parquet", "metrics.json", "report.html", "table.tex", "leaderboard.csv"):
         assert (tmp_path / "results" / name).is_file(), name
     encoders = json.loads((tmp_path / "results/metrics.json").read_text())["encoders"]
-    assert [encoder["name"] for encoder in encoders] == ["trained", "initial", "pca"]
+    assert [encoder["name"] for encoder in encoders] == ["rad-dino:absent.pt", "trained", "initial", "pca"]
     raddino("report", tmp_path / "results", "--out", tmp_path / "page.html")
     assert "synthetic" in (tmp_path / "page.html").read_text().lower()
     raddino(
@@ -119,6 +122,7 @@ def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
         (["sample", "--out", "s", "-n", "0"], "n"),
         (["prepare", "absent", "--out", "corpus", "--column", "patient"], "patient=subject_id"),
         (["prepare", "nih:absent", "--out", "corpus"], "no folder"),
+        (["prepare", "nhi:absent", "--out", "corpus"], "unknown source 'nhi'. Did you mean 'nih'"),
         (["prepare", "absent", "--out", "corpus", "--option", "readers=any"], "absent"),
         (["pretrain", "absent", "--out", "run", "--weight", "nih=often"], "no corpus"),
         (["compare", "absent", "absent"], "no results"),
@@ -140,5 +144,7 @@ def test_mistakes_are_one_line_with_status_2(tmp_path, monkeypatch, arguments, w
 
 def test_lists():
     assert "small-batch" in raddino("presets").stdout
-    assert "hog" in raddino("encoders").stdout
+    listed = raddino("encoders").stdout
+    assert listed.split()[0] == "name"
+    assert "hog" in listed
     assert "vindr-cxr" in raddino("sources").stdout

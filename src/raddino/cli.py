@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,13 +84,11 @@ def prepare(
     """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
     import warnings
 
-    import yaml
-
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
 
     columns = _pairs("--column", column, "patient=subject_id")
-    source_options = {key: yaml.safe_load(text) for key, text in _pairs("--option", option, "readers=any").items()}
+    source_options = {key: _value(text) for key, text in _pairs("--option", option, "readers=any").items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
@@ -249,7 +249,9 @@ def evaluate(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=_analyses(analyses),
     )  # fmt: skip
-    page = write(out, run=run, corpus=opened, encoder=specs[0])
+    measured = {row["encoder"] for row in results.data["rows"]}
+    sound = [spec for spec, one in zip(specs, results.data["encoders"], strict=True) if one["name"] in measured]
+    page = write(out, run=run, corpus=opened, encoder=next(iter(sound), None))
     print(text_table(results.data))
     print(f"report: {page}")
 
@@ -353,7 +355,9 @@ def presets() -> None:
 def encoders(
     random: Annotated[
         Path | None,
-        typer.Option(help="Write every family with random weights to this folder, to try the machinery offline."),
+        typer.Option(
+            help="Write one of every family with random weights to this folder, to try the machinery offline."
+        ),
     ] = None,
 ) -> None:
     """List the encoders that are known by name, with what each needs; any encoder folder is one too."""
@@ -363,8 +367,11 @@ def encoders(
         from raddino.encoders.random_weights import write_random_weights
 
         for name, spec in write_random_weights(random).items():
-            print(f"{name}={spec}")
+            print(shlex.quote(f"{name}={spec}"))
+        size = sum(file.stat().st_size for file in random.rglob("*") if file.is_file())
+        print(f"{size / 1e9:.1f} GB in {random}", file=sys.stderr)
         return
+    print(f"{'name':<28} {'width':<9} {'input':<9} {'here':<5} supervision, licence\n    what it is; what it needs")
     for one in describe_encoders():
         gated = ", gated" if one["gated"] else ""
         print(f"{one['name']:<28} dim {one['dim']!s:<5} side {one['side']!s:<4} {'here' if one['here'] else '-':<5} "
@@ -403,9 +410,24 @@ def _number(option: str, text: str) -> float:
     from raddino.errors import ConfigError
 
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ConfigError(f"{option} takes numbers, got {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{option} takes numbers, got {text!r}")
+    return number
+
+
+def _value(text: str) -> Any:
+    """A YAML value: a number, true, false, a list or a word."""
+    import yaml
+
+    from raddino.errors import ConfigError
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--option takes a YAML value after the equals sign, got {text!r}") from None
 
 
 def _analyses(text: str | None) -> list[str] | None:

@@ -8,16 +8,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LOG_EVERY_SECONDS = 10.0
+_open: "list[Bar]" = []
 
 
 class Bar:
-    """Counts up to ``total`` and shows ``text`` beside the count."""
+    """Counts up to ``total`` and shows ``text`` beside the count; nothing of it when ``silent``."""
 
-    def __init__(self, description: str, total: int | None, done: int = 0) -> None:
+    def __init__(self, description: str, total: int | None, done: int = 0, silent: bool = False) -> None:
+        self.silent = silent
         self.description, self.total, self.done, self.text = description, total, done, ""
         self._first, self._start, self._shown = done, time.monotonic(), time.monotonic()
         self._rich = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -52,6 +54,8 @@ class Bar:
             self._log()
 
     def _log(self) -> None:
+        if self.silent:
+            return
         self._shown = time.monotonic()
         rate = (self.done - self._first) / max(self._shown - self._start, 1e-9)
         speed = f"  {rate:.1f}/s" if rate else ""
@@ -65,11 +69,13 @@ class Bar:
 
 @contextmanager
 def bar(description: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
-    """A :class:`Bar` that closes itself."""
-    shown = Bar(description, total, done)
+    """A :class:`Bar` that closes itself; silent inside another one, which tells how far the whole is."""
+    shown = Bar(description, total, done, silent=bool(_open))
+    _open.append(shown)
     try:
         yield shown
     finally:
+        _open.remove(shown)
         shown.close()
 
 

@@ -175,6 +175,27 @@ def test_other_probe_settings_are_noted(place, tmp_path):
     assert "seeds" in notes[1]
 
 
+@pytest.mark.parametrize("damage", ["[]", "null", '{"format": 1}', '{"format": 1, "rows": [{}]}', "{"])
+def test_damaged_folders_are_refused(place, tmp_path, damage):
+    (tmp_path / "metrics.json").write_text(damage)
+    (tmp_path / "predictions.parquet").write_bytes((place / "a/predictions.parquet").read_bytes())
+    with pytest.raises(RaddinoError, match=r"damaged|format"):
+        compare(place / "a", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "nan"])
+def test_damaged_predictions_are_refused(place, tmp_path, damage):
+    (tmp_path / "metrics.json").write_bytes((place / "a/metrics.json").read_bytes())
+    file = tmp_path / "predictions.parquet"
+    table = pd.read_parquet(place / "a/predictions.parquet")
+    if damage == "cut":
+        file.write_bytes((place / "a/predictions.parquet").read_bytes()[:200])
+    elif damage != "missing":
+        table.assign(score="high" if damage == "text" else np.nan).to_parquet(file)
+    with pytest.raises(RaddinoError, match=r"predictions.parquet is missing or damaged"):
+        compare(place / "a", tmp_path)
+
+
 def test_no_results_are_refused(place, tmp_path):
     with pytest.raises(RaddinoError, match="no results"):
         compare(place / "a", tmp_path)

@@ -224,7 +224,7 @@ def test_patch_features_are_refused_for_encoders_without_a_grid(corpus, tmp_path
     suite = tmp_path / "p.yaml"
     task = {"name": "left", "target": "label_left", "kind": "binary"}
     suite.write_text(yaml.safe_dump({"tasks": [task], "probe": {"features": "both"}}))
-    with pytest.raises(RaddinoError, match="no patch tokens"):
+    with pytest.raises(RaddinoError, match="no patch features"):
         evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "r")
 
 

@@ -14,6 +14,7 @@ from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.results import Results, public
 from raddino.encoders.base import ENCODERS, Family, Features, Provenance
 from raddino.errors import RaddinoError
+from raddino.report.terminal import text_table
 
 TASKS = [
     {"name": "left", "target": "label_left", "kind": "binary"},
@@ -100,6 +101,8 @@ def test_the_first_working_encoder_is_the_reference(corpus, tmp_path):
     results = judge(corpus, [NaNs(), Halves(), Pixels()], tmp_path)
     gaps = [row["difference"] for row in results.data["rows"] if row["encoder"] == "pixels"]
     assert {gap["to"] for gap in gaps} == {"halves"}
+    assert reasons(results)[None] == "nan has no value at all, so all differences are to halves"
+    assert f"differences: {reasons(results)[None]}" in text_table(results.data)
 
 
 def test_missing_weights_are_listed_without_the_path_and_a_typo_is_refused_at_once(corpus, tmp_path, monkeypatch):
@@ -144,6 +147,8 @@ def test_a_probe_that_fails_on_one_task_leaves_the_others_as_they_were(corpus, t
     lone = results.rows().query("task == 'noise'")
     assert set(lone["encoder"]) == {"pixels"}
     assert lone["difference"].isna().all()
+    assert reasons(results)[None] == "none on noise, mean: halves, to which they are taken, has no value there"
+    assert None not in reasons(whole)
 
 
 def test_after_an_interruption_only_what_is_missing_is_computed(corpus, tmp_path):

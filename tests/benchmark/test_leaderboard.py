@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from raddino.benchmark.leaderboard import COLUMNS, leaderboard
+from raddino.benchmark.results import RANDOM, Results
 from raddino.errors import RaddinoError
+from raddino.report.page import leaderboard_sheets
 
 ROW = {
     "task": "sex", "metric": "auroc", "median": 0.8, "split": "test", "n": 90, "positives": 40, "prevalence": 0.44,
@@ -28,7 +30,8 @@ def folder(place, name, values, *, synthetic=False, probe=None, **changes):
     }  # fmt: skip
     (place / name).mkdir()
     (place / name / "metrics.json").write_text(json.dumps(data))
-    pd.DataFrame({"task": []}).to_parquet(place / name / "predictions.parquet")
+    columns = ("task", "encoder", "id", "patient", "split", "target", "score")
+    pd.DataFrame({name: [] for name in columns}).to_parquet(place / name / "predictions.parquet")
     return place / name
 
 
@@ -89,10 +92,34 @@ def test_the_same_weights_count_once_whatever_they_are_called(tmp_path):
     boards = [leaderboard(order) for order in itertools.permutations(folders)]
     for board in boards:
         pd.testing.assert_frame_equal(board.rows, boards[0].rows)
-        assert board.notes == ["2 numbers were measured more than once and dropped; the largest spread of one number "
-                               "is 0.01."]  # fmt: skip
+        assert board.notes == [
+            "1 number of one stands also in three (same weights, same images, equal): shown once.",
+            "1 number of two stands also in three (same weights, same images, at most 0.01 apart): shown once.",
+        ]
+        assert board.folders == 3
     kept = boards[0].rows.iloc[0]
     assert (kept["encoder"], kept["folder"], kept["value"]) == ("x", "three", 0.8)
+
+
+def test_random_weights_are_called_so(tmp_path):
+    one = folder(tmp_path, "one", {"x": (0.8, "a"), "x (random)": (0.7, "b")})
+    data = json.loads((one / "metrics.json").read_text())
+    for encoder in data["encoders"]:
+        encoder["provenance"] = {"sources": [], "supervision": "none", "note": RANDOM}
+    (one / "metrics.json").write_text(json.dumps(data))
+    names = ["x (random weights)", "x (random)"]
+    assert leaderboard([one]).rows["encoder"].tolist() == names
+    assert Results.open(one).leaderboard()["encoder"].tolist() == names
+
+
+def test_boards_say_their_probe(tmp_path):
+    other = {"kind": "zero_shot", "features": "mean_patch", "flips": True}
+    board = leaderboard([folder(tmp_path, "one", {"x": (0.8, "a")}),
+                         folder(tmp_path, "two", {"x": (0.8, "a")}, probe=other)])  # fmt: skip
+    assert board.rows["probe"].tolist() == ["linear", "zero-shot on mean_patch with flips"]
+    titles = [sheet.title for sheet in leaderboard_sheets(board)]
+    assert "AUROC, linear probe" in titles[0]
+    assert "AUROC, zero-shot on mean_patch with flips probe" in titles[1]
 
 
 def test_one_name_for_two_weights_gets_surnames(tmp_path):

@@ -8,7 +8,9 @@ import yaml
 from memory_corpus import toy_corpus
 from raddino.benchmark.evaluate import evaluate
 from raddino.encoders.base import Features, Provenance
+from raddino.encoders.floors import Pixels
 from raddino.errors import ConfigError
+from raddino.report.terminal import text_table
 
 
 class Halves:
@@ -78,6 +80,16 @@ def test_zero_shot_names_what_it_cannot_be_asked(corpus, suite, tmp_path):
     assert "age is a number" in absent["age"]
 
 
+def test_zero_shot_says_once_of_an_encoder_that_it_has_no_text(corpus, suite, tmp_path):
+    plain = Pixels()
+    results = evaluate(corpus, [plain, Halves()], suite=suite, probe="zero_shot", out=tmp_path / "r", resamples=50)
+    mine = [one for one in results.data["absent"] if one["encoder"] == "pixels"]
+    assert mine == [{"task": None, "encoder": "pixels", "reason": mine[0]["reason"]}]
+    assert "no text encoder" in mine[0]["reason"]
+    assert len(list((corpus.path / "features").iterdir())) == 1
+    assert f"pixels: {mine[0]['reason']}" in text_table(results.data)
+
+
 class Blocks(Halves):
     """Patches: 4 x 4 block means beside a constant; the constant CLS knows nothing."""
 
@@ -94,8 +106,7 @@ def test_attentive_reads_the_patches(corpus, suite, tmp_path):
     results = evaluate(corpus, [Blocks(), Halves()], suite=suite, probe=probe, out=tmp_path / "r", resamples=50)
     assert value(results, "left", "auroc")["value"] > 0.75
     lost = [one for one in results.data["absent"] if one["encoder"] == "halves"]
-    assert lost
-    assert all("patch" in one["reason"] for one in lost)
+    assert [one["reason"] for one in lost] == ["halves has no patch features: use another probe"]
 
 
 def test_flips_have_features_of_their_own(corpus, suite, tmp_path):

@@ -57,6 +57,9 @@ def test_public_sets_are_measured_on_their_own_images_only():
         ({"task": []}, "Did you mean 'tasks'"),
         ({"macro": {"mean": ["a", "c"]}}, "averages 'c'"),
         ({"macro": {"a": ["a", "b"]}}, "used twice"),
+        ({"macro": {"mean": ["a", "a", "b"]}}, "names a task twice"),
+        ({"tasks": [{"name": "x" * 3000, "target": "t", "kind": "binary"}]}, "name"),
+        ({"tasks": [{"name": "", "target": "t", "kind": "binary"}]}, "name"),
         ({"tasks": [{"name": "a", "target": "t", "kind": "binary"}] * 2}, "used twice"),
         ({"tasks": [{"name": "a", "target": "t", "kind": "ordinal"}]}, "kind"),
         ({"probe": {"learning_rates": []}}, "learning_rates"),
@@ -106,9 +109,32 @@ def test_targets_by_name():
     assert derive_suite(MANIFEST, ["grade=3"]).tasks[0].positive == 3.0
 
 
+def test_labels_have_short_names_and_one_task():
+    assert derive_suite(MANIFEST, ["edema"]) == derive_suite(MANIFEST, ["label_edema"])
+    assert [task.target for task in derive_suite(MANIFEST, ["mass", "label_mass", "age"]).tasks] == [
+        "label_mass",
+        "age",
+    ]
+
+
+def test_masks_and_places_are_never_suggested():
+    manifest = MANIFEST.assign(mask_heart="a:0:1", label_heart_size=0.0, sha256="0")
+    for target, message in (("mask_hart", r"corpus\.$|'(label_)?heart_size'"), ("haert_size", "'heart_size'")):
+        with pytest.raises(ConfigError, match=message):
+            derive_suite(manifest, [target])
+    with pytest.raises(ConfigError) as error:
+        derive_suite(manifest, ["sha25"])
+    assert "sha256" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("agee", "Did you mean 'age'"), ("view", "view=AP"), ("grade=9", "no image has '9'")],
+    [
+        ("agee", "Did you mean 'age'"),
+        ("edemma", "Did you mean 'edema'"),
+        ("view", "view=AP"),
+        ("grade=9", "no image has '9'"),
+    ],
 )
 def test_targets_that_cannot_be(target, message):
     with pytest.raises(ConfigError, match=message):

@@ -95,15 +95,29 @@ def test_wrong_weights_and_caps(corpora, options, match):
 def test_what_cannot_be_combined(corpora, tmp_path):
     with pytest.raises(ConfigError, match="nothing to combine"):
         combine([])
-    with pytest.raises(RaddinoError, match=r"36 image\(s\) stand in two"):
+    with pytest.raises(RaddinoError, match=r"36 image\(s\) of packed_nih stand in packed_nih too"):
         combine([corpora[0], corpora[0]])
     with pytest.raises(ConfigError, match="8 and of 16 bits"):
         combine([corpora[0], make(tmp_path, "deep", 3, bits=16)])
     table = pd.read_csv(tmp_path / "nih/manifest.csv").iloc[-3:].assign(split="train", id=["x", "y", "z"])
+    for n, name in enumerate(table["path"]):
+        Image.fromarray(np.eye(20, 18, n, np.uint8) * 255).save(tmp_path / "nih" / name)
     table.to_csv(tmp_path / "nih/manifest.csv", index=False)
     moved = prepare(tmp_path / "nih", tmp_path / "moved", workers=1)
     with pytest.raises(RaddinoError, match=r"1 patient\(s\) stand in two splits"):
         combine([corpora[0], moved])
+
+
+def test_one_image_in_two_corpora_is_refused_whatever_it_is_called(corpora, tmp_path):
+    copies = pd.read_csv(tmp_path / "nih/manifest.csv").iloc[30:32].assign(source="copy", patient=["a", "b"])
+    new = copies.iloc[:1].assign(path="new.png", patient="c")
+    Image.fromarray(np.eye(20, 18, dtype=np.uint8) * 255).save(tmp_path / "nih/new.png")
+    pd.concat([copies, new]).to_csv(tmp_path / "nih/copies.csv", index=False)
+    again = prepare(tmp_path / "nih/copies.csv", tmp_path / "again", workers=1)
+    assert set(again.manifest["id"]).isdisjoint(corpora[0].manifest["id"])
+    with pytest.raises(RaddinoError, match=r"^2 image\(s\) of again stand in packed_nih too, .* same pixels"):
+        combine([corpora[1], corpora[0], again])
+    assert len(combine([corpora[1], again])) == 30
 
 
 def test_patients_within_is_a_prefix_of_one_order():
@@ -134,3 +148,17 @@ def test_pretraining_draws_by_weight_and_fraction(corpora, tmp_path):
     assert set(few) < set(more) < set(rows)
     patients = both.manifest["patient"]
     assert set(patients[few]).isdisjoint(patients[np.setdiff1d(rows, few)])
+
+
+def test_pretraining_says_what_it_draws_on(corpora):
+    from raddino.training.pretrain import _summary
+
+    both = combine(corpora, weights={"brax": 2}, caps={"nih": 13})
+    rows = both.rows("train")
+    images = len(both.rows("train", where="source == 'nih'"))
+    said = f"brax 18 (weight 2), nih {images} (cap 13)"
+    assert _summary(both, rows) == f"pretrain on {18 + images} images of {6 + images // 3} patients, real: {said}"
+    assert _summary(corpora[0], corpora[0].rows("val")) == "pretrain on 6 images of 2 patients, real: nih 6"
+    both.manifest.loc[rows[:3], "synthetic"] = True
+    assert ", partly synthetic: " in _summary(both, rows)
+    assert ", synthetic: " in _summary(both, rows[:3])

@@ -59,7 +59,18 @@ def test_rows(corpus):
     assert len(corpus.rows(where="report == 'x'")) == 0
 
 
-@pytest.mark.parametrize("where", ["sexx == 'F'", "sex = 'F'", "sex ==", "age", "age.sum()", "@x == 1", ""])
+def test_query_compares_and_touches_nothing_else(corpus, tmp_path):
+    assert len(corpus.rows(where="sex.isin(['F', 'M']) | `sex`.isna()")) == len(corpus)
+    write = f"sex.to_csv({str(tmp_path / 'x')!r})"
+    for where in (f"{write} == sex", f"sex == '`' and {write} == '`'", f'sex == "`" and {write} == "`"'):
+        with pytest.raises(ConfigError, match="to_csv is not one of"):
+            corpus.rows(where=where)
+    assert not list(tmp_path.glob("x"))
+
+
+@pytest.mark.parametrize(
+    "where", ["sexx == 'F'", "sex = 'F'", "sex ==", "age", "age.sum()", "@x == 1", "", "print(sex) == sex"]
+)
 def test_wrong_query_is_one_line(corpus, where):
     with pytest.raises(ConfigError) as error:
         corpus.rows(where=where)

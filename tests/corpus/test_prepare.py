@@ -319,3 +319,14 @@ def test_real_dicom_folder(shared, tmp_path):
         "several frames", "colour picture (secondary capture)",
         "PhotometricInterpretation is missing: bright and dark cannot be told apart",
     }  # fmt: skip
+
+
+def test_a_split_without_images_is_said(images, tmp_path):
+    table = pd.read_csv(images / "manifest.csv")
+    table.to_csv(images / "manifest.csv", index=False)
+    assert "warning" not in summary(prepare(images, tmp_path / "whole", workers=1))
+    table[table["split"] == "train"].to_csv(images / "manifest.csv", index=False)
+    said = summary(prepare(images, tmp_path / "train", workers=1))
+    assert "warning: no image in the val split, which evaluate needs" in said
+    assert "warning: no image in the test split, which evaluate needs" in said
+    assert "no image in the train split" not in said

@@ -132,3 +132,37 @@ def test_code_from_the_hub_is_not_run(tmp_path):
 def test_hf_needs_a_place():
     with pytest.raises(RaddinoError, match="hf:org/name"):
         load_encoder("hf")
+
+
+@pytest.mark.parametrize(
+    ("make", "processor", "declared", "words"),
+    [
+        (vit, SQUARE, {"num_hidden_layers": 10**9}, "declares 1000000000 layers"),
+        (vit, SQUARE, {"hidden_size": 10**6, "num_attention_heads": 2}, "parameters, the weights hold"),
+        (vit, SQUARE, {"intermediate_size": 10**11}, "parameters, the weights hold"),
+        (vit, SQUARE, {"image_size": 16 * 10**6}, "parameters, the weights hold"),
+        (vit, SQUARE, {"hidden_size": 10**12}, "cannot load it"),
+        (convnext, CONVNEXT, {"depths": [1, 10**9, 1, 1]}, "declares 1000000000 layers"),
+    ],
+)
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_network_beyond_the_weights_is_refused_before_it_is_built(
+    tmp_path, make, processor, declared, words, pickled
+):
+    model = publish(tmp_path, make(), processor)
+    if pickled:
+        (tmp_path / "model.safetensors").unlink()
+        torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | declared))
+    with pytest.raises(RaddinoError, match=words):
+        load_encoder(f"hf:{tmp_path}", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "damage", [{"image_std": [0, 0, 0]}, {"size": {"height": 10**6, "width": 10**6}}, {"size": {"shortest_edge": -5}}]
+)
+def test_impossible_preprocessing_is_refused(tmp_path, damage):
+    publish(tmp_path, vit(), SQUARE | damage)
+    with pytest.raises(RaddinoError, match=r"preprocessor_config\.json"):
+        load_encoder(f"hf:{tmp_path}", device="cpu")

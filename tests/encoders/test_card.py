@@ -1,12 +1,18 @@
 """The model card: every field of the record, no claim beyond it, front matter that the hub reads."""
 
 import re
+from importlib.resources import files
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 from raddino.encoders.base import Provenance
 from raddino.encoders.card import Interface, model_card, sharing
+from raddino.encoders.export_weights import timm_usage
+from raddino.encoders.load import load_encoder
 from raddino.encoders.preparation import Preparation
 from raddino.vit import VisionTransformer, VitConfig
 
@@ -68,6 +74,41 @@ def test_odd_preparations_are_spelled_out():
     assert "Cut" not in steps
     assert "upper left 32 x 32" in steps
     assert "Subtract 0.5, divide by 0.2" in steps
+
+
+def sixteen_bit_png(path):
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.random((9, 11)).astype(np.float32)).resize((170, 140), Image.Resampling.BICUBIC)
+    image = (np.asarray(smooth).clip(0, 1) * 65535).astype(np.uint16)
+    Image.fromarray(image).save(path)
+    return image
+
+
+def test_the_shipped_snippet_reads_16_bits_as_the_encoder_does(tmp_path):
+    encoder = load_encoder("raddino-tiny", "cpu")
+    folder = files("raddino") / "encoders/shipped/raddino-tiny"
+    card = (folder / "README.md").read_text()
+    assert card == model_card(encoder.name, encoder.model, encoder.preparation, encoder.provenance)
+    assert "clips them at 255" in section(card, "Preparation")
+    assert "8 or 16 bits" not in card
+    file = tmp_path / "deep.png"
+    image = sixteen_bit_png(file)
+    with Image.open(file) as opened:
+        assert opened.mode.startswith("I")
+    run = {"folder": str(folder), "file": file}
+    exec(section(card, "Use").split("```python\n")[1].split("```")[0], run)
+    own = encoder.encode(encoder.preprocess([image]))
+    assert torch.cosine_similarity(run["cls"], own.cls).item() > 0.999
+    assert run["patches"].shape[1] == own.patches.flatten(1, 2).shape[1]
+
+
+def test_only_cards_of_libraries_that_take_pil_images_speak_of_8_bits():
+    graph = model_card("a", MODEL, PREPARATION, RECORD, Interface("onnx", lambda shape: "", channels=1))
+    assert "8 or 16 bits" in section(graph, "Preparation")
+    assert "255 or 65535" in section(graph, "Preparation")
+    timm = model_card("a", MODEL, PREPARATION, RECORD, Interface("timm", timm_usage, pil=True))
+    assert "raddino itself" not in timm
+    assert 'image.mode.startswith("I")' in section(timm, "Use")
 
 
 @pytest.mark.parametrize(

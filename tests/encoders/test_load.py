@@ -1,12 +1,14 @@
 """Specs to encoders, and the table of what is known; each family's own features are tested beside it."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 
-from raddino.encoders.load import describe_encoders, known_encoders, load_encoder
+from raddino.encoders.base import ENCODERS
+from raddino.encoders.load import EXTRAS, describe_encoders, known_encoders, load_encoder
 from raddino.errors import RaddinoError
 
 
@@ -49,11 +51,23 @@ def test_the_table_has_a_row_for_each_name_with_what_it_needs(monkeypatch, tmp_p
     assert rad_dino["needs"] == "https://huggingface.co/microsoft/rad-dino"
     assert rows["dinov3-base"]["gated"]
     assert not rows["dinov3-base"]["here"]
-    assert rows["medsiglip"]["needs"].startswith("pip install 'raddino[")
+    assert rows["medsiglip"]["needs"].startswith("https://")
     assert (rows["hf"]["dim"], rows["hf"]["side"]) == ("-", "-")
     assert rows["hog"]["here"]
     assert rows["hog"]["needs"] == ""
     json.dumps(list(rows.values()))
+
+
+def test_an_extra_is_needed_where_its_modules_are_not_here(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "timm" else find(name, *a))
+    rows = {row["name"]: row["needs"] for row in describe_encoders()}
+    assert rows["mrm"].startswith("pip install 'raddino[baselines]'; ")
+    assert "pip" not in rows["rad-dino"]
+
+
+def test_every_extra_of_an_encoder_has_its_modules_listed():
+    assert {ENCODERS[name].extra for name in known_encoders()} <= {"", *EXTRAS}
 
 
 def test_listing_loads_no_network_library():

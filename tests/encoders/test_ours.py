@@ -146,6 +146,12 @@ def test_the_shipped_encoder_loads_and_says_what_it_saw():
         ("preprocessor_config.json", '{"crop_size": {"height": 3}}'),
         ("raddino.json", "[]"),
         ("raddino.json", '{"provenance": {"x": 1}}'),
+        ("raddino.json", '{"provenance": {}}'),
+        ("preprocessor_config.json", '{"image_mean": [0.5], "image_std": [0]}'),
+        ("preprocessor_config.json", '{"image_mean": [0.5], "image_std": [-0.2]}'),
+        ("preprocessor_config.json", '{"image_mean": [NaN], "image_std": [0.2]}'),
+        ("preprocessor_config.json", '{"image_mean": [0.5], "image_std": [0.2], "crop_size": 1000000}'),
+        ("preprocessor_config.json", '{"image_mean": [0.5], "image_std": [0.2], "size": {"shortest_edge": -5}}'),
     ],
 )
 def test_damaged_files_beside_the_weights_are_named(tmp_path, file, text):
@@ -156,3 +162,42 @@ def test_damaged_files_beside_the_weights_are_named(tmp_path, file, text):
     (folder / file).write_text(text)
     with pytest.raises(RaddinoError, match=file):
         VitEncoder.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sources", "toy"), ("sources", 3), ("sources", [3]), ("supervision", "clean"), ("supervision", ["text"]),
+        ("synthetic", "yes"), ("corpora", ["a"]), ("corpora", {"a": "train"}), ("gated", "no"), ("note", None),
+        ("licence", 1),
+    ],
+)  # fmt: skip
+def test_a_damaged_provenance_is_refused_by_field(tmp_path, field, value):
+    saved(tmp_path / "encoder")
+    file = tmp_path / "encoder/raddino.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"provenance": about["provenance"] | {field: value}}))
+    with pytest.raises(RaddinoError, match=rf"raddino\.json: its provenance is damaged: {field} cannot be"):
+        VitEncoder.load(tmp_path / "encoder")
+    for name in ("name", "sha256"):
+        file.write_text(json.dumps(about | {name: ["x"]}))
+        with pytest.raises(RaddinoError, match=name if name == "name" else "sha256|not the file"):
+            VitEncoder.load(tmp_path / "encoder")
+
+
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"num_hidden_layers": 10**9}, {"num_hidden_layers": 1}, {"hidden_size": 3 * 10**9}, {"mlp_ratio": 10**9},
+        {"image_size": 8 * 10**9}, {"mlp_ratio": 1e308},
+    ],
+)  # fmt: skip
+def test_a_shape_beyond_the_weights_is_refused_before_it_is_built(tmp_path, declared, record):
+    saved(tmp_path / "encoder")
+    if not record:
+        (tmp_path / "encoder/raddino.json").unlink()
+    file = tmp_path / "encoder/config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | declared))
+    with pytest.raises(RaddinoError, match="weights do not fit the network"):
+        VitEncoder.load(tmp_path / "encoder")

@@ -92,6 +92,19 @@ def test_what_is_not_a_grey_image_is_refused(image):
         Preparation(8, 8, MEAN, STD)("chexnet", [image])
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"std": (0.2, 0.0, 0.2)}, {"std": (-0.1,) * 3}, {"std": (float("nan"),) * 3}, {"std": (0.2,)}, {"crop": 10**6},
+        {"crop": 0}, {"crop": 8.5}, {"resize": -5}, {"resize": (8, 0)}, {"resize": None}, {"maximum": 0.0},
+        {"mean": (float("inf"),) * 3},
+    ],
+)  # fmt: skip
+def test_impossible_steps_are_refused(changed):
+    with pytest.raises(RaddinoError):
+        Preparation(**{"resize": 8, "crop": 8, "mean": MEAN, "std": STD} | changed)
+
+
 def test_no_image_is_refused():
     with pytest.raises(RaddinoError, match="no image"):
         Preparation(8, 8, MEAN, STD)("chexnet", [])

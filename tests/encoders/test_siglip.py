@@ -1,5 +1,7 @@
 """SigLIP, MedSigLIP and XraySigLIP against Transformers: pooled embedding, patches, text without a mask."""
 
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -140,3 +142,14 @@ def test_refusals(tmp_path):
     published(tmp_path / "b", vision_use_head=False)
     with pytest.raises(RaddinoError, match="no pooling head"):
         load_encoder(f"siglip-base:{tmp_path / 'b'}")
+
+
+@pytest.mark.parametrize("tower", ["vision_config", "text_config"])
+def test_a_tower_deeper_than_the_weights_is_refused(tmp_path, tower):
+    published(tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config[tower]["num_hidden_layers"] = 10**9
+    file.write_text(json.dumps(config))
+    with pytest.raises(RaddinoError, match="declares 1000000000 layers"):
+        load_encoder(f"medsiglip:{tmp_path}", device="cpu")

@@ -82,6 +82,14 @@ def nan(features):
     return Features(features.cls * torch.nan, features.patches)
 
 
+def beyond_float32(features):
+    return Features(features.cls.double() * 1e300, features.patches)
+
+
+def patches_beyond_float32(features):
+    return Features(features.cls, features.patches.double() * 1e300)
+
+
 def infinite_patch(features):
     features.patches[0, 0, 0, 0] = torch.inf
     return features
@@ -92,6 +100,8 @@ def infinite_patch(features):
     [
         (nan, "cls that hold NaN"),
         (infinite_patch, "patches that hold NaN or infinity"),
+        (beyond_float32, "cls that hold NaN or infinity"),
+        (patches_beyond_float32, "patches that hold NaN or infinity"),
         (lambda f: Features(f.cls[:-1], f.patches), r"cls of shape \(\d+, 2\); it promised"),
         (lambda f: Features(f.cls[:, :1], f.patches), "cls of shape"),
         (lambda f: Features(f.cls, f.patches.flatten(1, 2)), "patches of shape"),
@@ -102,6 +112,25 @@ def test_spoiled_features_are_refused_and_not_cached(corpus, spoil, message):
     with pytest.raises(RaddinoError, match=message):
         embed(corpus, Means(spoil))
     assert not list(corpus.path.rglob("*.safetensors"))
+
+
+def test_another_width_under_the_same_fingerprint_is_refused(corpus):
+    embed(corpus, Means(), rows=np.arange(10))
+    for dim in (1, 3):
+        wider = Means()
+        wider.dim = dim
+        with pytest.raises(RaddinoError, match=rf"'means', which has width {dim}"):
+            embed(corpus, wider)
+        assert wider.seen == 0
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_that_cannot_be_written_is_told_before_the_work(corpus, tmp_path, place):
+    (tmp_path / "file").touch()
+    encoder = Means()
+    with pytest.raises(RaddinoError, match=r"feature cache .* cannot be written .*cache="):
+        embed(corpus, encoder, cache=tmp_path / place)
+    assert encoder.seen == 0
 
 
 @pytest.mark.parametrize("rows", [[], [-1], [50]])

@@ -1,5 +1,7 @@
 """Feature files that others open: Parquet in pandas and Hugging Face datasets, equal to safetensors."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,18 @@ def test_parquet_and_safetensors_hold_the_same(corpus, tmp_path):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert (first.ids, first.encoder, first.corpus) == (second.ids, second.encoder, second.corpus)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "f.parquet", "f.safetensors"]
+
+
+def test_files_have_the_rights_that_the_umask_gives(corpus, tmp_path):
+    before = os.umask(0o027)
+    try:
+        features = embed(corpus, small_vit(), patches=True, out=tmp_path / "f.parquet")
+        features.save(tmp_path / "f.safetensors")
+    finally:
+        os.umask(before)
+    files = [tmp_path / "f.parquet", tmp_path / "f.safetensors", *corpus.path.glob("features/*/*")]
+    assert {file.suffix for file in files} == {".parquet", ".safetensors", ".npy"}
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o640"}
 
 
 def test_pandas_reads_one_row_an_image(corpus, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from features.embed_job import Means, small_vit
 from memory_corpus import toy_corpus
 from raddino.encoders.base import Features
-from raddino.encoders.floors import HOG
+from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
 from raddino.features import extract, patches
 from raddino.features.extract import embed
@@ -64,6 +64,10 @@ def test_an_interrupted_run_continues(corpus, monkeypatch):
 def test_an_encoder_without_a_grid_is_refused(corpus):
     with pytest.raises(RaddinoError, match="has no patch features"):
         embed(corpus, HOG(size=20, cell=5), patches=True)
+    unfitted = PixelPCA(size=8)
+    with pytest.raises(RaddinoError, match=r"leave --patches \(patches=True\) out"):
+        embed(corpus, unfitted, patches=True)
+    assert not unfitted.fitted
 
 
 def test_values_beyond_half_precision_are_refused(corpus):
@@ -79,6 +83,15 @@ def test_a_full_disk_is_told_before_the_work(corpus, monkeypatch):
     with pytest.raises(RaddinoError, match="the disk of the feature cache"):
         embed(corpus, encoder, patches=True)
     assert encoder.seen == 0
+
+
+def test_a_lost_file_is_not_begun_anew_for_the_rows_that_are_missing(corpus):
+    embed(corpus, Means(), rows=np.arange(12), patches=True).path.joinpath("patches.npy").unlink()
+    encoder = Means()
+    with pytest.raises(RaddinoError, match="missing or damaged"):
+        embed(corpus, encoder, patches=True)
+    assert encoder.seen == 0
+    assert len(embed(corpus, encoder).cls) == 30
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other"])

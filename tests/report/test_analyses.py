@@ -110,7 +110,7 @@ def test_words_say_what_was_planted(made: dict[str, Any]) -> None:
 def test_what_is_suppressed_is_listed(made: dict[str, Any]) -> None:
     words = " ".join(made["subgroups"].left_out)
     assert "age band" in words
-    assert "fewer than 20 patients" in words
+    assert "Fewer than 20 patients" in words
 
 
 def test_rows_without_values_make_sections_without_figures() -> None:
@@ -125,8 +125,37 @@ def test_rows_without_values_make_sections_without_figures() -> None:
     for section in found:
         assert not section.panels
         assert not any(table.lines for table in section.tables)
-        assert section.key == "calibration" or "weights walked away" in " ".join(section.left_out)
+        assert section.key == "calibration" or "weights walked away" in " ".join(section.left_out).lower()
     assert sections({"encoders": [], "analyses": {}}) == sections({}) == []
+
+
+def test_groups_that_are_all_too_small_are_said_in_one_line() -> None:
+    row = {"encoder": None, "metric": None, "value": None, "role": "suppressed", "attribute": "sex"}
+    lost = [
+        row | {"task": task, "group": group, "reason": reason}
+        for task in ("x", "y") for group, reason in (("F", "fewer than 20 patients"), ("M", "fewer than 10 positives"))
+    ]  # fmt: skip
+    lost.append(row | {"task": "x", "group": "other", "reason": "fewer than 20 patients"})
+    (section,) = sections({"encoders": [{"name": "hog"}], "analyses": {"subgroups": lost}})
+    assert section.words == [
+        "No two groups are large enough to be compared: fewer than 20 patients; fewer than 10 positives."
+    ]
+    assert section.left_out == [
+        "Fewer than 20 patients: sex F (all tasks); sex other (x)", "Fewer than 10 positives: sex M (all tasks)"
+    ]  # fmt: skip
+
+
+def test_many_encoders_get_a_reliability_diagram_each() -> None:
+    names = list("abcde")
+    bins = [
+        {"encoder": name, "task": "x", "metric": "share", "role": "bin", "scaled": scaled, "predicted": p, "value": p,
+         "low": p, "high": p, "n": 9, "signature": ""}
+        for name in names for scaled in (False, True) for p in (0.2, 0.7)
+    ]  # fmt: skip
+    for shown, titles in ((names, names), (names[:3], ["As predicted", "With temperature"])):
+        rows = [row for row in bins if row["encoder"] in shown]
+        (section,) = sections({"encoders": [{"name": name} for name in shown], "analyses": {"calibration": rows}})
+        assert [figure.title for figure in section.pairs["x"]] == titles
 
 
 def test_unknown_analyses_are_left_to_others() -> None:

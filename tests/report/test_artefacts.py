@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from raddino.errors import RaddinoError
-from raddino.report.artefacts import public, read_results, read_run
+from raddino.report.artefacts import public, read_results, read_run, tagged
 
-from .fabricated import log_lines, write_run
+from .fabricated import fabricate_metrics, fabricate_predictions, log_lines, write_results, write_run
 
 
 def test_folders_that_are_not_what_they_should_be(tmp_path: Path) -> None:
@@ -62,3 +62,20 @@ def test_damaged_predictions_are_a_one_line_error(tmp_path):
     (tmp_path / "predictions.parquet").write_bytes(b"x")
     with pytest.raises(RaddinoError, match=r"predictions\.parquet cannot be read"):
         read_results(tmp_path)
+
+
+def test_random_weights_are_called_so_wherever_a_name_stands(tmp_path: Path) -> None:
+    predictions = fabricate_predictions()
+    metrics = fabricate_metrics(predictions)
+    assert tagged(metrics) is metrics
+    for encoder in metrics["encoders"][:2]:
+        encoder["provenance"]["note"] = "random weights"
+    metrics["analyses"] = {"calibration": [{"encoder": "trained", "task": "trained"}]}
+    found = read_results(write_results(tmp_path, metrics, predictions))
+    assert {row["encoder"] for row in found.metrics["rows"]} == {
+        "trained (random weights)", "initial (random weights)", "pca", "hog"
+    }  # fmt: skip
+    assert set(found.predictions["encoder"]) == {row["encoder"] for row in found.metrics["rows"]}
+    assert found.metrics["rows"][1]["difference"]["to"] == "trained (random weights)"
+    assert found.metrics["analyses"]["calibration"] == [{"encoder": "trained (random weights)", "task": "trained"}]
+    assert tagged(found.metrics) is found.metrics

@@ -104,7 +104,7 @@ def test_values_intervals_and_counts_are_those_of_metrics_json(whole: str, metri
                 if cell:
                     assert f"{cell.text} {cell.interval}" in text
         if block.positives is not None:
-            assert f"{block.positives} positive · prevalence {100 * block.prevalence:.0f}" in text
+            assert f"{block.positives} positive ({100 * block.prevalence:.0f} %)" in text
     for row in metrics["rows"]:
         assert f"{row['value']:.4f}" in text
     assert "weights not provided" in text

@@ -35,17 +35,18 @@ def comparison() -> Comparison:
 def board() -> Leaderboard:
     row = {"board": 1, "task": "sex", "metric": "auroc", "rank": 1, "encoder": "x<y", "value": 0.85, "low": 0.8,
            "high": 0.9, "median": 0.85, "n": 90, "positives": 40, "prevalence": 0.44, "patients": 60, "seen": "clean",
-           "synthetic": "false", "folder": "one", "data_fingerprint": "d" * 64}  # fmt: skip
+           "synthetic": "false", "folder": "one", "probe": "linear", "data_fingerprint": "d" * 64}  # fmt: skip
     rows = [row, row | {"rank": 2, "encoder": "z", "value": 0.7, "folder": "two", "seen": "label seen"}]
     rows.append(row | {"board": 2, "task": "age", "metric": "mae", "value": 9.5, "positives": None, "prevalence": None})
-    return Leaderboard(pd.DataFrame(rows).astype({"positives": "Int64"}), ["sex, auroc: kept apart."])
+    return Leaderboard(pd.DataFrame(rows).astype({"positives": "Int64"}), ["sex, auroc: kept apart."], folders=3)
 
 
 def test_a_comparison_is_told_in_full(comparison: Comparison, tmp_path: Path) -> None:
     text = comparison_text(comparison)
     page = Page(write_comparison(comparison, tmp_path / "out").read_text())
-    for words in ("new (B) against old (A): 1 of 2 differences clear", "+0.150", "< 0.001", "−0.100", "90 / 40",
-                  "x<y → z", "only A has this number", "A note.", "1000, seed 3"):  # fmt: skip
+    for words in ("new (B) against old (A): 1 of 2 differences clear", "+0.150", "< 0.001", "−0.100",
+                  "90, 40 positive (44 %)",
+                  "x<y → z", "R²", "only A has this number", "A note.", "1000, seed 3"):  # fmt: skip
         assert words in text
         assert words in page.text
     assert [line for line in text.splitlines() if line.startswith("*sex")]
@@ -59,8 +60,8 @@ def test_a_comparison_is_told_in_full(comparison: Comparison, tmp_path: Path) ->
 def test_a_leaderboard_is_told_in_full(board: Leaderboard, tmp_path: Path) -> None:
     text = leaderboard_text(board)
     page = Page(write_leaderboard(board, tmp_path / "out").read_text())
-    assert "Leaderboard of 2 result folders" in page.text
-    for words in ("x<y", "0.850", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.", "40 positive (44%)",
+    assert "Leaderboard of 3 result folders" in page.text
+    for words in ("x<y", "0.850", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.", "40 positive (44 %)",
                   "age: MAE, lower is better (n = 90, 60 patients, data dddddddd)"):  # fmt: skip
         assert words in text
         assert words in page.text

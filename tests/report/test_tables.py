@@ -1,6 +1,6 @@
 import pytest
 
-from raddino.report.tables import blocks, metric, number, sheets
+from raddino.report.tables import blocks, labels_of, metric, number, positives_of, sheets
 
 
 def test_blocks_carry_the_numbers_of_metrics_json(metrics: dict) -> None:
@@ -120,3 +120,29 @@ def test_an_aggregate_names_its_members(metrics: dict) -> None:
     ]
     found = blocks(metrics | {"rows": metrics["rows"] + extra})
     assert next(b for b in found if b.task == "findings (macro)").members == ("Sex, NIH", "Pneumonia")
+
+
+@pytest.mark.parametrize(
+    ("row", "words", "labels"),
+    [
+        ({"n": 57, "positives": 28, "prevalence": 28 / 57}, "28 positive (49 %)", None),
+        ({"n": 57, "positives": 43, "prevalence": 43 / 171}, "43 of 171 labels positive (25 %)", 171),
+        ({"n": 57, "positives": 0, "prevalence": 0.0}, "0 positive (0 %)", None),
+        ({"n": 57, "positives": None, "prevalence": None}, "", None),
+    ],
+)
+def test_positives_of_an_aggregate_are_labels(row: dict, words: str, labels: int | None) -> None:
+    assert positives_of(row) == words
+    assert labels_of(row) == labels
+
+
+def test_a_block_knows_its_unit_and_what_is_positive() -> None:
+    shared = {"encoder": "x", "value": 3.0, "n": 57}
+    rows = [shared | {"task": "Age", "metric": "mae"}, shared | {"task": "sex", "metric": "auroc"}]
+    tasks = [
+        {"name": "Age", "target": "age", "kind": "regression"},
+        {"name": "sex", "target": "sex", "kind": "binary", "positive": "M"},
+    ]
+    age, sex = blocks({"rows": rows, "tasks": tasks, "encoders": [{"name": "x"}]})
+    assert [age.head(kind) for kind in age.metrics] == ["MAE in years"]
+    assert (sex.positive, sex.unit, [sex.head(kind) for kind in sex.metrics]) == ("M", "", ["AUROC"])

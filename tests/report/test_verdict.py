@@ -59,7 +59,9 @@ def test_caveats_name_chance_small_classes_and_contamination() -> None:
     assert seen.caveats[0].startswith("x was pre-trained on images of a source of the corpus, and the test images may")
     told = {"name": "x", "seen": "label seen", "contamination": {"nih": "label seen", "cohen": "clean"}}
     named = say({"a": {"x": 0.8, "y": 0.7}}, [told])
-    assert named.caveats == ("x was pre-trained on images and labels of nih, and the test images may be among them.",)
+    assert named.caveats == (
+        "x was pre-trained on images and labels of the source “nih”, and the test images may be among them.",
+    )
 
 
 def test_aggregates_do_not_count_as_tasks_and_nothing_measured_is_said() -> None:

@@ -36,6 +36,11 @@ def test_classes_are_those_of_training_or_the_listed_ones(corpus):
     assert sum(sum(splits.values()) for splits in counts.values()) == len(found)
 
 
+def test_a_listed_class_that_training_lacks_is_named(corpus):
+    with pytest.raises(Absent, match="no training image has 'nowhere'"):
+        select_examples(corpus, task(classes=("nowhere", "mild")))
+
+
 def test_a_class_that_training_lacks_is_excluded_and_counted(corpus):
     rare = corpus.manifest.index[(corpus.manifest["split"] == "test") & corpus.manifest["grade"].notna()][:3]
     corpus.manifest.loc[rare, "grade"] = "unseen"

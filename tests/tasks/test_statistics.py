@@ -44,6 +44,16 @@ def test_thresholds_and_temperature_come_from_validation(examples):
         assert {key: before[name].detail[key] for key in fixed} == {key: after[name].detail[key] for key in fixed}
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0, 80.0])
+def test_the_stored_threshold_gives_the_stored_sensitivity(examples, scale):
+    """Constant and saturated scores too: expit of 80 times a logit is 1 for many."""
+    val, test = (scale * one for one in outputs(examples))
+    y = examples.target[examples.at["test"]]
+    found = Classification().statistics(examples, val, test)["sensitivity_at_specificity_90"]
+    reached = (expit(test) >= found.detail["threshold"])[y == 1].mean()
+    assert found.compute(None) == pytest.approx(reached)
+
+
 def test_metadata(tmp_path):
     config = TaskConfig(name="age", target="age", kind="regression")
     examples = select_examples(toy_corpus(tmp_path), config)

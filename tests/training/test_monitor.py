@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from raddino.config import load_config, validate
 from raddino.training.metrics_log import read_metrics
-from raddino.training.monitor import effective_rank, knn_auroc, mean_cosine, verdict
+from raddino.training.monitor import EARLY, Monitor, MonitorConfig, effective_rank, knn_auroc, mean_cosine, verdict
 from raddino.training.pretrain import PretrainConfig, pretrain
 
 HEALTHY = {
@@ -33,6 +33,14 @@ def test_each_sign_is_named_with_a_remedy(change, words):
     said = verdict(HEALTHY | change, best_rank=50.0)
     assert words in said
     assert ("Sinkhorn-Knopp" in said) == (words != "healthy")
+
+
+def test_before_its_patience_ends_the_monitor_judges_nothing(corpus):
+    monitor = Monitor(MonitorConfig(patience=5, images=16), corpus, np.arange(16), seed=0)
+    assert monitor.judge(4, HEALTHY | {"mean_cosine": 0.9999}) == EARLY
+    assert monitor.best_rank == 0
+    assert monitor.judge(5, HEALTHY) == "healthy"
+    assert "alike" in monitor.judge(6, HEALTHY | {"mean_cosine": 0.9999})
 
 
 def test_effective_rank_of_known_spectra():

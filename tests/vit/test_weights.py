@@ -13,6 +13,7 @@ from raddino.vit.weights import (
     fold_grey,
     from_official,
     load_backbone,
+    read_weights,
     resize_positions,
     to_huggingface,
 )
@@ -143,4 +144,22 @@ def test_a_config_of_something_else_is_a_one_line_error(tmp_path, config):
 def test_a_file_of_something_else_is_a_one_line_error(tmp_path, state):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(RaddinoError, match="not DINOv2 weights"):
+        load_backbone(tmp_path / "w.pth")
+
+
+def test_a_tensor_with_fewer_numbers_than_its_shape_is_refused(tmp_path):
+    vast = torch.zeros(1, dtype=torch.half).expand(10**5, 10**5)
+    for at, state in enumerate(({"model": {"pos_embed": vast}}, [(vast,)], {"pos_embed": torch.zeros(9).to_sparse()})):
+        torch.save(state, tmp_path / f"{at}.pt")
+        with pytest.raises(RaddinoError, match="fewer numbers than its shape"):
+            load_backbone(tmp_path / f"{at}.pt")
+    whole = torch.arange(12.0).view(3, 4)
+    torch.save({"a": whole.T, "b": whole[1:], "c": torch.tensor(1.0)}, tmp_path / "views.pt")
+    torch.testing.assert_close(read_weights(tmp_path / "views.pt")["a"], whole.T)
+
+
+def test_a_far_block_number_does_not_make_a_deep_network(tmp_path):
+    state = VisionTransformer(VitConfig(embed_dim=64, depth=1, num_heads=1, patch_size=8, image_size=16)).state_dict()
+    torch.save(state | {"blocks.999999999.norm1.weight": torch.zeros(64)}, tmp_path / "w.pth")
+    with pytest.raises(RaddinoError, match="1000000000 blocks, they 2"):
         load_backbone(tmp_path / "w.pth")

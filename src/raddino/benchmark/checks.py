@@ -1,13 +1,18 @@
-"""What would make an evaluation wrong before it starts: images that count twice."""
+"""What an evaluation refuses or says before and after the work: images that count twice, probes that do not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from raddino.errors import RaddinoError
 from raddino.tasks.base import SPLITS
+
+if TYPE_CHECKING:
+    from raddino.encoders.base import Encoder
+    from raddino.tasks.probes import ProbeConfig
 
 SHOWN = 5
 
@@ -35,6 +40,37 @@ def check_images(manifest: pd.DataFrame) -> None:
             f"{len(images)} images have pixels that stand in two splits: {some(images)}; {remedy}, or that gives "
             "all copies one patient"
         )
+
+
+def misfit(encoder: Encoder, probe: ProbeConfig) -> str:
+    """Why a probe cannot read an encoder at all, known before anything is computed; empty when it can."""
+    if probe.kind == "zero_shot" and not hasattr(encoder, "encode_text"):
+        return f"{encoder.name} has no text encoder, which zero_shot asks: use another probe"
+    if probe.features != "cls" and encoder.grid is None:
+        remedy = "use another probe" if probe.features == "patches" else "let the probe read features: cls"
+        return f"{encoder.name} has no patch features: {remedy}"
+    return ""
+
+
+def without_differences(rows: Sequence[dict[str, Any]], measured: Collection[str], asked: Collection[str]) -> list[str]:
+    """Why differences are missing, or are to another encoder than the first that was asked for.
+
+    Args:
+        rows: of the results.
+        measured: display names of the encoders that have values; the first is the reference.
+        asked: those of all encoders.
+    """
+    said = []
+    first, reference = next(iter(asked)), next(iter(measured))
+    if first != reference and len(measured) > 1:
+        said.append(f"{first} has no value at all, so all differences are to {reference}")
+    has: dict[str, set[str]] = {}
+    for row in rows:
+        has.setdefault(row["task"], set()).add(row["encoder"])
+    lacking = [task for task, encoders in has.items() if reference not in encoders]
+    if lacking:
+        said.append(f"none on {some(lacking)}: {reference}, to which they are taken, has no value there")
+    return said
 
 
 def some(words: Sequence[str]) -> str:

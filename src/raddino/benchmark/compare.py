@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import logit
 
 from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, adjust
-from raddino.benchmark.results import Results
+from raddino.benchmark.results import Results, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
@@ -33,8 +33,8 @@ class Comparison:
     Attributes:
         data: JSON-ready: ``a`` and ``b`` (names of the folders), ``synthetic``, ``seed``, ``resamples``, ``rows``
             (task, encoder, other, metric, a, b, n, positives, prevalence, patients, split, the two signatures, and
-            ``difference`` b - a with low, high, p, test, p_holm), ``refused`` (task, encoder, metric, reason) and
-            ``notes``.
+            ``difference`` b - a with low, high, p, test, p_holm), ``refused`` (task, encoder, metric, reason),
+            ``shown`` (display name by encoder, of A and of B) and ``notes``.
     """
 
     data: dict[str, Any]
@@ -67,6 +67,8 @@ def compare(
     """
     if resamples < 1:
         raise RaddinoError(f"resamples must be at least 1, got {resamples}")
+    if seed < 0:
+        raise RaddinoError(f"seed must be 0 or more, got {seed}")
     first, second = Results.open(a), Results.open(b)
     paired = _pairs(first, second, pairs)
     rows, refused = [], []
@@ -94,6 +96,7 @@ def compare(
         "resamples": resamples,
         "rows": rows,
         "refused": refused,
+        "shown": [{one["name"]: shown_name(one) for one in each.data["encoders"]} for each in (first, second)],
         "notes": _notes(first, second, paired),
     }
     return Comparison(data)

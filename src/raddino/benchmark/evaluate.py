@@ -6,16 +6,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
-from raddino.benchmark.checks import check_images, some
+from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
-from raddino.benchmark.results import FORMAT, Results, environment, identify, public
+from raddino.benchmark.results import FORMAT, Results, environment, identify, public, spec_word
 from raddino.benchmark.suite import Suite, derive_suite, load_suite
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
@@ -99,6 +99,9 @@ def evaluate(
     features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, Scores]] = {}
     for name, encoder in loaded.items():
+        if reason := misfit(encoder, plan.probe):
+            absent.append(_absence(None, name, reason))
+            continue
         try:
             patches = plan.probe.features == "patches"
             features[name] = embed(
@@ -131,6 +134,7 @@ def evaluate(
         cache=cache,
     )
     rows, undefined = _measure(context)
+    undefined += [_absence(None, None, why) for why in without_differences(rows, scores, identities)]
     further, failed = _analyse(context)
     data = {
         "format": FORMAT,
@@ -192,7 +196,7 @@ def _load(
     failures: dict[str, dict[str, str]] = {}
     for spec, chosen in zip(encoders, names, strict=True):
         encoder, reason = _open(spec, device)
-        name = chosen or (encoder.name if encoder else Path(str(spec)).name)
+        name = chosen or (encoder.name if encoder else spec_word(cast(str | Path, spec)))
         if name in identities:
             raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
         identities[name] = identify(name, encoder, spec, corpus.manifest, corpus.fingerprint)
@@ -216,7 +220,7 @@ def _open(spec: str | Path | Encoder, device: str) -> tuple[Encoder | None, str]
     except Exception as error:
         if str(spec).partition(":")[0] not in ENCODERS and not Path(spec).is_dir():
             raise
-        return None, _reason(f"encoder {Path(str(spec)).name}", error)
+        return None, _reason(f"encoder {spec_word(spec)}", error)
 
 
 def _select(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[str, Any]]]:

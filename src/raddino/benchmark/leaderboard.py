@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results
+from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_name
 from raddino.errors import RaddinoError
 
 BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (
     *("board", "task", "metric", "rank", "encoder", "value", "low", "high", "median", "n", "positives", "prevalence"),
-    *("patients", "seen", "synthetic", "folder", "encoder_fingerprint", "data_fingerprint", "signature"),
+    *("patients", "probe", "seen", "synthetic", "folder", "encoder_fingerprint", "data_fingerprint", "signature"),
 )
 SHOWN = 8
 
@@ -27,11 +27,13 @@ class Leaderboard:
 
     Attributes:
         rows: columns ``COLUMNS``; ``board`` counts from 1, ranks hold within a board.
-        notes: what was kept apart, dropped or renamed, one sentence each.
+        notes: what was kept apart or measured twice, one sentence each.
+        folders: how many were merged.
     """
 
     rows: pd.DataFrame
     notes: list[str]
+    folders: int
 
     def save(self, path: Path) -> None:
         """Write ``rows`` as CSV."""
@@ -68,14 +70,13 @@ def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:
     rows["positives"] = rows["positives"].astype("Int64")
     notes += _apart(rows)
     rows = rows.sort_values(["board", "rank", "encoder"], kind="stable")
-    return Leaderboard(rows[list(COLUMNS)].reset_index(drop=True), notes)
+    return Leaderboard(rows[list(COLUMNS)].reset_index(drop=True), notes, len(folders))
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:
     """Headline rows with what ranks them together."""
-    seen = {encoder["name"]: encoder["seen"] for encoder in results.data["encoders"]}
-    settings = results.data["suite"].get("probe") or {}
-    probe = " ".join(str(settings[key]) for key in ("kind", "features", "flips") if key in settings)
+    known = {encoder["name"]: encoder for encoder in results.data["encoders"]}
+    probe = _probe(results.data["suite"].get("probe") or {})
     made = []
     for row in results.data["rows"]:
         if row["metric"] not in HEADLINE:
@@ -86,24 +87,36 @@ def _rows(results: Results) -> list[dict[str, Any]]:
             | {
                 "board_key": "|".join(str(alike[field]) for field in BOARD),
                 "folder": results.path.resolve().name,
-                "seen": seen.get(row["encoder"], "unknown"),
+                "encoder": shown_name(known[row["encoder"]]),
+                "seen": known[row["encoder"]]["seen"],
                 "synthetic": str(results.data["synthetic"]).lower(),
             }
         )
     return made
 
 
+def _probe(settings: dict[str, Any]) -> str:
+    """``linear``, ``linear on mean_patch``, ``knn with flips``."""
+    words = [str(settings.get("kind", "linear")).replace("_", "-")]
+    words += [f"on {settings['features']}"] if settings.get("features", "cls") != "cls" else []
+    return " ".join([*words, *(["with flips"] if settings.get("flips") else [])])
+
+
 def _without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """One row for each board and weights, and a note when others were dropped."""
+    """One row for each board and weights, and a note for each folder that holds others and the one they stand in."""
     keys = ["board_key", "encoder_fingerprint"]
-    repeated = rows.duplicated(keys)
-    if not repeated.any():
-        return rows.copy(), []
-    spread = rows.groupby(keys)["value"].agg(lambda values: values.max() - values.min()).max()
-    words = "all equal" if spread == 0 else f"the largest spread of one number is {spread:.2g}"
-    count = int(repeated.sum())
-    note = f"{count} number{' was' if count == 1 else 's were'} measured more than once and dropped; {words}."
-    return rows[~repeated].copy(), [note]
+    kept = rows.groupby(keys, sort=False)[["folder", "value"]].transform("first")
+    again = rows.assign(kept=kept["folder"], apart=(rows["value"] - kept["value"]).abs())[rows.duplicated(keys)]
+    notes = []
+    for (folder, place), part in again.groupby(["folder", "kept"]):
+        count, most = len(part), part["apart"].max()
+        numbers = f"{count} number{'' if count == 1 else 's'} of {folder}"
+        where = "twice there" if folder == place else f"also in {place}"
+        words = "equal" if most == 0 else f"at most {most:.2g} apart"
+        notes.append(
+            f"{numbers} stand{'s' if count == 1 else ''} {where} (same weights, same images, {words}): shown once."
+        )
+    return rows[~rows.duplicated(keys)].copy(), notes
 
 
 def _surnames(rows: pd.DataFrame) -> pd.Series:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from raddino.corpus.labels import snake_case
@@ -20,6 +21,11 @@ from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
 
 FORMAT = 1
+ROW_FIELDS = {"task", "encoder", "metric", "value", "n", "patients", "positives", "detail", "signature"}
+ENCODER_FIELDS = {"name", "seen"}
+PREDICTED = {"task", "encoder", "id", "patient", "split", "target", "score"}
+RANDOM = "random weights"
+"""The note in the provenance of weights that were never trained."""
 HEADLINE = ("auprc", "auroc", "auroc_macro_ovr", "mae")
 LOWER_IS_BETTER = ("mae",)
 DERIVED = ("metrics.json", "report.html", "table.tex")
@@ -64,9 +70,12 @@ class Results:
             data = json.loads((path / "metrics.json").read_text())
         except ValueError:
             raise RaddinoError(f"{path / 'metrics.json'} is damaged; run evaluate again") from None
-        if data.get("format") != FORMAT:
-            raise RaddinoError(f"{path} has result format {data.get('format')}; this version reads {FORMAT}")
-        return cls(path, data, pd.read_parquet(path / "predictions.parquet"))
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else None
+            raise RaddinoError(f"{path} has result format {found}; this version reads {FORMAT}")
+        if not _whole(data):
+            raise RaddinoError(f"{path / 'metrics.json'} is damaged; run evaluate again")
+        return cls(path, data, _read_predictions(path / "predictions.parquet"))
 
     def save(self) -> None:
         """Write the folder; ``metrics.json`` last, so that a folder that has it is whole.
@@ -91,15 +100,45 @@ class Results:
         rows = self.rows()
         rows = rows[rows["metric"].isin(HEADLINE)].copy()
         seen = {encoder["name"]: encoder["seen"] for encoder in self.data["encoders"]}
+        shown = {encoder["name"]: shown_name(encoder) for encoder in self.data["encoders"]}
         better = rows["value"].where(rows["metric"].isin(LOWER_IS_BETTER), -rows["value"])
         rows["rank"] = better.groupby([rows["task"], rows["metric"]]).rank(method="min").astype(int)
         rows["seen"] = rows["encoder"].map(seen)
+        rows["encoder"] = rows["encoder"].map(shown)
         rows["positives"] = rows["positives"].astype("Int64")
         rows["synthetic"] = str(self.data["synthetic"]).lower()
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
         rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
         columns = "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
+
+
+def _whole(data: dict[str, Any]) -> bool:
+    """Whether what every reader needs is there."""
+    entries = ((data.get("rows"), ROW_FIELDS), (data.get("encoders"), ENCODER_FIELDS))
+    numbers = isinstance(data.get("rows"), list) and all(
+        isinstance(row, dict) and isinstance(row.get("value"), int | float) for row in data["rows"]
+    )
+    return (
+        numbers
+        and isinstance(data.get("suite"), dict)
+        and all(
+            isinstance(listed, list) and all(isinstance(one, dict) and fields <= one.keys() for one in listed)
+            for listed, fields in entries
+        )
+    )
+
+
+def _read_predictions(file: Path) -> pd.DataFrame:
+    """The predictions, with finite numbers in ``target`` and ``score``."""
+    try:
+        table = pd.read_parquet(file)
+        sound = np.isfinite(table[["target", "score"]].to_numpy(dtype=float)).all() and set(table) >= PREDICTED
+    except Exception:  # pyarrow and pandas raise many kinds
+        sound = False
+    if not sound:
+        raise RaddinoError(f"{file} is missing or damaged; run evaluate again")
+    return table
 
 
 def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: str) -> dict[str, str]:
@@ -122,6 +161,12 @@ def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: s
     return {source: seen if _origin(source) in used else "clean" for source in sources}
 
 
+def spec_word(spec: str | Path) -> str:
+    """A spec without the folders in it: ``NAME``, ``NAME:LAST_PART`` or the folder's own name."""
+    family, colon, place = str(spec).partition(":")
+    return f"{family}:{Path(place).name}" if colon and family in ENCODERS else Path(spec).name
+
+
 def identify(
     name: str, encoder: Encoder | None, spec: str | Path | Encoder, manifest: pd.DataFrame, fingerprint: str
 ) -> dict[str, Any]:
@@ -136,7 +181,7 @@ def identify(
     Returns:
         among others ``contamination`` by source and ``seen``, the gravest of it.
     """
-    word = Path(spec).name if isinstance(spec, str | Path) else spec.name
+    word = spec_word(spec) if isinstance(spec, str | Path) else spec.name
     family = word.partition(":")[0]
     provenance = ENCODERS[family].provenance if family in ENCODERS else Provenance(sources=None)
     provenance = encoder.provenance if encoder else provenance
@@ -150,6 +195,16 @@ def identify(
         "contamination": by_source,
         "seen": max(by_source.values(), key=GRAVITY.index, default="unknown"),
     }
+
+
+def shown_name(encoder: dict[str, Any]) -> str:
+    """An encoder's display name, with "(random weights)" behind it where it has learned nothing.
+
+    Args:
+        encoder: what :func:`identify` says of it.
+    """
+    name, note = str(encoder["name"]), (encoder.get("provenance") or {}).get("note")
+    return f"{name} ({RANDOM})" if note == RANDOM and "random" not in name.lower() else name
 
 
 def public(text: str) -> str:

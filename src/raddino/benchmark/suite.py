@@ -10,7 +10,7 @@ from pydantic import Field
 
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
-from raddino.tasks.base import TaskConfig
+from raddino.tasks.base import TaskConfig, target_columns
 from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
@@ -63,6 +63,8 @@ def load_suite(name: str | Path) -> Suite:
     if twice:
         raise ConfigError(f"suite {path.name}: the name {twice[0]!r} is used twice")
     for aggregate, members in suite.macro.items():
+        if len(set(members)) < len(members):
+            raise ConfigError(f"suite {path.name}: {aggregate!r} names a task twice")
         for member in members:
             if member not in binary:
                 hint = did_you_mean(member, binary)
@@ -82,7 +84,8 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
 
     Args:
         manifest: of the corpus.
-        targets: only these columns; ``"view=AP"`` names the positive value of a text column.
+        targets: only these columns, of which ``"edema"`` is short for ``"label_edema"``; ``"view=AP"`` names the
+            positive value of a text column.
 
     Raises:
         ConfigError: a target is no column, or is text without a positive value.
@@ -90,7 +93,7 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
     if targets is None:
         labels = [str(column) for column in manifest.columns if str(column).startswith("label_")]
         targets = [name for name in (*POSITIVE, *NUMBERS) if name in manifest and manifest[name].notna().any()] + labels
-    tasks = tuple(_task(manifest, target) for target in dict.fromkeys(targets))
+    tasks = tuple({task.model_dump_json(): task for task in (_task(manifest, target) for target in targets)}.values())
     labelled = tuple(task.name for task in tasks if task.target.startswith("label_"))
     return Suite(
         description="Every target of the corpus with enough images.",
@@ -101,8 +104,11 @@ def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Su
 
 def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
     column, _, positive = target.partition("=")
+    if column not in manifest and f"label_{column}" in manifest:
+        column = f"label_{column}"
     if column not in manifest:
-        known = [str(name) for name in manifest.columns]
+        columns = target_columns(manifest)
+        known = [*columns, *(name.removeprefix("label_") for name in columns)]
         raise ConfigError(f"target {column!r} is no column of the corpus.{did_you_mean(column, known)}")
     positive = positive or POSITIVE.get(column, "")
     name = column.removeprefix("label_")

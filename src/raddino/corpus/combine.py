@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def combine(
     Raises:
         ConfigError: a source that no corpus has, a weight or cap that is not positive, a cap below the images of
             one patient, or corpora of 8 and 16 bits.
-        RaddinoError: an image in two corpora, or a patient in two splits.
+        RaddinoError: an image (one id, or the same pixels) in two corpora, or a patient in two splits.
     """
     weights, caps = dict(weights or {}), dict(caps or {})
     if not corpora:
@@ -100,12 +101,24 @@ def combine(
     rows = [np.arange(len(part)) for part in corpora]
     for source, limit in caps.items():
         rows = _capped(corpora, rows, source, limit, seed)
+    _check_distinct(corpora, rows)
     combined = CombinedCorpus(corpora, rows, weights, caps, seed)
-    twice = combined.manifest["id"].duplicated()
-    if twice.any():
-        raise RaddinoError(f"{int(twice.sum())} image(s) stand in two of the corpora: leave one of them out")
     check_patient_splits(combined.manifest)
     return combined
+
+
+def _check_distinct(corpora: Sequence[Corpus], rows: Sequence[np.ndarray]) -> None:
+    """Refuse an image that two corpora hold, under one id or as the same packed pixels."""
+    tables = [part.manifest.iloc[chosen] for part, chosen in zip(corpora, rows, strict=True)]
+    for (a, one), (b, other) in itertools.combinations(zip(corpora, tables, strict=True), 2):
+        shared = other["id"].isin(one["id"])
+        if "sha256" in one and "sha256" in other:
+            shared |= other["sha256"].isin(one["sha256"].dropna())
+        if shared.any():
+            raise RaddinoError(
+                f"{int(shared.sum())} image(s) of {Path(b.path).name} stand in {Path(a.path).name} too, by id or by the "
+                "same pixels: leave one of the two corpora out, or prepare it again without them"
+            )
 
 
 def _check(corpora: Sequence[Corpus], weights: Mapping[str, float], caps: Mapping[str, int]) -> None:

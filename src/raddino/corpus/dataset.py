@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from raddino.corpus.shards import ShardReader, decode_png
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 
 FORMAT = 1
+BACKTICKS = re.compile(r"`[^`'\"\n\r#]*`")
+QUERY_METHODS = ("isin", "isna", "notna", "between", "str", "contains", "startswith", "endswith", "lower", "upper")
 NEEDED = ("id", "shard", "offset", "length", "source", "patient", "split", "synthetic")
 
 
@@ -160,6 +164,14 @@ def _read_manifest(path: Path, again: str) -> pd.DataFrame:
     raise RaddinoError(f"corpus {path}: manifest.parquet {words}; delete the folder and {again}")
 
 
+def _refuse_side_effects(where: str) -> None:
+    for node in ast.walk(ast.parse(BACKTICKS.sub("column", where).strip(), mode="eval")):
+        if isinstance(node, ast.Attribute) and node.attr not in QUERY_METHODS:
+            raise ValueError(f".{node.attr} is not one of {', '.join(QUERY_METHODS)}")
+        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute):
+            raise ValueError("it calls a function")
+
+
 def labelling(corpus: Corpus) -> str:
     """How a public data set was read, for example ``"readers=majority"``; empty for other corpora."""
     options = (corpus.info.get("source") or {}).get("options") or {}
@@ -167,12 +179,16 @@ def labelling(corpus: Corpus) -> str:
 
 
 def query(table: pd.DataFrame, where: str) -> np.ndarray:
-    """Which rows of ``table`` satisfy a pandas query, as (N,) bool; no outside variable is in its reach.
+    """Which rows of ``table`` satisfy a pandas query, as (N,) bool.
+
+    Suites are passed around, so a query can compare and nothing else: no outside variable is in its reach, and no
+    method but ``QUERY_METHODS``.
 
     Raises:
         ConfigError: one line with what is wrong and, for a misspelt column, the nearest name.
     """
     try:
+        _refuse_side_effects(where)
         answer = np.asarray(table.eval(where, local_dict={}, global_dict={}, engine="python"))
         if answer.dtype != bool or answer.shape != (len(table),):
             raise ValueError("it is not a comparison that holds or fails for each row")

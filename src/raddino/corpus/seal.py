@@ -85,10 +85,18 @@ def summary(corpus: Corpus) -> str:
         f"{info['images']} {kind}images of {info['patients']} patients ({counts})",
         f"  fingerprint {info['fingerprint']}",
         *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
+        *_empty_splits(info["splits"]),
         *(f"  note on {n}: {text}" for text, n in info["warnings"].items()),
         *(f"  {note}" for note in [*info.get("source", {}).get("notes", []), *info["notes"]]),
     ]
     return "\n".join(lines)
+
+
+def _empty_splits(splits: dict[str, int]) -> list[str]:
+    needs = {"train": "pretrain and evaluate need", "val": "evaluate needs", "test": "evaluate needs"}
+    return [
+        f"  warning: no image in the {split} split, which {needs[split]}" for split in needs if not splits.get(split)
+    ]
 
 
 def _manifest(rows: list[Record]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+SUPERVISIONS = ("self-supervised", "text", "labels", "none", "unknown")
+"""What weights were trained with; none where they were not trained."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where an encoder's weights come from; what a contamination table is derived from.
 
     Attributes:
         sources: data sets whose images were seen, by their corpus ``source`` name; None when unknown.
-        supervision: ``"self-supervised"``, ``"text"``, ``"labels"`` or ``"none"``.
+        supervision: one of :data:`SUPERVISIONS`.
         licence: SPDX name, or words.
         gated: whether its publisher asks for an agreement before the download.
         synthetic: True when every image seen was synthetic, False when none was, ``"mixed"`` otherwise.
@@ -47,6 +51,49 @@ class Provenance:
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON-ready dictionary."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Provenance:
+        """What :meth:`to_dict` gave, read back from a file.
+
+        Raises:
+            RaddinoError: another type or an unknown word; ``sources`` or ``supervision`` is missing; says which field.
+        """
+        known = [one.name for one in fields(cls)]
+        if not isinstance(values, dict) or not set(values) <= set(known):
+            raise RaddinoError(f"its provenance is damaged: an object with fields of {', '.join(known)} is expected")
+        for name in known:
+            if name not in values and name not in ("sources", "supervision"):
+                continue
+            if name not in values or not _FITS[name](values[name]):
+                found = repr(values[name])[:40] if name in values else "nothing"
+                raise RaddinoError(f"its provenance is damaged: {name} cannot be {found}")
+        return cls(**values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_splits(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_texts(splits) for splits in value.values())
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "sources": lambda value: value is None or _is_texts(value),
+    "supervision": lambda value: _is_text(value) and value in SUPERVISIONS,
+    "licence": _is_text,
+    "gated": lambda value: isinstance(value, bool),
+    "synthetic": lambda value: value is None or isinstance(value, bool) or value == "mixed",
+    "corpora": lambda value: value is None or _is_splits(value),
+    "revision": lambda value: value is None or _is_text(value),
+    "sha256": lambda value: value is None or _is_text(value),
+    "note": _is_text,
+}
 
 
 @dataclass(frozen=True)

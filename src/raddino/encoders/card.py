@@ -35,23 +35,36 @@ class Interface:
         usage: Python from an image to features, for a network of the given shape.
         channels: of the input, 3 is the grey image repeated.
         normalises: whether the stored network subtracts the mean and divides by the SD itself.
+        pil: whether the library prepares PIL images by ``convert("RGB")``, which clips 16 bits at 255.
     """
 
     library: str
     usage: Callable[[VitConfig], str]
     channels: int = 3
     normalises: bool = False
+    pil: bool = False
+
+
+def pil_usage(imports: str, code: str) -> str:
+    """Python of a library whose :attr:`Interface.pil` is true: imports, the opening of an image, then ``code``."""
+    return f"""import numpy as np
+{imports}
+
+image = Image.open(file)
+if image.mode.startswith("I"):  # 16 bits, which convert("RGB") would clip at 255
+    image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+{code}"""
 
 
 def _transformers_usage(shape: VitConfig) -> str:
-    return f"""from transformers import AutoImageProcessor, AutoModel
-
-model, processor = AutoModel.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
-tokens = model(**processor(image, return_tensors="pt")).last_hidden_state  # image: PIL, RGB or grey
+    imports = "from PIL import Image\nfrom transformers import AutoImageProcessor, AutoModel"
+    code = f"""model, processor = AutoModel.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
+tokens = model(**processor(image, return_tensors="pt")).last_hidden_state
 cls, patches = tokens[:, 0], tokens[:, {1 + shape.num_register_tokens}:]"""
+    return pil_usage(imports, code)
 
 
-TRANSFORMERS = Interface("transformers", _transformers_usage)
+TRANSFORMERS = Interface("transformers", _transformers_usage, pil=True)
 
 
 def model_card(
@@ -146,11 +159,13 @@ def _sources(provenance: Provenance) -> dict[str, str]:
 def _steps(preparation: Preparation, side: int, interface: Interface) -> list[str]:
     resize, crop = preparation.resize, preparation.crop
     resized = f"its shorter side to {resize} px" if isinstance(resize, int) else f"to {resize[0]} x {resize[1]} px"
-    rounding = "in float32" if preparation.float_resize else "8-bit images in 8 bits, 16-bit ones in float32"
+    rounding = "in 8 bits" if interface.pil else "8-bit images in 8 bits, 16-bit ones in float32"
+    rounding = "in float32" if preparation.float_resize else rounding
     mean, std = preparation.mean[0] / preparation.maximum, preparation.std[0] / preparation.maximum
     shape = f"(B, {interface.channels}, {side}, {side})"
     steps = [
-        "One grey image of 8 or 16 bits, air dark and bone light (DICOM `MONOCHROME2`).",
+        f"One grey image of {'8 bits' if interface.pil else '8 or 16 bits'}, air dark and bone light (DICOM "
+        f"`MONOCHROME2`).{_sixteen(interface) if interface.pil else ''}",
         f"Resize {resized}, {preparation.interpolation}, antialiased: {rounding}.",
     ]
     if crop is not None:
@@ -158,7 +173,11 @@ def _steps(preparation: Preparation, side: int, interface: Interface) -> list[st
         steps.append(f"Cut out the central {crop} x {crop} px (where the border is odd, {odd}); fill with zeros.")
     if side != preparation.size[0]:
         steps.append(f"Keep the upper left {side} x {side} px, whole patches.")
-    steps.append("Divide by the largest value of the bit depth, 255 or 65535, to get [0, 1].")
+    steps.append(
+        "Divide by 255 to get [0, 1]."
+        if interface.pil
+        else "Divide by the largest value of the bit depth, 255 or 65535, to get [0, 1]."
+    )
     if interface.normalises:
         return [
             *steps,
@@ -166,6 +185,14 @@ def _steps(preparation: Preparation, side: int, interface: Interface) -> list[st
         ]
     repeat = "Repeat the channel three times" if interface.channels == 3 else "Keep one channel"
     return [*steps, f"Subtract {mean:g}, divide by {std:g}.", f"{repeat}: float32 {shape}."]
+
+
+def _sixteen(interface: Interface) -> str:
+    own = " raddino itself reads 16 bits." if interface.library == "transformers" else ""
+    return (
+        f" Bring 16 bits to 8 first, as under Use: the preparation in {interface.library} calls PIL's "
+        f'`convert("RGB")`, which clips them at 255 without a word.{own}'
+    )
 
 
 def _limits(side: int, provenance: Provenance) -> list[str]:

@@ -73,7 +73,7 @@ FORMATS.register("timm")(
     Format(
         export_weights.write_timm,
         export_weights.run_timm,
-        Interface("timm", export_weights.timm_usage),
+        Interface("timm", export_weights.timm_usage, pil=True),
         "folder for timm.create_model('local-dir:...')",
         ("timm",),
         "baselines",

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from raddino.encoders.card import pil_usage
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import RaddinoError
 from raddino.vit import VisionTransformer, VitConfig
@@ -161,13 +162,12 @@ def timm_usage(shape: VitConfig) -> str:
     """Python that loads the folder, and what it stands for."""
     architecture, arguments = timm_model(shape)
     words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return f"""import timm
-
-model = timm.create_model("local-dir:" + folder, pretrained=True).eval()  # folder: this one
+    code = f"""model = timm.create_model("local-dir:" + folder, pretrained=True).eval()  # folder: this one
 # the same: timm.create_model("{architecture}", checkpoint_path="{WEIGHTS}", num_classes=0, {words})
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-tokens = model.forward_features(transform(image.convert("RGB"))[None])  # image: PIL
+tokens = model.forward_features(transform(image.convert("RGB"))[None])
 cls, patches = tokens[:, 0], tokens[:, model.num_prefix_tokens:]"""
+    return pil_usage("import timm\nfrom PIL import Image", code)
 
 
 def timm_model(shape: VitConfig) -> tuple[str, dict[str, Any]]:

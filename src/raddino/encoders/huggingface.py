@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -21,6 +24,7 @@ from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenanc
 from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import HUB, Weights, find_weights
 from raddino.errors import RaddinoError
+from raddino.vit.weights import read_weights
 
 NEEDED = ("*.json", "*.txt", "*.model", "model*.safetensors")
 TOKENIZERS = (("tokenizer.json",), ("spiece.model",), ("vocab.json", "merges.txt"))
@@ -219,17 +223,62 @@ def load_model(name: str, factory: Any, weights: Weights) -> Any:
 
 def load_partly(name: str, factory: Any, weights: Weights) -> tuple[Any, list[str]]:
     """As :func:`load_model`, with the names of parameters that the files do not hold, which are random then."""
-    weight_files(weights)
+    files = weight_files(weights)
     remote = {"trust_remote_code": False} if factory.__name__ == "AutoModel" else {}
     try:
         with quiet():
+            check_declared(name, factory, weights.path, files)
             model, report = factory.from_pretrained(
                 weights.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **remote
             )
+    except RaddinoError:
+        raise
     except Exception as error:  # Transformers raises many kinds
         words = " ".join(str(error).replace(str(weights.path), "the folder").split())[:300]
         raise RaddinoError(f"{name}: Transformers cannot load it ({type(error).__name__}: {words})") from None
     return model.eval(), sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+
+
+def check_declared(name: str, factory: Any, folder: Path, files: list[Path]) -> None:
+    """Compare the network that ``config.json`` declares with the weights, before any memory is asked for it.
+
+    Raises:
+        RaddinoError: it has more layers than the files have tensors, or more than twice their parameters.
+    """
+    from transformers import AutoConfig
+
+    shapes = [shape for file in files for shape in _shapes(file)]
+    if factory.__name__ == "AutoModel":
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    else:
+        config = factory.config_class.from_pretrained(folder, local_files_only=True)
+    layers = max(_depths(config.to_dict()), default=0)
+    if layers > len(shapes):
+        raise RaddinoError(
+            f"{name}: config.json declares {layers} layers, the weights are {len(shapes)} tensors in all"
+        )
+    with torch.device("meta"):
+        made = factory.from_config(config) if factory.__name__ == "AutoModel" else factory(config)
+    declared, stored = sum(one.numel() for one in made.parameters()), sum(prod(shape) for shape in shapes)
+    if declared > 2 * stored:
+        raise RaddinoError(f"{name}: config.json declares {declared} parameters, the weights hold {stored}")
+
+
+def _shapes(file: Path) -> list[tuple[int, ...]]:
+    """Shapes of the tensors in a weights file; of safetensors only the header is read."""
+    if file.suffix != ".safetensors":
+        return [tuple(tensor.shape) for tensor in read_weights(file).values() if isinstance(tensor, Tensor)]
+    with safe_open(file, "pt") as held:
+        return [tuple(held.get_slice(key).get_shape()) for key in held.keys()]  # noqa: SIM118
+
+
+def _depths(config: dict[str, Any]) -> Iterator[int]:
+    """Every number of layers that a config declares, those of its parts included."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _depths(value)
+        elif re.search(r"layers$|^depths?$|_depth$|stages$|blocks$", str(key)):
+            yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, int))
 
 
 def refuse_lost(name: str, lost: list[str]) -> None:
@@ -259,6 +308,8 @@ def read_preparation(name: str, weights: Weights, published: Preparation | None 
         for candidate in (steps, replace(steps, float_resize=True), replace(steps, backend="pil")):
             if _agrees(candidate, processor):
                 return candidate
+    except RaddinoError as error:
+        raise RaddinoError(f"{name}: {PROCESSORS[0]}: {error}; fetch the folder again") from None
     except Exception as error:  # Transformers raises many kinds; a damaged file shows in as many
         words = " ".join(str(error).replace(str(weights.path), "the folder").split())[:200]
         raise RaddinoError(f"{name}: {PROCESSORS[0]} cannot be read ({type(error).__name__}: {words})") from None

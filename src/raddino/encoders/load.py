@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ FAMILIES = (
 )  # fmt: skip
 """Modules that registered their encoders when they were imported; a new family is one more."""
 
+EXTRAS = {"baselines": ("timm", "open_clip", "sentencepiece")}
+"""Modules that each extra brings."""
+
 READERS: dict[str, Any] = {kind: family.load for family in (dinov3, clip, siglip) for kind in family.KINDS}
 """Who reads a folder without a name, by the model_type in its config.json; any other kind is for automodel."""
 
@@ -48,13 +52,14 @@ def describe_encoders() -> list[dict[str, Any]]:
 
     Returns:
         Rows with ``name``, ``dim`` and ``side`` (``"-"`` where the weights decide), ``supervision``, ``licence``,
-        ``gated``, ``needs`` (what to install and where the weights are published), ``here`` (whether the weights
-        are on this machine) and ``summary``.
+        ``gated``, ``needs`` (what is still to be installed, and where the weights are published), ``here``
+        (whether the weights are on this machine) and ``summary``.
     """
     rows = []
     for name in known_encoders():
         about = ENCODERS[name]
-        needs = [f"pip install 'raddino[{about.extra}]'"] if about.extra else []
+        lacking = [module for module in EXTRAS.get(about.extra, ()) if importlib.util.find_spec(module) is None]
+        needs = [f"pip install 'raddino[{about.extra}]'"] if lacking else []
         rows.append(
             {
                 "name": name,

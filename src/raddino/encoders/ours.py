@@ -72,7 +72,7 @@ class VitEncoder:
         """Read a folder written by :func:`save_encoder`, or any Dinov2Model folder with its preprocessor.
 
         Raises:
-            RaddinoError: no readable weights, or their checksum is not the one recorded beside them.
+            RaddinoError: no readable weights, a damaged record, or a checksum that is not the one recorded there.
         """
         folder = Path(folder)
         about = _json(folder / "raddino.json")
@@ -84,10 +84,7 @@ class VitEncoder:
             raise RaddinoError(
                 f"{folder}: model.safetensors is not the file that raddino.json describes; save it again"
             )
-        try:
-            record = Provenance(**{**about["provenance"], "sha256": about.get("sha256")})
-        except (KeyError, TypeError):
-            raise RaddinoError(f"{folder}/raddino.json: its provenance is damaged; save the encoder again") from None
+        record = _recorded(folder / "raddino.json", about)
         told = name or about.get("name") or folder.resolve().name
         return cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
 
@@ -214,13 +211,28 @@ def _own_preparation(folder: Path, backbone: Backbone) -> Preparation:
     patch = backbone.config.patch_size
     crop = values.get("crop_size", {})
     side = crop.get("height", backbone.config.image_size) if isinstance(crop, dict) else crop
-    if not isinstance(side, int) or side < patch:
+    if not isinstance(side, int) or isinstance(side, bool) or side < patch:
         raise RaddinoError(f"{file}: crop_size must be {patch} or more, got {side!r}")
     if backbone.normalisation is None:
         raise RaddinoError(f"{file} lacks image_mean and image_std; save the encoder again")
     size = values.get("size", side)
     shorter = size.get("shortest_edge", side) if isinstance(size, dict) else size
-    return Preparation(shorter, side, backbone.normalisation.mean, backbone.normalisation.std, crop_start="down")
+    try:
+        return Preparation(shorter, side, backbone.normalisation.mean, backbone.normalisation.std, crop_start="down")
+    except RaddinoError as error:
+        raise RaddinoError(f"{file}: {error}; save the encoder again") from None
+
+
+def _recorded(file: Path, about: dict[str, Any]) -> Provenance:
+    """The provenance in ``raddino.json``, with the digest of the weights."""
+    try:
+        record = Provenance.from_dict(about.get("provenance"))
+    except RaddinoError as error:
+        raise RaddinoError(f"{file}: {error}; save the encoder again") from None
+    for field in ("name", "sha256"):
+        if not isinstance(about.get(field, ""), str):
+            raise RaddinoError(f"{file}: {field} must be text; save the encoder again")
+    return replace(record, sha256=about.get("sha256"))
 
 
 def save_encoder(
@@ -303,7 +315,7 @@ def _register_shipped(folder: Path) -> None:
     def load(place: str | None, device: str) -> Encoder:
         return VitEncoder.load(folder if place is None else Path(place), device, name=folder.name)
 
-    record = Provenance(**_json(folder / "raddino.json")["provenance"])
+    record = Provenance.from_dict(_json(folder / "raddino.json").get("provenance"))
     config = _json(folder / "config.json")
     ENCODERS.register(folder.name)(
         Family(load, "ours, small, inside this package", record, dim=config["hidden_size"], side=config["image_size"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from raddino.encoders.base import check_batch
 from raddino.errors import RaddinoError
 
 PIL_MODES = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+LARGEST = 4096
+"""Pixels; no published network takes an input near it."""
 OVERSHOOT = 0.25
 """Share of the value range by which bicubic interpolation in floats may leave it."""
 
@@ -34,6 +37,9 @@ class Preparation:
         crop_start: where the crop begins when the border is odd: ``"nearest"`` rounds half to even as torchvision
             does, ``"down"`` as Transformers' processors do.
         float_resize: resize 8-bit images in float32 too, without rounding to grey levels (DINOv3).
+
+    Raises:
+        RaddinoError: a side outside 1..4096 px, an SD or maximum that is not above 0, other numbers not finite.
     """
 
     resize: int | tuple[int, int]
@@ -45,6 +51,16 @@ class Preparation:
     maximum: float = 1.0
     crop_start: Literal["nearest", "down"] = "nearest"
     float_resize: bool = False
+
+    def __post_init__(self) -> None:
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        for side in (*sides, *(() if self.crop is None else (self.crop,))):
+            if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= LARGEST:
+                raise RaddinoError(f"images are resized and cropped to 1..{LARGEST} px, got {side!r}")
+        if len(self.mean) != len(self.std) or not all(isfinite(value) for value in (*self.mean, *self.std)):
+            raise RaddinoError(f"mean and SD must be as many finite numbers, got {self.mean} and {self.std}")
+        if min(self.std, default=0) <= 0 or self.maximum <= 0:
+            raise RaddinoError(f"SD and maximum must be above 0, got {self.std} and {self.maximum}")
 
     @property
     def size(self) -> tuple[int, int]:

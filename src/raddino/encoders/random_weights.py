@@ -35,7 +35,7 @@ def write_random_weights(folder: Path, seed: int = 0, names: Iterable[str] | Non
         names: of :data:`WRITERS`; all by default.
 
     Returns:
-        Name to show, ending in ``(random)``, to the spec that :func:`raddino.encoders.load.load_encoder` takes.
+        Name to show, ending in ``-random``, to the spec that :func:`raddino.encoders.load.load_encoder` takes.
 
     Raises:
         RaddinoError: an unknown name, or a library that is not installed.
@@ -50,7 +50,7 @@ def write_random_weights(folder: Path, seed: int = 0, names: Iterable[str] | Non
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(zlib.crc32(f"{name} {seed}".encode()))
             WRITERS[name](place)
-        specs[f"{name} (random)"] = f"timm:{TIMM_MODEL}@{place}" if name == "timm" else f"{name}:{place}"
+        specs[f"{name}-random"] = f"timm:{TIMM_MODEL}@{place}" if name == "timm" else f"{name}:{place}"
     return specs
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,8 +140,34 @@ class FeatureCache:
                 parts.append(part)
         return parts
 
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RaddinoError: it cannot be made, or nothing can be written in it.
+        """
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+
     def add(self, part: FeatureSet, with_patches: bool = False) -> None:
-        """Keep a part; ``with_patches`` says that the patches of its rows are on disk."""
+        """Keep a part; ``with_patches`` says that the patches of its rows are on disk.
+
+        Raises:
+            RaddinoError: it cannot be written.
+        """
         kind = b"patches" if with_patches else b""
         name = hashlib.sha256(part.rows.tobytes() + kind).hexdigest()[:16]
-        part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})
+        with self._writing():
+            part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RaddinoError(
+                f"the feature cache {self.folder.parent} cannot be written ({error.strerror or type(error).__name__}): "
+                "give a folder that can, with cache="
+            ) from None

@@ -86,23 +86,28 @@ def embed(
         engine: ``"ray"`` spreads the work over a Ray cluster that shares the cache folder (extra ``cluster``).
 
     Raises:
-        RaddinoError: rows that the corpus lacks, a damaged cache, features of the wrong shape or not finite,
-            patches asked of an encoder that has none or of which the disk has no room.
+        RaddinoError: rows that the corpus lacks, a cache that is damaged, cannot be written or holds features of
+            another width, features of the wrong shape or not finite, patches asked of an encoder that has none or of
+            which the disk has no room.
     """
     wanted = np.arange(len(corpus)) if rows is None else np.asarray(rows, dtype=np.int64)
     _check(wanted, len(corpus), batch_size, workers, engine, out)
+    if patches and encoder.grid is None:
+        raise RaddinoError(f"encoder {encoder.name!r} has no patch features: leave --patches (patches=True) out")
     ranks = join_ranks()
     fit_where_needed(encoder, corpus)
-    if patches and encoder.grid is None:
-        raise RaddinoError(f"encoder {encoder.name!r} has no patch features: leave patches out")
     settings = Settings(batch_size, resolve_precision(precision, encoder), compile, workers, patches)
     folder = Path(cache) if cache else corpus.path / "features"
     store = FeatureCache(folder, feature_key(encoder, settings.precision), corpus.fingerprint)
     array = PatchFile(store.folder, (len(corpus), *encoder.grid, encoder.dim)) if patches and encoder.grid else None
 
-    held = [part.rows for part in store.load(patches)]
+    parts = store.load(patches)
+    _check_held(parts, encoder, store, array)
+    held = [part.rows for part in parts]
     todo = np.setdiff1d(wanted, np.concatenate(held) if held else np.empty(0, np.int64))
     ranks.wait()  # all have seen the same cache before anyone adds to it
+    if len(todo):
+        store.create()
     if array is not None and len(todo):
         array.create(len(todo))
     _fill(corpus, encoder, ranks.share(todo), settings, store, ranks, engine, len(np.unique(wanted)) - len(todo))
@@ -193,6 +198,18 @@ def _keep(corpus: Corpus, part: list[Encoded], store: FeatureCache) -> None:
         corpus=store.corpus,
     )
     store.add(features, with_patches=bool(patches))
+
+
+def _check_held(parts: list[FeatureSet], encoder: Encoder, store: FeatureCache, array: PatchFile | None) -> None:
+    """Refuse parts that this encoder cannot have made, and parts whose patches are no longer there."""
+    for part in parts:
+        if part.cls.ndim != 2 or part.cls.shape[1] != encoder.dim:
+            raise RaddinoError(
+                f"{store.folder} holds features of shape {part.cls.shape} under the fingerprint of encoder "
+                f"{encoder.name!r}, which has width {encoder.dim}: delete the folder, or give another cache"
+            )
+    if parts and array is not None:
+        array.open()
 
 
 def _check(wanted: np.ndarray, images: int, batch_size: int, workers: int, engine: str, out: Path | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import stat
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +19,27 @@ SUFFIXES = (".safetensors", ".parquet")
 AGAIN = "delete it and embed again"
 
 
+def draft_name(path: Path) -> Path:
+    """A new name beside ``path``."""
+    return path.with_name(f".{uuid.uuid4().hex}.draft")
+
+
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends without an error."""
+    """A temporary file beside ``path`` that takes its name when the block ends without an error.
+
+    It gets the rights that the umask gives, whoever writes it (safetensors would let its owner alone read it).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".draft")
-    os.close(handle)
+    draft = draft_name(path)
     try:
-        yield Path(name)
-        os.replace(name, path)
+        draft.touch()
+        rights = stat.S_IMODE(draft.stat().st_mode)
+        yield draft
+        draft.chmod(rights)
+        os.replace(draft, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def check_suffix(path: Path) -> None:

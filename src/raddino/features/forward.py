@@ -85,7 +85,7 @@ def encode_all(
     """Features of every batch (rows, images), each given out when the next one is on its way.
 
     Raises:
-        RaddinoError: features of the wrong shape, not finite, or patches too large for half precision.
+        RaddinoError: features of the wrong shape, not finite in float32, or patches too large for half precision.
     """
     device, late = device_of(encoder), None
     for rows, images in batches:
@@ -106,11 +106,12 @@ class _Running:
     ) -> None:
         _check_shapes(encoder, features, len(rows))
         self.name, self.rows = encoder.name, rows
-        found = {"cls": features.cls.float(), "cls_finite": features.cls.isfinite().all()}
+        cls = features.cls.float()
+        found = {"cls": cls, "cls_finite": cls.isfinite().all()}
         if features.patches is not None:
             patches = features.patches
             found["mean_patch"] = patches.mean((1, 2), dtype=torch.float32)
-            found["patches_finite"] = patches.isfinite().all()
+            found["patches_finite"] = found["mean_patch"].isfinite().all()  # one bad value spoils its mean
             if keep_patches:
                 found["patches_fit"] = patches.abs().amax() <= HALF_MAX
                 found["patches"] = patches.half()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from raddino.errors import RaddinoError
+from raddino.features.files import draft_name
 
 FILE = "patches.npy"
 
@@ -84,14 +84,13 @@ class PatchFile:
             )
         if self.path.is_file():
             return
-        handle, draft = tempfile.mkstemp(dir=self.path.parent, suffix=".draft")
-        os.close(handle)
+        draft = draft_name(self.path)
         try:
             np.lib.format.open_memmap(draft, "w+", np.float16, self.shape).flush()
             with contextlib.suppress(FileExistsError):
                 os.link(draft, self.path)
         finally:
-            Path(draft).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
     def write(self, rows: np.ndarray, patches: list[np.ndarray]) -> None:
         """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and flush them to the disk."""

@@ -13,6 +13,7 @@ from raddino.report.analysis_parts import (
     Section,
     Table,
     by,
+    capital,
     cell_of,
     find,
     interval_of,
@@ -24,6 +25,7 @@ from raddino.report.analysis_parts import (
     signed,
     text_of,
 )
+from raddino.report.style import draw_level
 from raddino.report.tables import metric, number
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 SMALL, WIDTH = (3.7, 2.6), 3.9
 CLEAR = 0.05
+TOGETHER = 3
+"""Most encoders in one reliability diagram."""
 COSINES = ("cosine_same", "cosine_stranger", "auroc_same")
 
 
@@ -63,6 +67,7 @@ def _label_efficiency(page: Page, rows: list[Row]) -> Section:
             figures.draw_curves, series=page.series(shown, "fraction"), log=True,
             ticks={row["fraction"]: f"{100 * row['fraction']:g}" for row in shown},
             x="% of the labelled training patients", y=metric(own[0]["metric"]).label,
+            better_is_lower=not metric(own[0]["metric"]).higher_is_better,
         )  # fmt: skip
         section.panels.append(page.figure(task, draw, SMALL))
         for name, part in by(own, "encoder").items():
@@ -86,7 +91,7 @@ def _retrieval(page: Page, rows: list[Row]) -> Section:
     for gallery, within in by(measured(rows), "gallery").items():
         ks = sorted({row["k"] for row in within})
         k = ks[len(ks) // 2]
-        lines = []
+        lines: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {"precision": [], "map": []}
         for task, own in by(within, "task").items():
             precision = [row for row in own if row["metric"].startswith("precision")]
             if len(ks) > 1 and precision:
@@ -95,22 +100,20 @@ def _retrieval(page: Page, rows: list[Row]) -> Section:
                     partial(_draw_retrieval, series=page.series(precision, "k"), ks=ks, chance=precision[0]["chance"]),
                     SMALL,
                 ))  # fmt: skip
-            cells = [("", f"n = {own[0]['n']}")]
-            for name in page.colours:
-                at = find(precision, encoder=name, k=k)
-                cells += [cell_of(at), cell_of(find(own, encoder=name, metric=f"map@{k}"))]
-            chance = precision[0]["chance"] if precision else None
-            cells[0] = (f"({chance:.3f})" if chance is not None else "", cells[0][1])
-            lines.append((task, cells))
-        head = ["chance"] + [f"{name}, {what}@{k}" for name in page.colours for what in ("precision", "mAP")]
-        section.tables.append(Table(f"Gallery: {gallery}", head, lines))
+            chance, n = precision[0]["chance"] if precision else None, f"n = {own[0]['n']}"
+            for what, level in (("precision", "" if chance is None else f"({chance:.3f})"), ("map", "")):
+                cells = [cell_of(find(own, encoder=name, metric=f"{what}@{k}")) for name in page.colours]
+                lines[what].append((task, [(level, n), *cells]))
+        for what, words, head in (("precision", "Precision", "chance"), ("map", "mAP", "queries")):
+            caption = f"{words}@{k}, gallery: {gallery}"
+            section.tables.append(Table(caption, [head, *page.colours], lines[what], folded=what == "map"))
     return section
 
 
 def _draw_retrieval(axes: Axes, series: Sequence[Series], ks: list[int], chance: float | None) -> None:
     figures.draw_curves(axes, series, {float(k): str(k) for k in ks}, "k", "precision@k", log=True)
     if chance is not None:
-        figures.draw_level(axes, chance, "chance")
+        draw_level(axes, chance, "chance")
 
 
 def _subgroups(page: Page, rows: list[Row]) -> Section:
@@ -139,6 +142,9 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
         draw = partial(figures.draw_groups, lines=words, points=points, x=metric(own[0]["metric"]).label, breaks=breaks)
         section.panels.append(page.figure(task, draw, (WIDTH, 0.75 + 0.32 * len(names))))
     gaps = [row for row in rows if row["role"] == "gap"]
+    if not gaps:
+        reasons = dict.fromkeys(row["reason"] for row in rows if row["value"] is None)
+        section.words.append(f"No two groups are large enough to be compared: {'; '.join(reasons)}.")
     clear = sorted((row for row in gaps if row["p_holm"] < CLEAR), key=lambda row: row["p_holm"])
     for row in clear:
         section.words.append(
@@ -165,15 +171,21 @@ def _calibration(page: Page, rows: list[Row]) -> Section:
     section = Section(
         "calibration", "Calibration",
         "Observed share of positives over the predicted probability in 15 equal bins, as predicted and with the "
-        "temperature that validation images chose; larger dots hold more images, whiskers are 95 % intervals (bins of "
-        "five images and more). ECE is the mean distance from the dotted line, Brier the mean squared error of the "
-        "probability; lower is better.",
+        "temperature that validation images chose (with more than three encoders a panel an encoder, as predicted); "
+        "larger dots hold more images, whiskers are 95 % intervals (bins of five images and more). ECE is the mean "
+        "distance from the dotted line, Brier the mean squared error of the probability; lower is better.",
     )  # fmt: skip
     bins = [row for row in rows if row["role"] == "bin"]
     lines = []
     for task, own in by(rows, "task").items():
-        for scaled, word in ((False, "As predicted"), (True, "With temperature")):
-            series = page.series((row for row in bins if row["task"] == task and row["scaled"] == scaled), "predicted")
+        of_task = [row for row in bins if row["task"] == task]
+        plain, scaled = (
+            page.series((row for row in of_task if row["scaled"] == scaled), "predicted") for scaled in (False, True)
+        )
+        panels = {"As predicted": plain, "With temperature": scaled}
+        if len(plain) > TOGETHER:
+            panels = {one.rows[0]["encoder"]: [one] for one in plain}
+        for word, series in panels.items():
             if series:
                 draw = partial(figures.draw_reliability, series=series)
                 section.pairs.setdefault(task, []).append(page.figure(word, draw, (3.2, 3.0)))
@@ -248,17 +260,19 @@ def _confounder_words(name: str, rows: list[Row]) -> list[str]:
 def _robustness(page: Page, rows: list[Row]) -> Section:
     clean = [row for row in rows if row.get("severity") == 0]
     n = max((row["n"] for row in clean), default=0)
+    tasks = list(dict.fromkeys(row["task"] for row in clean))
+    headline = next((row["task"] for row in clean if row["aggregate"]), tasks[0] if tasks else None)
+    members = find(clean, task=headline).get("members") or []
+    shown = f"{headline}, the mean of {', '.join(members)}" if len(members) > 1 else headline or "values"
     section = Section(
         "robustness", "Robustness",
         f"The probes of the main table, fitted on clean images, on {n} test images that were damaged before encoding: "
-        "the unweighted mean over findings, and how far CLS features move (cosine to those of the clean image). Bands "
+        f"{shown}, and how far CLS features move (cosine to those of the clean image). Bands "
         "are 95 % intervals over patients.",
         left_out=left_out_of(rows, lambda row: row["task"]),
     )  # fmt: skip
     values = measured(rows)
     kinds = {row["corruption"]: row["unit"] for row in values if row["severity"]}
-    tasks = list(dict.fromkeys(row["task"] for row in clean))
-    headline = next((row["task"] for row in clean if row["aggregate"]), tasks[0] if tasks else None)
     for task, word in ((headline, ""), ("features", ", features")):
         shown = [row for row in values if row["task"] == task]
         ends = [row[key] for row in shown for key in ("low", "value", "high") if row[key] is not None]
@@ -268,6 +282,7 @@ def _robustness(page: Page, rows: list[Row]) -> Section:
                 figures.draw_curves, series=page.series(own, "severity"), log=False, x=unit,
                 ticks={float(row["severity"]): _level(row) for row in own},
                 y=metric(own[-1]["metric"]).label, ends=(min(ends), max(ends)),
+                better_is_lower=not metric(own[-1]["metric"]).higher_is_better,
             )  # fmt: skip
             section.panels.append(page.figure(f"{kind.capitalize()}{word}", draw, SMALL))
     section.words.extend(_worst_damage([row for row in values if row["task"] == headline and row["severity"]]))
@@ -347,5 +362,18 @@ def _of(group: str | None) -> str:
 
 
 def _suppressed(rows: list[Row]) -> list[str]:
-    """Suppressed groups by task."""
-    return left_out_of(rows, lambda row: f"{row['task']} in {row['attribute']} {row['group']}")
+    """Suppressed groups by reason, each with the tasks that lack it."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    lost = [row for row in rows if row["value"] is None]
+    for row in lost:
+        tasks.setdefault((row["reason"], f"{row['attribute']} {row['group']}"), []).append(row["task"])
+    every = {row["task"] for row in rows}
+    found = []
+    for reason in dict.fromkeys(row["reason"] for row in lost):
+        groups = [
+            f"{group} ({'all tasks' if set(names) == every and len(every) > 1 else ', '.join(dict.fromkeys(names))})"
+            for (why, group), names in tasks.items()
+            if why == reason
+        ]
+        found.append(f"{capital(reason)}: {'; '.join(groups)}")
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raddino.report.style import MUTED, RULE, THEME, dash, hue
+from raddino.report.style import MUTED, RULE, THEME, banded, dash, hue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,21 +41,28 @@ def draw_curves(
     y: str,
     log: bool,
     ends: tuple[float, float] | None = None,
+    better_is_lower: bool = False,
 ) -> None:
-    """A line an encoder with its 95 % band, and bars of one standard deviation over seeds where rows have one.
+    """A line an encoder, and bars of one standard deviation over seeds where rows have one.
+
+    A 95 % band goes with each line, or with more than three encoders the first one's and the best at the last place.
 
     Args:
         ticks: places on the x axis, with their words.
         x, y: names of the axes.
         log: whether x is logarithmic.
         ends: least and largest value that the y axis shows, for axes that are compared.
+        better_is_lower: whether the best is the lowest.
     """
     if log:
         axes.set_xscale("log")
+    sign = -1 if better_is_lower else 1
+    bands = banded({one.colour: sign * one.column("value")[-1] for one in series})
     for one in series:
         line: dict[str, Any] = {"color": hue(one.colour), "linestyle": dash(one.colour)}
         low, high, value = (one.column(key) for key in ("low", "high", "value"))
-        axes.fill_between(one.x, low, high, color=hue(one.colour), alpha=0.13, linewidth=0)
+        if one.colour in bands:
+            axes.fill_between(one.x, low, high, color=hue(one.colour), alpha=0.13, linewidth=0)
         axes.plot(one.x, value, marker="o", markersize=3.6, **line)
         axes.errorbar(one.x, value, one.column("seed_sd"), fmt="none", ecolor=hue(one.colour), elinewidth=1, capsize=2)
     axes.set_xticks(list(ticks), list(ticks.values()))
@@ -65,15 +72,6 @@ def draw_curves(
     if ends:
         margin = 0.05 * (ends[1] - ends[0] or 1)
         axes.set_ylim(ends[0] - margin, ends[1] + margin)
-
-
-def draw_level(axes: Axes, value: float, words: str) -> None:
-    """A dotted horizontal line, named at its right end."""
-    axes.axhline(value, color=MUTED, linewidth=1, linestyle=DOTTED)
-    axes.annotate(
-        words, (0.99, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-        ha="right", color=MUTED, fontsize=8,
-    )  # fmt: skip
 
 
 def draw_groups(

@@ -141,9 +141,14 @@ def percent(share: float) -> str:
 
 
 def left_out_of(rows: list[Row], name: Callable[[Row], str]) -> list[str]:
-    """Rows without a value, those of one reason together."""
+    """Rows without a value by reason, the reason first."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if row["value"] is None:
             found.setdefault(row["reason"], []).append(name(row))
-    return [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in found.items()]
+    return [f"{capital(reason)}: {', '.join(dict.fromkeys(names))}" for reason, names in found.items()]
+
+
+def capital(words: str) -> str:
+    """With a first capital letter; the rest as it is."""
+    return words[:1].upper() + words[1:]

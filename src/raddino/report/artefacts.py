@@ -50,7 +50,7 @@ class Run:
 
 
 def read_results(folder: Path) -> Results:
-    """The results that ``evaluate`` wrote.
+    """The results that ``evaluate`` wrote, encoders of random weights :func:`tagged` as such.
 
     Raises:
         RaddinoError: no ``metrics.json``, one of another format, or a damaged file.
@@ -68,9 +68,35 @@ def read_results(folder: Path) -> Results:
         raise RaddinoError(f"{path} is damaged: evaluate again")
     table = folder / "predictions.parquet"
     try:
-        return Results(metrics, pd.read_parquet(table) if table.is_file() else None)
+        predictions = pd.read_parquet(table) if table.is_file() else None
     except Exception as error:  # pyarrow raises many kinds
         raise RaddinoError(f"{table} cannot be read ({type(error).__name__}): evaluate again") from None
+    marked = tagged(metrics)
+    if predictions is not None and "encoder" in predictions:
+        pairs = zip(metrics.get("encoders", []), marked.get("encoders", []), strict=True)
+        predictions["encoder"] = predictions["encoder"].replace({old["name"]: new["name"] for old, new in pairs})
+    return Results(marked, predictions)
+
+
+def tagged(metrics: dict[str, Any]) -> dict[str, Any]:
+    """``metrics`` in which encoders of random weights say so in their names, wherever these stand."""
+    from raddino.benchmark.results import shown_name
+
+    shown = {one["name"]: shown_name(one) for one in metrics.get("encoders", []) if "provenance" in one}
+    if all(name == old for old, name in shown.items()):
+        return metrics
+
+    def renamed(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {inner: renamed(one, inner) for inner, one in value.items()}
+        if isinstance(value, list):
+            return [renamed(one, key) for one in value]
+        return shown.get(value, value) if key in ("encoder", "to") else value
+
+    named = renamed(metrics)
+    for one in named["encoders"]:
+        one["name"] = shown.get(one["name"], one["name"])
+    return named
 
 
 def read_run(folder: Path) -> Run:

@@ -11,13 +11,15 @@ import numpy as np
 
 from raddino.errors import RaddinoError
 from raddino.report.artefacts import Run, read_run
-from raddino.report.style import MUTED, dash, figure, hue, legend, put_stamp, stamp_of
+from raddino.report.style import dash, draw_level, figure, hue, legend, put_stamp, stamp_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 POINTS = 500
+LEGEND_LINE = 14
+"""Points of height."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def plot_curves(run: Path, out: Path | None = None) -> Path:
     with figure(4.3 * columns, 2.75 * rows + 0.3) as page:
         axes = page.subplots(rows, columns, squeeze=False).ravel()
         for place, panel in zip(axes, panels, strict=False):
-            place.set_title(panel.title, pad=22 if _several(panel, log) else 8)
+            place.set_title(panel.title, pad=8 + LEGEND_LINE * _legend_lines(_names(panel, log)))
             draw(place, panel, log)
         for place in axes[len(panels) :]:
             place.set_axis_off()
@@ -136,12 +138,8 @@ def draw(axes: Axes, panel: Panel, run: Run) -> None:
                 label=None if first else label,
             )  # fmt: skip
     level = _level(panel, run)
-    if level is not None:
-        axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-        axes.annotate(
-            panel.level[1] if panel.level else "", (0.99, level), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", ha="right", color=MUTED, fontsize=8,
-        )  # fmt: skip
+    if panel.level and level is not None:
+        draw_level(axes, level, panel.level[1])
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -152,9 +150,9 @@ def draw(axes: Axes, panel: Panel, run: Run) -> None:
         axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], level or 0))
     axes.set_xlabel("step")
     axes.locator_params(axis="x", integer=True)
-    names = axes.get_legend_handles_labels()[1]
+    names = _names(panel, run)
     if len(names) > 1:
-        legend(axes, columns=3 if len("".join(names)) < 30 else 2)
+        legend(axes, _legend_columns(names))
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,8 +206,16 @@ def _series(panel: Panel, run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarra
                     yield title, table["step"][present].to_numpy(float), values
 
 
-def _several(panel: Panel, run: Run) -> bool:
-    return len(list(_series(panel, run))) > 1
+def _names(panel: Panel, run: Run) -> list[str]:
+    return [label for label, _, _ in _series(panel, run)]
+
+
+def _legend_columns(names: list[str]) -> int:
+    return 3 if len("".join(names)) < 30 else 2
+
+
+def _legend_lines(names: list[str]) -> int:
+    return -(-len(names) // _legend_columns(names)) if len(names) > 1 else 0
 
 
 def _level(panel: Panel, run: Run) -> float | None:

@@ -11,13 +11,15 @@ from raddino.report.analyses import sections
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
 from raddino.report.latex import latex_table
 from raddino.report.style import DASHES, HUES, THEME, stamp_of, svg
-from raddino.report.tables import Block, blocks, sheets
+from raddino.report.tables import Block, blocks, metric, sheets, unplaced
 from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
     from raddino.encoders.base import Encoder
 
+KEY_WIDTH = 2.4
+"""Pixels; the stroke of ``.key line`` in report.css."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -53,6 +55,7 @@ def report(
         metrics=found.metrics,
         verdict=verdict(shown, found.metrics.get("encoders", [])),
         blocks=shown,
+        unplaced=unplaced(found.metrics),
         sheets=sheets(shown),
         synthetic=stamp_of(synthetic),
         theme=THEME,
@@ -79,6 +82,7 @@ def _template() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
+    environment.filters["metric"] = lambda key: metric(key).label
     environment.filters["count"] = lambda n: f"{n:,}".replace(",", "\u202f")
     return environment.get_template("report.html.j2")
 
@@ -205,4 +209,7 @@ def _display_name(encoder: Encoder, metrics: dict[str, Any]) -> str:
 
 
 def _css_dash(pattern: object) -> str:
-    return "" if isinstance(pattern, str) else " ".join(str(length) for length in pattern[1])  # type: ignore[index]
+    """The pattern in pixels of the key's lines; matplotlib counts in line widths."""
+    if isinstance(pattern, str):
+        return ""
+    return " ".join(f"{KEY_WIDTH * length:g}" for length in pattern[1])  # type: ignore[index]

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from raddino.report.style import THEME, stamp_of
-from raddino.report.tables import SIGNIFICANT, metric, number
+from raddino.report.tables import SIGNIFICANT, metric, number, positives_of
 
 if TYPE_CHECKING:
     from raddino.benchmark.compare import Comparison
     from raddino.benchmark.leaderboard import Leaderboard
+
+LEADING = ("auroc", "auroc_macro_ovr", "mae")
+"""The first metric of each kind of task."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Sheet:
 def comparison_sheets(data: dict[str, Any]) -> list[Sheet]:
     """One sheet a metric of a comparison's ``data``, clear differences (Holm) standing out, then what was refused."""
     made = []
+    ours, theirs = data.get("shown") or ({}, {})
     for key in dict.fromkeys(row["metric"] for row in data["rows"]):
         kind = metric(key)
         rows: list[list[str]] = []
@@ -55,19 +59,28 @@ def comparison_sheets(data: dict[str, Any]) -> list[Sheet]:
             gap = row["difference"]
             if gap["p_holm"] < SIGNIFICANT:
                 strong.add(len(rows))
-            names = row["encoder"] if row["encoder"] == row["other"] else f"{row['encoder']} → {row['other']}"
+            one, two = ours.get(row["encoder"], row["encoder"]), theirs.get(row["other"], row["other"])
+            names = one if one == two else f"{one} → {two}"
             signed = f"{'+' if gap['value'] > 0 else ''}{number(gap['value'], kind)}"
             spread = f"{number(gap['low'], kind)} to {number(gap['high'], kind)}"
-            counts = f"{row['n']}" + ("" if row["positives"] is None else f" / {row['positives']}")
+            counts = ", ".join(filter(None, (f"{row['n']}", positives_of(row))))
             values = [number(row["a"], kind), number(row["b"], kind), signed, spread]
             rows.append([row["task"], names, *values, _p(gap["p"]), _p(gap["p_holm"]), _short(gap["test"]), counts])
         title = kind.label + ("" if kind.higher_is_better else ", lower is better")
-        columns = ["task", "encoder", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "test", "n / positives"]
+        columns = ["task", "encoder", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "test", "n"]
         made.append(Sheet(title, columns, rows, strong))
     if data["refused"]:
-        rows = [[gap["task"], gap["encoder"], gap["metric"], gap["reason"]] for gap in data["refused"]]
-        made.append(Sheet("Not compared", ["task", "encoder", "metric", "why"], rows))
+        made.append(Sheet("Not compared", ["task", "encoder", "why", "metrics"], _refused(data["refused"], ours)))
     return made
+
+
+def _refused(gaps: list[dict[str, Any]], shown: dict[str, str]) -> list[list[str]]:
+    """A row for each task, encoder and reason."""
+    metrics: dict[tuple[str, str, str], list[str]] = {}
+    for gap in gaps:
+        key = (gap["task"], shown.get(gap["encoder"], gap["encoder"]), gap["reason"])
+        metrics.setdefault(key, []).append(metric(gap["metric"]).label)
+    return [[*key, ", ".join(names)] for key, names in metrics.items()]
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -89,12 +102,14 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
 def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
     """One sheet a board, the first rank standing out."""
     made = []
+    probes = board.rows.groupby(["task", "metric"])["probe"].nunique()
     for _, part in board.rows.groupby("board"):
         first = part.iloc[0]
         kind = metric(first["metric"])
         facts = [f"n = {first['n']}", f"{first['patients']} patients"]
         if pd.notna(first["positives"]):
-            facts.append(f"{int(first['positives'])} positive ({first['prevalence']:.0%})")
+            facts.append(positives_of({"n": first["n"], "positives": int(first["positives"]),
+                                       "prevalence": float(first["prevalence"])}))  # fmt: skip
         facts.append(f"data {str(first['data_fingerprint'])[:8]}")
         rows = [
             [
@@ -109,7 +124,8 @@ def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
         ]
         better = "" if kind.higher_is_better else ", lower is better"
         strong = {place for place, row in enumerate(rows) if row[0] == "1"} if len(rows) > 1 else set()
-        title = f"{first['task']}: {kind.label}{better} ({', '.join(facts)})"
+        probe = f", {first['probe']} probe" if probes[first["task"], first["metric"]] > 1 else ""
+        title = f"{first['task']}: {kind.label}{better}{probe} ({', '.join(facts)})"
         made.append(Sheet(title, ["rank", "encoder", "value", "95 % interval", "test images", "folder"], rows, strong))
     return made
 
@@ -125,15 +141,17 @@ def write_leaderboard(board: Leaderboard, out: Path) -> Path:
     board.save(out / "leaderboard.csv")
     words = set(board.rows["synthetic"])
     synthetic: bool | str = words == {"true"} or ("mixed" if words - {"false"} else False)
-    folders = board.rows["folder"].nunique()
-    title = f"Leaderboard of {folders} result folder{'' if folders == 1 else 's'}"
+    title = f"Leaderboard of {board.folders} result folder{'' if board.folders == 1 else 's'}"
     return _write(out / "leaderboard.html", title, board.notes, leaderboard_sheets(board), synthetic)
 
 
 def _head(data: dict[str, Any]) -> str:
-    clear = sum(row["difference"]["p_holm"] < SIGNIFICANT for row in data["rows"])
-    count = len(data["rows"])
-    return f"{data['b']} (B) against {data['a']} (A): {clear} of {count} difference{'' if count == 1 else 's'} clear"
+    """Clear differences in the one metric of each task that leads the table, so that no task counts twice."""
+    lead = [row for row in data["rows"] if row["metric"] in LEADING] or data["rows"]
+    clear = sum(row["difference"]["p_holm"] < SIGNIFICANT for row in lead)
+    words = ", ".join(dict.fromkeys(metric(row["metric"]).label for row in lead))
+    differences = "difference" if len(lead) == 1 else "differences"
+    return f"{data['b']} (B) against {data['a']} (A): {clear} of {len(lead)} {differences} clear ({words})"
 
 
 def _method(data: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raddino.metrics.ranking import cumulative_counts
-from raddino.report.style import MUTED, dash, hue
+from raddino.report.style import MUTED, banded, dash, hue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,18 +75,23 @@ def precision_recall(target: np.ndarray, score: np.ndarray, bootstrap: PatientBo
 
 
 def draw_roc(axes: Axes, curves: dict[str, Curve], colours: dict[str, int]) -> None:
-    """ROC curves of several encoders by name; ``colours`` holds their palette numbers."""
+    """ROC curves of several encoders by name; ``colours`` holds their palette numbers.
+
+    Bands go with all of three curves, of more with the first encoder's and that of the largest area.
+    """
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
+    bands = banded({colours[name]: float(np.trapezoid(curve.y, curve.x)) for name, curve in curves.items()})
     for name, curve in curves.items():
-        _draw(axes, curve, colours[name], "default", 0.45 / max(4, len(curves)))
+        _draw(axes, curve, colours[name], "default", colours[name] in bands)
     _unit_square(axes, "1 − specificity", "sensitivity")
 
 
 def draw_precision_recall(axes: Axes, curves: dict[str, Curve], colours: dict[str, int], prevalence: float) -> None:
     """Precision-recall curves; the dotted line is the precision of a coin."""
     axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=DOTTED)
+    bands = banded({colours[name]: float(np.diff(curve.x) @ curve.y[1:]) for name, curve in curves.items()})
     for name, curve in curves.items():
-        _draw(axes, curve, colours[name], "steps-pre", 0.45 / max(4, len(curves)))
+        _draw(axes, curve, colours[name], "steps-pre", colours[name] in bands)
     _unit_square(axes, "recall", "precision")
 
 
@@ -135,8 +140,9 @@ def _band(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _draw(axes: Axes, curve: Curve, colour: int, drawstyle: str, opacity: float) -> None:
-    axes.fill_between(curve.grid, curve.low, curve.high, color=hue(colour), alpha=opacity, linewidth=0)
+def _draw(axes: Axes, curve: Curve, colour: int, drawstyle: str, band: bool) -> None:
+    if band:
+        axes.fill_between(curve.grid, curve.low, curve.high, color=hue(colour), alpha=0.12, linewidth=0)
     axes.plot(curve.x, curve.y, color=hue(colour), linestyle=dash(colour), drawstyle=drawstyle)
 
 

@@ -41,6 +41,7 @@ DASHES = [
     (0, (9, 2)),
     (0, (4, 1, 1, 1, 1, 1)),
 ]
+STAMP_INCHES = 0.13
 INK, MUTED, RULE = (THEME[name][0] for name in ("ink", "muted", "rule"))
 
 _RC: dict[Any, Any] = {
@@ -129,8 +130,25 @@ def stamp_of(synthetic: bool | str | None) -> str:
 
 
 def put_stamp(page: Figure, words: str) -> None:
-    """Write the stamp in the lower right corner."""
+    """Write the stamp in the lower right corner, below everything else."""
+    if words and (engine := page.get_layout_engine()) is not None:
+        room = STAMP_INCHES / page.get_figheight()
+        engine.set(rect=(0, room, 1, 1 - room))  # type: ignore[call-arg]
     page.text(0.995, 0.008, words, ha="right", va="bottom", fontsize=7.5, style="italic", color=MUTED)
+
+
+def banded(values: dict[int, float]) -> set[int]:
+    """Palette numbers of the curves that get a band: all of three, of more the first (reference) and the highest."""
+    return set(values) if len(values) <= 3 else {min(values), max(values, key=lambda colour: values[colour])}
+
+
+def draw_level(axes: Axes, value: float, words: str) -> None:
+    """A dotted horizontal line, named to the right of the axes, where no curve runs."""
+    axes.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    axes.annotate(
+        words, (1, value), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+        ha="left", va="center", color=MUTED, fontsize=8, annotation_clip=False,
+    )  # fmt: skip
 
 
 def legend(axes: Axes, columns: int = 2) -> None:

@@ -25,7 +25,12 @@ METRICS = {
         Metric("r2", "R²"),
         Metric("rmse", "RMSE", higher_is_better=False, bounded=False),
         Metric("brier", "Brier", higher_is_better=False),
+        Metric("brier_temperature", "Brier after temperature scaling", higher_is_better=False),
         Metric("ece", "ECE", higher_is_better=False),
+        Metric("ece_temperature", "ECE after temperature scaling", higher_is_better=False),
+        Metric("auroc_binned", "AUROC over bins of the value"),
+        Metric("sensitivity_at_specificity_90", "Sensitivity at 90 % specificity"),
+        Metric("sensitivity_at_specificity_95", "Sensitivity at 95 % specificity"),
         Metric("dice", "Dice"),
         Metric("accuracy", "Accuracy"),
         Metric("balanced_accuracy", "Balanced accuracy"),
@@ -34,8 +39,12 @@ METRICS = {
     )
 }
 SHOWN = ("auroc", "auprc", "balanced_accuracy", "auroc_macro_ovr", "mae", "r2")
+UNITS = {"age": "years", "weight": "kg", "bmi": "kg/m²"}
+"""Of the columns that a corpus keeps numbers in, and of errors in them."""
 SIGNIFICANT = 0.05
 SHEET_COLUMNS = 6
+ROUNDING = 0.005
+"""Difference of shares up to which a prevalence is that of the counted images."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,22 @@ class Block:
     trained_on: str = ""
     absent: str = ""  # the reasons of all absences
     members: tuple[str, ...] = ()  # of an aggregate: the tasks whose values it averages
+    positive: str = ""  # of a text column: the value that counts as positive
+    unit: str = ""  # of the target, and of errors in it
+
+    @property
+    def counts(self) -> str:
+        """What :func:`positives_of` says."""
+        return positives_of({"n": self.n, "positives": self.positives, "prevalence": self.prevalence})
+
+    @property
+    def labels(self) -> int | None:
+        """Of an aggregate: labels, of which images have several; None where images are what was counted."""
+        return labels_of({"n": self.n, "positives": self.positives, "prevalence": self.prevalence})
+
+    def head(self, kind: Metric) -> str:
+        """The metric's name, with the unit of an error."""
+        return f"{kind.label} in {self.unit}" if self.unit and kind.key in ("mae", "rmse") else kind.label
 
 
 @dataclass(frozen=True)
@@ -138,6 +163,28 @@ def number(value: float | None, kind: Metric) -> str:
     return text.replace("-", "−")
 
 
+def positives_of(row: dict[str, Any]) -> str:
+    """``28 positive (49 %)``; of an aggregate, whose images have several labels, ``43 of 171 labels positive (25 %)``.
+
+    Args:
+        row: with ``n``, ``positives`` and ``prevalence``; an empty text where it has no positives.
+    """
+    positives, share = row.get("positives"), row.get("prevalence")
+    if positives is None or share is None:
+        return ""
+    labels = labels_of(row)
+    of = f" of {labels} labels" if labels else ""
+    return f"{int(positives)}{of} positive ({100 * share:.0f} %)"
+
+
+def labels_of(row: dict[str, Any]) -> int | None:
+    """Labels that an aggregate's positives are among; None where ``n`` counts them already."""
+    if not row.get("positives") or not row.get("prevalence"):
+        return None
+    counted_by_n = abs(row["positives"] / row["n"] - row["prevalence"]) < ROUNDING
+    return None if counted_by_n else round(row["positives"] / row["prevalence"])
+
+
 def blocks(metrics: dict[str, Any]) -> list[Block]:
     """The blocks of a ``metrics.json``, in the order of its tasks and encoders."""
     colours = {encoder["name"]: i for i, encoder in enumerate(metrics.get("encoders", []))}
@@ -149,6 +196,16 @@ def blocks(metrics: dict[str, Any]) -> list[Block]:
         if gap["task"]:
             tasks.setdefault(gap["task"], {"name": gap["task"]})
     return [_block(task, metrics, colours) for task in tasks.values()]
+
+
+def unplaced(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is absent beside any task, with its reason: an encoder, an analysis, or differences."""
+    found = []
+    for gap in metrics.get("absent", []):
+        if not gap["task"]:
+            what = f"analysis {gap['analysis']}" if gap.get("analysis") else gap["encoder"] or "differences"
+            found.append((what, gap["reason"]))
+    return found
 
 
 def sheets(blocks: list[Block]) -> list[Sheet]:
@@ -209,6 +266,8 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         reference=next(iter(references), ""),
         trained_on=_trained_on(task),
         members=tuple((first.get("detail") or {}).get("tasks", ())),
+        positive=_text(task.get("positive")),
+        unit=UNITS.get(task.get("target", ""), "") if task.get("kind") == "regression" else "",
         absent="; ".join(
             f"{gap['encoder']}: {gap['reason']}" if gap.get("encoder") else str(gap["reason"]) for gap in gaps
         ),
@@ -277,6 +336,10 @@ def _trained_on(task: dict[str, Any]) -> str:
     return ", ".join(
         f"{n[split]:,} {word}" for split, word in (("train", "to fit"), ("val", "to select")) if n.get(split)
     )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from raddino.report.tables import Block, Cell, blocks
+from raddino.report.artefacts import tagged
+from raddino.report.tables import Block, Cell, blocks, unplaced
 
-WIDTH = 22
+WIDTH = 34
 LEGEND = "* best, + second, ! differs from the first encoder (p < 0.05, Holm); 95 % intervals over patients"
 
 
@@ -16,23 +17,26 @@ def text_table(metrics: dict[str, Any]) -> str:
     Every number is followed by its 95 % interval; n, positives and prevalence stand at each task's head.
     """
     synthetic = {True: ["data: synthetic"], "mixed": ["data: partly synthetic"]}.get(metrics.get("synthetic"), [])
-    lines = [line for block in blocks(metrics) for line in _lines(block)]
-    lost = [f"analysis {gap['analysis']}: {gap['reason']}" for gap in metrics.get("absent", []) if gap.get("analysis")]
+    metrics = tagged(metrics)
+    shown = blocks(metrics)
+    width = max((len(line.encoder) for block in shown for line in block.lines), default=0)
+    lines = [text for block in shown for text in _lines(block, min(width + 2, WIDTH))]
+    lost = [f"{what}: {reason}" for what, reason in unplaced(metrics)]
     return "\n".join([*synthetic, *lines, *([""] if lost else []), *lost, "", LEGEND])
 
 
-def _lines(block: Block) -> list[str]:
+def _lines(block: Block, width: int) -> list[str]:
     facts = [f"n={block.n}"]
     if block.patients is not None:
         facts.append(f"patients={block.patients}")
-    if block.positives is not None:
-        facts.append(f"positives={block.positives} ({block.prevalence:.0%})")
+    facts += [block.counts] if block.counts else []
+    facts += [f"positive: {block.positive}"] if block.positive else []
     lines = ["", f"{block.task}  test {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
     for kind in [block.metrics] if block.lines else []:
-        lines.append(" " * (WIDTH + 2) + "".join(f"{metric.label:<28}" for metric in kind).rstrip())
+        lines.append(" " * (width + 2) + "".join(f"{block.head(metric):<28}" for metric in kind).rstrip())
     for line in block.lines:
         cells = ["–" if cell is None else f"{cell.text}{_marks(cell):<3}{cell.interval}" for cell in line.cells]
-        lines.append(f"  {line.encoder[:WIDTH]:<{WIDTH}}" + "".join(f"{cell:<28}" for cell in cells) + line.reason)
+        lines.append(f"  {line.encoder[:width]:<{width}}" + "".join(f"{cell:<28}" for cell in cells) + line.reason)
     return [text.rstrip() for text in lines]
 
 

@@ -160,7 +160,9 @@ def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
 
 def _seen_sources(encoder: dict[str, Any]) -> str:
     sources = [name for name, word in (encoder.get("contamination") or {}).items() if word not in ("clean", "unknown")]
-    return _and(sources) if sources else "a source of the corpus"
+    if not sources:
+        return "a source of the corpus"
+    return f"the source{'s' if len(sources) > 1 else ''} {_and([f'“{name}”' for name in sources])}"
 
 
 def _and(words: list[str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from raddino.config import Config
 from raddino.errors import RaddinoError, did_you_mean
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 MIN_TEST_PATIENTS = 10
 MAX_CLASSES = 50
+NO_TARGETS = ("id", "shard", "offset", "length", "patient", "study", "split", "sha256", "sha256_masks")
+
+
+TaskName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Absent(RaddinoError):
@@ -43,7 +47,7 @@ class TaskConfig(Config):
             of the averages of a multiclass task; two have to have them.
     """
 
-    name: str
+    name: TaskName
     target: str
     kind: Literal["binary", "multiclass", "regression"]
     where: str | None = None
@@ -142,6 +146,11 @@ class Task(Protocol):
 TASKS: Registry[Task] = Registry("kind of task")
 
 
+def target_columns(manifest: pd.DataFrame) -> list[str]:
+    """Columns that a task may ask for: all but places, digests and masks."""
+    return [str(name) for name in manifest if name not in NO_TARGETS and not str(name).startswith("mask_")]
+
+
 def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     """The images of ``corpus`` that carry the target, with missing and unusable values excluded and counted.
 
@@ -150,7 +159,7 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     """
     manifest = corpus.manifest
     if config.target not in manifest:
-        hint = did_you_mean(config.target, manifest.columns)
+        hint = did_you_mean(config.target, target_columns(manifest))
         raise Absent(f"the corpus has no column {config.target!r}.{hint}")
     chosen = np.sort(corpus.rows(where=config.where))
     frame = manifest.iloc[chosen]
@@ -197,7 +206,11 @@ def _multiclass(values: pd.Series, split: pd.Series, config: TaskConfig) -> tupl
     """Positions in the classes, NaN for other values, and the classes that training images have."""
     words = values.map(_word, na_action="ignore")
     trained = set(words[split == "train"].dropna())
-    classes = [name for name in map(_word, config.classes) if name in trained] or sorted(trained)
+    classes = list(dict.fromkeys(map(_word, config.classes))) or sorted(trained)
+    for name in classes:
+        if name not in trained:
+            hint = did_you_mean(name, trained)
+            raise Absent(f"no training image has {name!r} in column {config.target!r}.{hint}")
     if len(classes) > MAX_CLASSES:
         raise Absent(f"column {config.target!r} holds {len(classes)} values; name up to {MAX_CLASSES} as classes")
     return words.map({name: code for code, name in enumerate(classes)}).astype(float), tuple(classes)

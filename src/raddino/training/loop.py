@@ -23,7 +23,7 @@ from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import save_checkpoint
 from raddino.training.loader import Batch, make_views
 from raddino.training.metrics_log import MetricsLog
-from raddino.training.monitor import Monitor, assignments
+from raddino.training.monitor import EARLY, Monitor, assignments
 from raddino.training.schedule import Schedule, StepValues
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import StepOutcome, train_step
@@ -159,7 +159,7 @@ class Loop:
         words = self.monitor.judge(step, values)
         self.log.write({"step": step, "monitor": True, **values, "verdict": words})
         self.log.flush()
-        if words != "healthy":
+        if words not in ("healthy", EARLY):
             shown.say(f"step {step}: {words}")
         self._window = time.perf_counter()
 

@@ -21,6 +21,7 @@ from raddino.training.step import StepOutcome
 from raddino.views.randomness import generator
 
 NEIGHBOURS = 10
+EARLY = "too early to tell"
 RARE = 8
 UNIFORM = 0.995
 """Share of ln K above which a distribution over prototypes carries no information."""
@@ -103,9 +104,9 @@ class Monitor:
         self.best_rank = max((line["effective_rank"] or 0.0 for line in late), default=0.0)
 
     def judge(self, step: int, values: dict[str, float]) -> str:
-        """``"healthy"``, or in words what is collapsing and what to do; see :func:`verdict`."""
+        """``"healthy"``, what is collapsing and what to do (:func:`verdict`), or before ``patience`` :data:`EARLY`."""
         if step < self.config.patience:
-            return "healthy"
+            return EARLY
         words = verdict(values, self.best_rank)
         self.best_rank = max(self.best_rank, values["effective_rank"])
         return words

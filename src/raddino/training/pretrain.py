@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -114,6 +115,7 @@ def pretrain(
         pin=place.type == "cuda",
     )
     if done < config.steps:
+        print(_summary(corpus, rows), file=sys.stderr, flush=True)
         loop.run(loader, done)
     else:
         loop.export(done)
@@ -221,6 +223,19 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict
     }
 
 
+def _summary(corpus: Corpus, rows: np.ndarray) -> str:
+    """One line on what is trained on: images of each source, weights and caps, and whether they are synthetic."""
+    table = corpus.manifest.iloc[rows]
+    weights, caps = corpus.weights, corpus.info.get("caps", {})
+    parts = []
+    for source, images in table["source"].value_counts().sort_index().items():
+        bounds = [f"weight {weights[source]:g}"] if source in weights else []
+        bounds += [f"cap {caps[source]}"] if source in caps else []
+        parts.append(f"{source} {images}" + (f" ({', '.join(bounds)})" if bounds else ""))
+    kind = {True: "synthetic", False: "real", "mixed": "partly synthetic"}[_synthetic(table["synthetic"])]
+    return f"pretrain on {len(rows)} images of {table['patient'].nunique()} patients, {kind}: {', '.join(parts)}"
+
+
 def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
     rows = np.concatenate([corpus.rows(split=split, where=config.where) for split in config.splits])
     rows = np.sort(rows).astype(np.int64)
@@ -261,15 +276,17 @@ def _export(
 
 def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
     """Add what the weights that training started from had seen; unknown stays unknown."""
-    before = _read_json(init / "raddino.json").get("provenance") if init.is_dir() else None
-    before = before or {"sources": None, "supervision": "unknown"}
-    known = before["sources"] is not None
+    told = _read_json(init / "raddino.json").get("provenance") if init.is_dir() else None
+    try:
+        before = Provenance.from_dict(told) if told else Provenance(sources=None, supervision="unknown")
+    except RaddinoError as error:
+        raise RaddinoError(f"{init}/raddino.json: {error}; restore the file") from None
     return Provenance(
-        sources=sorted({*before["sources"], *(provenance.sources or [])}) if known else None,
-        supervision=before["supervision"] if provenance.supervision == "none" else provenance.supervision,
+        sources=None if before.sources is None else sorted({*before.sources, *(provenance.sources or [])}),
+        supervision=before.supervision if provenance.supervision == "none" else provenance.supervision,
         licence=provenance.licence,
         synthetic=provenance.synthetic,
-        note=f"{provenance.note} Started from weights with sha256 {before.get('sha256') or 'not recorded'}.",
+        note=f"{provenance.note} Started from weights with sha256 {before.sha256 or 'not recorded'}.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,30 @@ class Backbone:
     state: State
     normalisation: Normalisation | None
 
+    def check(self) -> None:
+        """Compare the shape with the weights, in no memory worth the name however large the shape is.
+
+        Raises:
+            RaddinoError: the weights do not fit the shape.
+        """
+        found = len({match[1] for name in self.state if (match := re.match(r"blocks\.(\d+)\.", name))})
+        if self.config.depth != found:
+            raise RaddinoError(f"weights do not fit the network: it has {self.config.depth} blocks, they {found}")
+        try:
+            with torch.device("meta"):
+                VisionTransformer(self.config).load_state_dict(self.state, assign=True)
+        except (RuntimeError, OverflowError) as error:
+            raise RaddinoError(f"weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
+
     def build(self) -> VisionTransformer:
         """The network with these weights.
 
         Raises:
             RaddinoError: the weights do not fit the shape.
         """
+        self.check()
         model = VisionTransformer(self.config)
-        try:
-            model.load_state_dict(self.state)
-        except RuntimeError as error:
-            raise RaddinoError(f"weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
+        model.load_state_dict(self.state)
         return model
 
 
@@ -74,10 +88,9 @@ def load_backbone(path: Path) -> Backbone:
         RaddinoError: nothing readable there, or not the weights of a DINOv2 vision transformer.
     """
     path = Path(path)
-    if path.is_dir():
-        return _from_huggingface_folder(path)
-    state = read_weights(path)
-    return from_official(state)
+    backbone = _from_huggingface_folder(path) if path.is_dir() else from_official(read_weights(path))
+    backbone.check()
+    return backbone
 
 
 def read_weights(path: Path) -> Any:
@@ -86,18 +99,42 @@ def read_weights(path: Path) -> Any:
     Files other than safetensors are read with ``weights_only=True``; nothing in them is executed.
 
     Raises:
-        RaddinoError: no such file, damaged, or holding more than the safe loader takes.
+        RaddinoError: no such file, damaged, holding more than the safe loader takes, or a tensor whose shape promises
+            more numbers than the file stores.
     """
     if not path.is_file():
         raise RaddinoError(f"no weights at {path}: give a Hugging Face folder or a .safetensors / .pth file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise RaddinoError(f"{path.name} is not a readable weights file ({type(error).__name__})") from None
     except Exception as error:  # pickle raises many kinds; weights_only refuses code with UnpicklingError
         raise RaddinoError(f"{path.name} was refused by the safe loader ({type(error).__name__})") from None
+    for tensor in _tensors_in(content):
+        dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise RaddinoError(f"{path.name} holds a tensor {tuple(tensor.shape)} with fewer numbers than its shape")
+    return content
+
+
+def _tensors_in(content: Any) -> Iterator[Tensor]:
+    """Every tensor in nested dictionaries, lists, tuples and attributes, each once."""
+    seen: set[int] = set()
+    waiting = [content]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple | set):
+            waiting += one
+        waiting += getattr(one, "__dict__", {}).values()
 
 
 def from_official(state: dict[str, Any]) -> Backbone:
@@ -169,7 +206,7 @@ def from_huggingface(config: dict[str, Any], state: State) -> Backbone:
     for name in [n for n in ours if ".attention.attention.query." in n]:
         parts = [ours.pop(name.replace("query", part)) for part in ("query", "key", "value")]
         ours[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(parts)
-    ours.setdefault("mask_token", torch.zeros(1, shape.embed_dim))
+    ours.setdefault("mask_token", torch.zeros_like(ours["cls_token"][0]))
     return Backbone(shape, ours, None)
 
 

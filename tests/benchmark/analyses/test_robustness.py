@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from analysis_context import AGE, X, context_of, invented, only_rows
+from analysis_context import AGE, X, Y, context_of, invented, only_rows
 from memory_corpus import MemoryCorpus
-from raddino.benchmark.analyses.robustness import drawn_images, robustness
+from raddino.benchmark.analyses.robustness import _means, drawn_images, robustness
 from raddino.benchmark.measure import Scores
 from raddino.encoders.base import Features, Provenance
 from raddino.features.extract import embed
@@ -100,6 +100,30 @@ def test_a_failure_costs_its_own_rows_and_tells_no_path(context):
     (lost,) = [row for row in rows if row["encoder"] == "breaks"]
     assert lost["reason"] == "failed with RuntimeError"
     assert only_rows(rows, encoder="halves", severity=1)
+
+
+def test_means_are_those_of_the_main_table(context):
+    two = [X, Y.model_copy(update={"name": "y"})]
+    outputs = {"halves": {"x": np.zeros(len(context.corpus)), "y": np.zeros(len(context.corpus))}}
+
+    def means(macro, tasks, usable):
+        made = context_of(context.corpus.manifest, outputs, tasks, context.corpus.path, macro=macro)
+        return _means(made, {one.config.name: one for one in made.examples if one.config.name in usable})
+
+    assert means({"all": ("x", "y", "rare")}, two, "xy") == {"all": ["x", "y"]}
+    assert means({"all": ("x", "y")}, two, "x") == {}
+    assert means({}, two, "xy") == {"binary tasks (macro)": ["x", "y"]}
+    three = [*two, X.model_copy(update={"name": "z"})]
+    outputs["halves"]["z"] = outputs["halves"]["x"]
+    assert means({"all": ("x", "y", "z")}, three, "xz") == {"all, 2 of 3 tasks": ["x", "z"]}
+
+
+def test_an_encoder_has_one_bar(context, capsys, monkeypatch):
+    monkeypatch.setattr("raddino.progress.LOG_EVERY_SECONDS", -1.0)
+    robustness(context, images=30, kinds=("noise",))
+    said = capsys.readouterr().err
+    assert "robustness halves 3/3" in said
+    assert "embed" not in said
 
 
 def test_too_few_positives_among_the_drawn_images_are_said(context):

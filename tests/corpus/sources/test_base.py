@@ -55,6 +55,9 @@ def test_specs(tmp_path, monkeypatch):
     assert (source.name, str(place)) == ("nih", "/data/nih")
     assert split_spec("/data/nih") is None
     assert split_spec("C:/data/nih") is None
+    assert split_spec("night:shift/*.png") is None
+    with pytest.raises(RaddinoError, match=r"unknown source 'nhi'. Did you mean 'nih'"):
+        split_spec("nhi:/data/nih")
     with pytest.raises(ConfigError, match="nih:FOLDER"):
         split_spec("nih")
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from raddino.corpus.prepare import prepare
 from raddino.corpus.sources import SOURCES
 from raddino.errors import RaddinoError
 
@@ -16,3 +17,17 @@ def test_plain_folder_with_a_folder_a_patient(tmp_path, draw, packed):
     with pytest.raises(RaddinoError, match=r"1 image\(s\) lie in no patient's folder"):
         SOURCES["folder"].read(tmp_path / "data", patients="folder")
     assert len(SOURCES["folder"].read(tmp_path / "data")) == 13
+
+
+def test_what_is_no_image_is_counted_as_from_a_plain_folder_and_corpora_are_passed_over(tmp_path, draw):
+    draw(tmp_path / "data/a.png")
+    draw(tmp_path / "data/b.jpg")
+    (tmp_path / "data/notes.txt").write_text("no image")
+    (tmp_path / "data/.hidden").write_text("no image")
+    plain = prepare(tmp_path / "data", tmp_path / "plain", workers=1)
+    inside = tmp_path / "data/corpus"
+    named = prepare(f"folder:{tmp_path / 'data'}", inside, workers=1)
+    assert len(named) == 2
+    assert named.info["skipped"] == plain.info["skipped"]
+    assert sum(named.info["skipped"].values()) == 1
+    assert prepare(f"folder:{tmp_path / 'data'}", inside, workers=1).fingerprint == named.fingerprint

@@ -12,6 +12,7 @@ import numpy as np
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.corruptions import CORRUPTIONS, CorruptedCorpus
 from raddino.benchmark.analyses.rows import (
+    aggregates,
     batches,
     counts,
     draw_of,
@@ -27,6 +28,7 @@ from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
 from raddino.metrics.ranking import Floats
+from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples, Statistic
 from raddino.tasks.probes import PROBES, Probe, Request
 
@@ -44,8 +46,9 @@ def robustness(context: Context, *, images: int = IMAGES, kinds: Sequence[str] |
     Test patients are drawn until ``images`` test images are together; only these are damaged and encoded again.
     The probe is that of the main table, fitted on clean training images. ``drop`` is how much worse than clean
     (``severity`` 0) the value is, positive = worse, with the paired interval over patients. Tasks with fewer than
-    10 positives or negatives among those images are left out and listed. The task ``"binary tasks (macro)"`` is the
-    unweighted mean of the binary ones, ``"features"`` the cosine.
+    10 positives or negatives among those images are left out and listed. Rows with ``aggregate`` are unweighted means
+    over the tasks in ``members``: the suite's macro averages, called otherwise where they lack a task that they have
+    in the main table, or ``"binary tasks (macro)"`` of a suite that has none. The task ``"features"`` is the cosine.
 
     Args:
         context: what was judged.
@@ -104,16 +107,16 @@ def _one(
     probes = _fit(context, encoder, usable)
     before = _outputs(context, encoder, clean, usable, probes)
     rows = _rows(context, encoder, usable, before, before, {"corruption": "clean", "severity": 0, "level": None})
-    for kind in kinds:
-        for severity, level in enumerate(CORRUPTIONS[kind].levels, start=1):
-            damaged = embed(
-                cast(Any, CorruptedCorpus(context.corpus, kind, severity, context.seed)), judged,
-                rows=chosen, batch_size=context.batch_size, precision=context.precision, cache=context.cache,
-            )  # fmt: skip
-            fields = {"corruption": kind, "severity": severity, "level": level, "unit": CORRUPTIONS[kind].unit}
-            after = _outputs(context, encoder, damaged, usable, probes)
-            rows += _rows(context, encoder, usable, before, after, fields)
-            rows.append(_cosine(context, encoder, clean, damaged, fields))
+    damages = [(kind, *one) for kind in kinds for one in enumerate(CORRUPTIONS[kind].levels, start=1)]
+    for kind, severity, level in track(damages, f"robustness {encoder}"):
+        damaged = embed(
+            cast(Any, CorruptedCorpus(context.corpus, kind, severity, context.seed)), judged,
+            rows=chosen, batch_size=context.batch_size, precision=context.precision, cache=context.cache,
+        )  # fmt: skip
+        fields = {"corruption": kind, "severity": severity, "level": level, "unit": CORRUPTIONS[kind].unit}
+        after = _outputs(context, encoder, damaged, usable, probes)
+        rows += _rows(context, encoder, usable, before, after, fields)
+        rows.append(_cosine(context, encoder, clean, damaged, fields))
     return rows
 
 
@@ -160,9 +163,7 @@ def _rows(
     fields: dict[str, Any],
 ) -> list[Row]:
     rows: list[Row] = []
-    binary = [name for name, part in usable.items() if part.config.kind == "binary"]
-    groups = {name: [name] for name in usable} | ({MACRO: binary} if len(binary) > 1 else {})
-    for name, tasks in groups.items():
+    for name, tasks in ({name: [name] for name in usable} | _means(context, usable)).items():
         members = [usable[task] for task in tasks]
         draw, metric = draw_of(context, members), METRICS[members[0].config.kind]
         clean, damaged = (
@@ -175,10 +176,23 @@ def _rows(
         drops = percentile_interval(sign * (samples - draw.distribution(clean)))
         rows.append(measured(
             context, encoder, name, metric, value, samples, **sizes,
-            variant=_variant(fields), aggregate=len(members) > 1, **fields, drop=sign * (value - _value(clean)),
-            drop_low=drops.low, drop_high=drops.high,
+            variant=_variant(fields), aggregate=len(members) > 1, members=tasks, **fields,
+            drop=sign * (value - _value(clean)), drop_low=drops.low, drop_high=drops.high,
         ))  # fmt: skip
     return rows
+
+
+def _means(context: Context, usable: dict[str, Examples]) -> dict[str, list[str]]:
+    """Tasks by the aggregate that averages them; one that lacks a task of the main table's says so in its name."""
+    if not context.suite.macro:
+        binary = [name for name, part in usable.items() if part.config.kind == "binary"]
+        return {MACRO: binary} if len(binary) > 1 else {}
+    whole = aggregates(context, [one.config.name for one in context.examples])
+    found = aggregates(context, usable)
+    return {
+        name if tasks == whole[name] else f"{name}, {len(tasks)} of {len(whole[name])} tasks": tasks
+        for name, tasks in found.items()
+    }
 
 
 def _cosine(context: Context, encoder: str, clean: FeatureSet, damaged: FeatureSet, fields: dict[str, Any]) -> Row:

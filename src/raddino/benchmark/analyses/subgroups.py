@@ -85,7 +85,8 @@ def _measure(
         for metric in METRICS[kind]:
             compute = statistics[metric].compute
             value = float(compute(None))
-            if not np.isfinite(value):
+            held = counts(part.examples)
+            if not np.isfinite(value) or (metric == "auprc" and held["positives"] == held["n"]):
                 rows.append(unmeasured(
                     encoder, task, metric, "all images of this group are positive",
                     attribute=attribute, group=name, role="suppressed",
@@ -95,7 +96,7 @@ def _measure(
             samples[metric, name] = distribution_on(draw, keep, compute)
             rows.append(measured(
                 context, encoder, task, metric, value, samples[metric, name],
-                variant=f"{attribute}={name}", **counts(part.examples),
+                variant=f"{attribute}={name}", **held,
                 attribute=attribute, group=name, role="group", **_reached(statistics[metric].detail),
             ))  # fmt: skip
     for metric in METRICS[kind]:

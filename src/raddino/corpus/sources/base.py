@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ PHYSIONET = "PhysioNet Credentialed Health Data License 1.5.0"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 518
 PROBED = 100
+LIKE_A_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 
 
 class Incomplete(Exception):
@@ -217,10 +220,14 @@ def split_spec(spec: str | Path) -> tuple[Source, Path] | None:
 
     Raises:
         ConfigError: a source's name without a folder.
+        RaddinoError: what stands before the colon looks like a source's name and is none.
     """
     name, colon, place = str(spec).partition(":")
-    if name not in SOURCES or os.path.exists(spec):
+    if os.path.exists(spec) or (glob.has_magic(str(spec)) and name not in SOURCES):
         return None
-    if not colon or not place:
+    if name not in SOURCES and not (colon and LIKE_A_NAME.fullmatch(name)):
+        return None
+    SOURCES[name]
+    if not place:
         raise ConfigError(f"say where {name} lies: {name}:FOLDER")
     return SOURCES[name], Path(place)

@@ -7,9 +7,9 @@ from typing import Literal
 import pandas as pd
 
 from raddino.config import Config
-from raddino.corpus.sources.base import IMAGE_SUFFIXES, Incomplete, Source, register
+from raddino.corpus.sources.base import Incomplete, Source, register
 
-SUFFIXES = (*IMAGE_SUFFIXES, ".tif", ".tiff", "")
+PREPARED = {"corpus.json", ".partial"}
 
 
 class FolderOptions(Config):
@@ -24,14 +24,16 @@ class FolderOptions(Config):
 
 
 def build(root: Path, options: FolderOptions) -> pd.DataFrame:
-    """Every file below the folder that is not hidden and has an image's suffix or none."""
+    """Every file below the folder that is not hidden; corpora that ``prepare`` made there are passed over."""
     names = []
     for folder, below, files in os.walk(root):
+        if PREPARED & {*below, *files}:
+            below[:] = []
+            continue
         below[:] = sorted(name for name in below if name[0] != ".")
-        wanted = (name for name in files if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES)
-        names += [Path(folder, name).relative_to(root).as_posix() for name in sorted(wanted)]
+        names += [Path(folder, name).relative_to(root).as_posix() for name in sorted(files) if name[0] != "."]
     if not names:
-        raise Incomplete("no file there is named like an image (.dcm, .png, .jpg, .tif, or no suffix)")
+        raise Incomplete("no file there")
     table = pd.DataFrame({"id": names, "path": names})
     if options.patients == "folder":
         loose = int((~table["path"].str.contains("/")).sum())

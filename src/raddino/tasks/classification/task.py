@@ -45,11 +45,11 @@ class Classification:
             "ece_temperature": Statistic(partial(expected_calibration_error, y, scaled), known),
         }
         for level in SPECIFICITIES:
-            threshold = ranking.threshold_at_specificity(y_val, val, level / 100)
-            reached = float(ranking.specificity(y, test, threshold))
+            threshold = ranking.threshold_at_specificity(y_val, expit(val), level / 100)
+            reached = float(ranking.specificity(y, plain, threshold))
             result[f"sensitivity_at_specificity_{level}"] = Statistic(
-                partial(ranking.sensitivity, y, test, threshold),
-                {"threshold": float(expit(threshold)), "specificity_reached": reached},
+                partial(ranking.sensitivity, y, plain, threshold),
+                {"threshold": threshold, "specificity_reached": reached},
             )
         return result
 
