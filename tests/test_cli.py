@@ -72,9 +72,11 @@ def test_the_whole_journey(tmp_path):
     assert "schedule.lr" in refused.stderr
     raddino("embed", tmp_path / "corpus", "--encoder", tmp_path / "run/encoder", "--out", tmp_path / "f.safetensors")
     assert (tmp_path / "f.safetensors").is_file()
+    encoders = {"trained": tmp_path / "run/encoder", "initial": tmp_path / "run/initial"}
+    named = [f"{name}={folder}" for name, folder in encoders.items()]
     said = raddino(
         "evaluate", tmp_path / "corpus", "--out", tmp_path / "results", "--target", "bmi", "--run", tmp_path / "run",
-        "--encoders", f"rad-dino:absent.pt,trained={tmp_path / 'run/encoder'},initial={tmp_path / 'run/initial'},pca", "--resamples", 50,
+        "--encoders", ",".join(["rad-dino:absent.pt", *named, "pca"]), "--resamples", 50,
     )  # fmt: skip
     assert "MAE" in said.stdout
     assert "data: synthetic" in said.stdout

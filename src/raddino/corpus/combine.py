@@ -116,8 +116,8 @@ def _check_distinct(corpora: Sequence[Corpus], rows: Sequence[np.ndarray]) -> No
             shared |= other["sha256"].isin(one["sha256"].dropna())
         if shared.any():
             raise RaddinoError(
-                f"{int(shared.sum())} image(s) of {Path(b.path).name} stand in {Path(a.path).name} too, by id or by the "
-                "same pixels: leave one of the two corpora out, or prepare it again without them"
+                f"{int(shared.sum())} image(s) of {Path(b.path).name} stand in {Path(a.path).name} too, by id or by "
+                "the same pixels: leave one of the two corpora out, or prepare it again without them"
             )
 
 
