@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize
 
 from published import check_missing, check_refusals, radiographs, shaken
+from raddino.encoders.chexzero import PREPARATION
 from raddino.encoders.load import load_encoder
 from raddino.errors import RaddinoError
 
@@ -85,3 +86,10 @@ def test_black_and_white_edges_pass_and_sixteen_bits_agree(encoder):
 def test_what_is_not_chexzero_is_refused(published, encoder, tmp_path, monkeypatch):
     check_refusals(lambda place: load_encoder(f"chexzero:{place}"), encoder, published[1], tmp_path, monkeypatch)
     check_missing("chexzero", tmp_path, monkeypatch, "github.com/rajpurkarlab/CheXzero")
+
+
+@pytest.mark.parametrize("side", [224, 320, 901])
+@pytest.mark.parametrize("block", [1, 4, 9])
+def test_no_image_overshoots_the_values_that_are_accepted(side, block):
+    coarse = np.random.default_rng(block).integers(0, 2, (side // block + 1,) * 2).astype(np.uint8) * 255
+    PREPARATION.check("chexzero", PREPARATION("chexzero", [np.kron(coarse, np.ones((block, block), np.uint8))]))

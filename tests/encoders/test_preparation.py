@@ -126,3 +126,10 @@ def test_check_knows_channels_range_and_finiteness(maximum):
     ):
         with pytest.raises(RaddinoError, match=words):
             steps.check("x", bad)
+
+
+@pytest.mark.parametrize("side", [40, 64, 100, 301])
+def test_no_image_overshoots_the_values_that_are_accepted(side):
+    prepare = Preparation(resize=64, crop=64, mean=(0.5,) * 3, std=(0.25,) * 3, float_resize=True)
+    noise = np.random.default_rng(side).integers(0, 2, (side, side)).astype(np.uint8) * 255
+    prepare.check("dinov3", prepare("dinov3", [noise]))

@@ -19,8 +19,8 @@ from raddino.errors import RaddinoError
 PIL_MODES = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 LARGEST = 4096
 """Pixels; no published network takes an input near it."""
-OVERSHOOT = 0.25
-"""Share of the value range by which bicubic interpolation in floats may leave it."""
+OVERSHOOT = 0.3
+"""Share of the value range by which antialiased bicubic interpolation in floats may leave it: 2 * 1.125 * 0.125."""
 
 
 @dataclass(frozen=True)
