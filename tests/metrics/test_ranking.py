@@ -36,6 +36,14 @@ def test_equal_to_torchmetrics(y, score):
     assert ranking.auprc(y, probability) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(("y", "score"), list(cases()))
+def test_equal_to_monai(y, score):
+    monai = pytest.importorskip("monai.metrics")
+    torch = pytest.importorskip("torch")
+    target, s = torch.tensor(y), torch.tensor(score, dtype=torch.float64)
+    assert ranking.auroc(y, score) == pytest.approx(monai.compute_roc_auc(s, target), abs=1e-9)
+
+
 def test_weights_are_repeated_images_in_every_resample_at_once():
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 60)
