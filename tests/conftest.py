@@ -1,6 +1,7 @@
 """Where tests find the real data that stays outside the repository."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,9 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the shared real data is not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Ctrl-C reaches tests and their processes also where the suite runs in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
