@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from raddino import arguments
 
 app = typer.Typer(
     name="raddino",
@@ -87,15 +88,17 @@ def prepare(
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
 
-    columns = _pairs("--column", column, "patient=subject_id")
-    source_options = {key: _value(text) for key, text in _pairs("--option", option, "readers=any").items()}
+    columns = arguments.pairs("--column", column, "patient=subject_id")
+    source_options = {
+        key: arguments.value(text) for key, text in arguments.pairs("--option", option, "readers=any").items()
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
             images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
             frontal_only=frontal_only, where=where, seed=seed, workers=workers,
             source_options=source_options or None, fraction=fraction,
-            splits=tuple(_number("--splits", share) for share in splits.split(",")),
+            splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))
 
@@ -153,8 +156,14 @@ def pretrain(
     config = load_config(PretrainConfig, preset, overrides)
     opened: Corpus = Corpus.open(corpora[0])
     if len(corpora) > 1 or weight or cap:
-        weights = {name: _number("--weight", value) for name, value in _pairs("--weight", weight, "nih=2").items()}
-        caps = {name: int(_number("--cap", value)) for name, value in _pairs("--cap", cap, "nih=5000").items()}
+        weights = {
+            name: arguments.number("--weight", value)
+            for name, value in arguments.pairs("--weight", weight, "nih=2").items()
+        }
+        caps = {
+            name: int(arguments.number("--cap", value))
+            for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
+        }
         opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
     encoder = run(opened, out, config, device=device, workers=workers, fork=fork)
     print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
@@ -247,7 +256,7 @@ def evaluate(
     opened = Corpus.open(corpus)
     results = judge(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
-        device=device, precision=precision, probe=probe, analyses=_analyses(analyses),
+        device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     sound = [spec for spec, one in zip(specs, results.data["encoders"], strict=True) if one["name"] in measured]
@@ -289,7 +298,7 @@ def compare(
     from raddino.benchmark.compare import compare as run
     from raddino.report.page import comparison_text, write_comparison
 
-    found = run(a, b, pairs=_pairs("--pair", pair, "initial=trained") or None, resamples=resamples, seed=seed)
+    found = run(a, b, pairs=arguments.pairs("--pair", pair, "initial=trained") or None, resamples=resamples, seed=seed)
     print(comparison_text(found))
     if out is not None:
         print(f"comparison: {write_comparison(found, out)}")
@@ -391,53 +400,6 @@ def export(
     from raddino.encoders.export import export as run
 
     print(f"export: {run(encoder, out, format, precision=precision, overwrite=overwrite)}")
-
-
-def _pairs(option: str, texts: list[str] | None, example: str) -> dict[str, str]:
-    """``["a=b"]`` to ``{"a": "b"}``."""
-    from raddino.errors import ConfigError
-
-    found = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"{option} takes {example.partition('=')[0]}=…, for example {example}; got {text!r}")
-        found[key] = value
-    return found
-
-
-def _number(option: str, text: str) -> float:
-    from raddino.errors import ConfigError
-
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ConfigError(f"{option} takes numbers, got {text!r}")
-    return number
-
-
-def _value(text: str) -> Any:
-    """A YAML value: a number, true, false, a list or a word."""
-    import yaml
-
-    from raddino.errors import ConfigError
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--option takes a YAML value after the equals sign, got {text!r}") from None
-
-
-def _analyses(text: str | None) -> list[str] | None:
-    from raddino.benchmark.analyses.base import ANALYSES
-
-    if text == "all":
-        import raddino.benchmark.analyses  # noqa: F401  (registers them)
-
-        return list(ANALYSES)
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main() -> None:

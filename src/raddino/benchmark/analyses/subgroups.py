@@ -10,6 +10,7 @@ from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.groups import Attribute, attributes
 from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, measured, restrict, unmeasured
 from raddino.benchmark.measure import Draw, Scores
+from raddino.benchmark.results import LOWER_IS_BETTER
 from raddino.metrics.comparison import holm
 from raddino.metrics.ranking import Floats
 from raddino.tasks.base import Examples
@@ -19,7 +20,6 @@ METRICS = {
     "binary": ("auroc", "auprc", "sensitivity_at_specificity_90", "sensitivity_at_specificity_95"),
     "regression": ("mae",),
 }
-LOWER_IS_BETTER = ("mae",)
 
 
 def subgroups(context: Context) -> list[Row]:

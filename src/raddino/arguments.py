@@ -1,0 +1,51 @@
+"""Texts of the command line to values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from raddino.errors import ConfigError
+
+
+def pairs(option: str, texts: list[str] | None, example: str) -> dict[str, str]:
+    """``["a=b"]`` to ``{"a": "b"}``."""
+    found = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{option} takes {example.partition('=')[0]}=…, for example {example}; got {text!r}")
+        found[key] = value
+    return found
+
+
+def number(option: str, text: str) -> float:
+    """A finite number."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise ConfigError(f"{option} takes numbers, got {text!r}")
+    return found
+
+
+def value(text: str) -> Any:
+    """A YAML value: a number, true, false, a list or a word."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--option takes a YAML value after the equals sign, got {text!r}") from None
+
+
+def analyses(text: str | None) -> list[str] | None:
+    """Names between commas; ``"all"`` is every analysis, None the suite's own."""
+    from raddino.benchmark.analyses.base import ANALYSES
+
+    if text == "all":
+        import raddino.benchmark.analyses  # noqa: F401  (registers them)
+
+        return list(ANALYSES)
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
