@@ -40,6 +40,17 @@ def value(text: str) -> Any:
         raise ConfigError(f"--option takes a YAML value after the equals sign, got {text!r}") from None
 
 
+def settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
+    """``["segmentation.head=upernet"]`` to ``{"segmentation": {"head": "upernet"}}``."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, text in pairs("--set", texts, "segmentation.head=upernet").items():
+        kind, dot, name = key.partition(".")
+        if not dot or not name:
+            raise ConfigError(f"--set takes KIND.SETTING=VALUE, for example segmentation.head=upernet; got {key!r}")
+        found.setdefault(kind, {})[name] = value(text)
+    return found
+
+
 def analyses(text: str | None) -> list[str] | None:
     """Names between commas; ``"all"`` is every analysis, None the suite's own."""
     from raddino.benchmark.analyses.base import ANALYSES

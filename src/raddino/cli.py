@@ -222,6 +222,14 @@ def evaluate(
         str | None,
         typer.Option(help="linear, logistic, knn, attentive or zero_shot.", show_default="the suite's: linear"),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Setting of all tasks of a kind, for example segmentation.head=upernet or findings.language_model=tiny; "
+            "repeatable.",
+        ),
+    ] = None,
     analyses: Annotated[
         str | None,
         typer.Option(
@@ -236,7 +244,7 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="Of the embedding: fp32, bf16, or auto for bf16 on a GPU.")] = "fp32",
     device: Device = "auto",
 ) -> None:
-    """Judge encoders by linear probes on frozen features, with patient-level intervals, and write the report."""
+    """Judge encoders by probes, segmentation heads and language models on them, and write the report."""
     from raddino.benchmark.evaluate import evaluate as judge
     from raddino.corpus.dataset import Corpus
     from raddino.errors import ConfigError
@@ -257,6 +265,7 @@ def evaluate(
     results = judge(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
+        options=arguments.settings(set_),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     sound = [spec for spec, one in zip(specs, results.data["encoders"], strict=True) if one["name"] in measured]

@@ -44,6 +44,8 @@ def check_images(manifest: pd.DataFrame) -> None:
 
 def misfit(encoder: Encoder, probe: ProbeConfig) -> str:
     """Why a probe cannot read an encoder at all, known before anything is computed; empty when it can."""
+    if getattr(encoder, "supervised", False):
+        return f"{encoder.name} is trained on masks and has no features to probe"
     if probe.kind == "zero_shot" and not hasattr(encoder, "encode_text"):
         return f"{encoder.name} has no text encoder, which zero_shot asks: use another probe"
     if probe.features != "cls" and encoder.grid is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from raddino.benchmark.cases import case_metric, read_cases
 from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, adjust
 from raddino.benchmark.results import Results, shown_name
 from raddino.errors import RaddinoError
@@ -139,14 +140,18 @@ def _difference(
     members = one["detail"].get("tasks") or [one["task"]]
     if members != (two["detail"].get("tasks") or [two["task"]]):
         raise RaddinoError("the aggregates average different tasks")
-    tables = [_joined(first, second, one["encoder"], two["encoder"], task) for task in members]
+    if (cases := _joined_cases(first, second, one, two)) is not None:
+        tables = [cases[0]]
+        sides = [[case_metric(_kind(first, one["task"]), one["metric"], table)] for table in cases]
+    else:
+        tables = [_joined(first, second, one["encoder"], two["encoder"], task) for task in members]
+        sides = [
+            [_metric(row, table["target"], table[column]) for table in tables]
+            for row, column in ((one, "score_a"), (two, "score_b"))
+        ]
     images = pd.concat(tables).drop_duplicates("id")
     bootstrap = PatientBootstrap(images["patient"], resamples, seed)
     places = [pd.Index(images["id"]).get_indexer(table["id"]) for table in tables]
-    sides = [
-        [_metric(row, table["target"], table[column]) for table in tables]
-        for row, column in ((one, "score_a"), (two, "score_b"))
-    ]
     for row, metrics in zip((one, two), sides, strict=True):
         value = np.mean([metric(None) for metric in metrics])
         if not abs(value - row["value"]) < TOLERANCE * max(1.0, abs(row["value"])):
@@ -161,11 +166,34 @@ def _difference(
     value, samples = two["value"] - one["value"], bootstrap.distribution(gap)
     interval = percentile_interval(samples)
     test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(value, samples)
-    if one["metric"] == "auroc" and len(tables) == 1:
+    if one["metric"] == "auroc" and cases is None and len(tables) == 1:
         table = tables[0]
         exact = delong_p(table["target"], table["score_b"], table["score_a"], table["patient"])
         test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
     return {"to": "A", "value": value, "low": interval.low, "high": interval.high, "p": p, "test": test}
+
+
+def _joined_cases(
+    first: Results, second: Results, one: dict[str, Any], two: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Records of a task's test images on both sides, in one order; None for tasks that have none.
+
+    Raises:
+        RaddinoError: the two sides have other images or patients.
+    """
+    found = [read_cases(side.path, row["task"], row["encoder"]) for side, row in ((first, one), (second, two))]
+    if found[0] is None or found[1] is None:
+        return None
+    if set(found[0]["id"]) != set(found[1]["id"]) or found[0]["id"].duplicated().any():
+        raise RaddinoError("measured on different test images")
+    other = found[1].set_index("id").loc[found[0]["id"]].reset_index()
+    if not np.array_equal(found[0]["patient"].astype(str), other["patient"].astype(str)):
+        raise RaddinoError("the test images belong to different patients")
+    return found[0], other
+
+
+def _kind(results: Results, task: str) -> str:
+    return next(str(one["kind"]) for one in results.data["tasks"] if one["name"] == task)
 
 
 def _joined(first: Results, second: Results, encoder: str, other: str, task: str) -> pd.DataFrame:

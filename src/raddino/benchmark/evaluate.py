@@ -1,4 +1,4 @@
-"""Encoders x tasks: embed once, probe, measure with shared patient resamples, write the result folder."""
+"""Encoders x tasks: embed once, probe or train, measure with shared patient resamples, write the result folder."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
+from raddino.benchmark.cases import CaseScores, is_case_task, run_case, save_cases, variant_name
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
-from raddino.benchmark.results import FORMAT, Results, environment, identify, public, spec_word
-from raddino.benchmark.suite import Suite, derive_suite, load_suite
+from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
+from raddino.benchmark.results import FORMAT, PREDICTED, Results, environment, identify_variant
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
-from raddino.encoders.base import ENCODERS, Encoder
+from raddino.encoders.base import Encoder
 from raddino.encoders.flipped import Flipped
-from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.progress import track
-from raddino.tasks.base import TASKS, Examples, select_examples
+from raddino.tasks.base import TASKS, Examples
+from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
 from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
-from raddino.tasks.probes import PROBES, Loss, ProbeConfig, Request, parse_probe
+from raddino.tasks.probes import PROBES, Loss, ProbeConfig, Request
 from raddino.tasks.probes.read import read_features, take
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def evaluate(
     targets: list[str] | None = None,
     analyses: Sequence[str] | None = None,
     probe: str | Mapping[str, Any] | ProbeConfig | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     names: Sequence[str | None] | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -56,7 +58,7 @@ def evaluate(
     device: str = "auto",
     cache: Path | None = None,
 ) -> Results:
-    """Judge frozen encoders by linear probes on the labels of a corpus.
+    """Judge encoders by probes on the labels of a corpus, and by what is trained on its masks and reports.
 
     Hyperparameters, thresholds and temperatures are chosen on validation images; the test split is read
     once. The first encoder that can be judged is the reference of all differences. A task without enough data,
@@ -71,6 +73,7 @@ def evaluate(
         suite: shipped name or YAML file; by default everything the corpus has labels for.
         targets: manifest columns to use instead of a suite; ``"view=AP"`` names a positive value.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings, instead of those of the suite.
+        options: by kind (segmentation, findings), settings over those of the suite's tasks.
         analyses: names of :data:`~raddino.benchmark.analyses.base.ANALYSES` instead of those of the suite.
         names: display names, one an encoder; None for the encoder's own.
         seed: of probes and resamples.
@@ -89,34 +92,49 @@ def evaluate(
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
-    plan = _plan(corpus, suite, targets, probe, analyses)
-    examples, absent = _select(corpus, plan)
-    loaded, identities, failures = _load(corpus, encoders, names, device)
+    plan = plan_suite(corpus, suite, targets, probe, analyses, options)
+    examples, absent = select_all(corpus, plan)
+    loaded, identities, failures = load_encoders(corpus, encoders, names, device)
     if plan.probe.flips:
         loaded = {name: Flipped(encoder) for name, encoder in loaded.items()}
-    needed = np.unique(np.concatenate([one.rows for one in examples]))
+    probed = [one for one in examples if not is_case_task(one.config)]
+    cased = [one for one in examples if is_case_task(one.config)]
+    needed = np.unique(np.concatenate([one.rows for one in probed])) if probed else np.empty(0, np.int64)
+    specs = {
+        name: str(spec) if isinstance(spec, str | Path) else None
+        for name, spec in zip(identities, encoders, strict=True)
+    }
 
     features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, Scores]] = {}
+    judged: dict[str, dict[str, Scores | CaseScores]] = {}
     for name, encoder in loaded.items():
-        if reason := misfit(encoder, plan.probe):
-            absent.append(_absence(None, name, reason))
-            continue
-        try:
-            patches = plan.probe.features == "patches"
-            features[name] = embed(
-                corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision, patches=patches
-            )
-        except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-            failures[name] = dict.fromkeys(_names(examples), _reason(f"encoder {name}", error))
-            continue
-        identities[name]["fingerprint"] = features[name].encoder
-        asked = partial(Request, seed=seed, device=device, encoder=encoder)
-        found, failures[name] = _probe_all(name, features[name], examples, plan.probe, asked)
-        if found:
-            scores[name] = found
+        failed: dict[str, str] = {}
+        if probed and (reason := misfit(encoder, plan.probe)):
+            absent.append(absence(None, name, reason))
+        elif probed:
+            try:
+                patches = plan.probe.features == "patches"
+                features[name] = embed(
+                    corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision,
+                    patches=patches,
+                )  # fmt: skip
+            except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
+                failures[name] = dict.fromkeys(_names(examples), reason_of(f"encoder {name}", error))
+                continue
+            identities[name]["fingerprint"] = features[name].encoder
+            asked = partial(Request, seed=seed, device=device, encoder=encoder)
+            found, failed = _probe_all(name, features[name], probed, plan.probe, asked)
+            if found:
+                scores[name] = found
+                judged[name] = dict(found)
+        job = partial(
+            Job, corpus, encoder=encoder, spec=specs[name], options=None, folder=Path(out), seed=seed,
+            batch_size=batch_size, precision=precision, device=device, cache=cache,
+        )  # fmt: skip
+        failures[name] = failed | _train_all(name, cased, job, judged, identities)
     absent += _lost(failures, _names(examples))
-    if not scores:
+    if not judged:
         raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
     context = Context(
@@ -124,18 +142,18 @@ def evaluate(
         encoders={name: loaded[name] for name in scores},
         features={name: features[name] for name in scores},
         scores=scores,
-        examples=examples,
+        examples=probed,
         suite=plan,
-        fingerprints={name: features[name].encoder for name in scores},
+        fingerprints={name: identities[name]["fingerprint"] for name in judged},
         seed=seed,
         resamples=resamples,
         batch_size=batch_size,
         precision=precision,
         cache=cache,
     )
-    rows, undefined = _measure(context)
-    undefined += [_absence(None, None, why) for why in without_differences(rows, scores, identities)]
-    further, failed = _analyse(context)
+    rows, undefined = _measure(context, judged, examples)
+    undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
+    further, lost = _analyse(context)
     data = {
         "format": FORMAT,
         "synthetic": corpus.info["synthetic"],
@@ -146,95 +164,13 @@ def evaluate(
         "encoders": list(identities.values()),
         "tasks": [one.describe() for one in examples],
         "rows": rows,
-        "absent": absent + undefined + failed,
+        "absent": absent + undefined + lost,
         "analyses": further,
     }
     results = Results(Path(out), data, _predictions(scores))
+    save_cases(Path(out), judged)
     results.save()
     return results
-
-
-def _plan(
-    corpus: Corpus,
-    suite: str | Path | None,
-    targets: list[str] | None,
-    probe: str | Mapping[str, Any] | ProbeConfig | None,
-    analyses: Sequence[str] | None,
-) -> Suite:
-    """The suite that was asked for, with the probe and analyses that stand in for its own.
-
-    Raises:
-        RaddinoError: a suite, target, probe or analysis is not known.
-    """
-    if suite is not None and targets is not None:
-        raise ConfigError("give a suite or targets, not both")
-    plan = load_suite(suite) if suite is not None else derive_suite(corpus.manifest, targets)
-    if probe is not None:
-        plan = plan.model_copy(update={"probe": parse_probe(probe)})
-    if analyses is not None:
-        plan = plan.model_copy(update={"analyses": tuple(analyses)})
-    for name in plan.analyses:
-        ANALYSES[name]
-    return plan
-
-
-def _load(
-    corpus: Corpus, encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
-) -> tuple[dict[str, Encoder], dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
-    """Encoders by display name, the identities of all, and the reasons of those that cannot be loaded.
-
-    Raises:
-        RaddinoError: no encoder, a name that is not known, two encoders of one name.
-    """
-    if not encoders:
-        raise ConfigError("no encoder to evaluate: give at least one, for example hog")
-    names = names or [None] * len(encoders)
-    if len(names) != len(encoders):
-        raise ConfigError(f"{len(names)} names for {len(encoders)} encoders")
-    loaded: dict[str, Encoder] = {}
-    identities: dict[str, dict[str, Any]] = {}
-    failures: dict[str, dict[str, str]] = {}
-    for spec, chosen in zip(encoders, names, strict=True):
-        encoder, reason = _open(spec, device)
-        name = chosen or (encoder.name if encoder else spec_word(cast(str | Path, spec)))
-        if name in identities:
-            raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
-        identities[name] = identify(name, encoder, spec, corpus.manifest, corpus.fingerprint)
-        if encoder:
-            loaded[name] = encoder
-        else:
-            failures[name] = {"": reason}
-    return loaded, identities, failures
-
-
-def _open(spec: str | Path | Encoder, device: str) -> tuple[Encoder | None, str]:
-    """The encoder, or why a known one cannot be loaded (weights missing, gated, damaged).
-
-    Raises:
-        RaddinoError: neither a known name nor a folder.
-    """
-    if not isinstance(spec, str | Path):
-        return spec, ""
-    try:
-        return load_encoder(spec, device), ""
-    except Exception as error:
-        if str(spec).partition(":")[0] not in ENCODERS and not Path(spec).is_dir():
-            raise
-        return None, _reason(f"encoder {spec_word(spec)}", error)
-
-
-def _select(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[str, Any]]]:
-    """Examples of every task that can be measured, and the reasons of those that cannot."""
-    examples, absent = [], []
-    for task in plan.tasks:
-        try:
-            examples.append(select_examples(corpus, task))
-        except RaddinoError as error:
-            absent.append(_absence(task.name, None, str(error)))
-    if not examples:
-        reasons = "; ".join(f"{one['task']}: {one['reason']}" for one in absent)
-        raise RaddinoError(f"no task can be measured on this corpus. {reasons}")
-    return examples, absent
 
 
 def _probe_all(
@@ -249,7 +185,7 @@ def _probe_all(
         return _probe(name, features, examples, config, asked), {}
     except Exception as error:
         if len(examples) == 1:
-            return {}, {examples[0].config.name: _reason(f"probe of {name}", error)}
+            return {}, {examples[0].config.name: reason_of(f"probe of {name}", error)}
     found: dict[str, Scores] = {}
     failed: dict[str, str] = {}
     for one in examples:
@@ -285,10 +221,33 @@ def _probe(
     return {one.config.name: scores[one.config.name] for one in examples}
 
 
-def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _train_all(
+    name: str,
+    examples: list[Examples],
+    job: partial[Job],
+    judged: dict[str, dict[str, Scores | CaseScores]],
+    identities: dict[str, dict[str, Any]],
+) -> dict[str, str]:
+    """Put the records of every task, and of its variants, into ``judged``; the reasons of those that failed."""
+    failed = {}
+    for one in examples:
+        try:
+            for found in run_case(name, job(examples=one)):
+                called = variant_name(name, found.cases)
+                identities[name]["fingerprint"] = identities[name]["fingerprint"] or job.keywords["encoder"].fingerprint
+                identities.setdefault(called, identify_variant(called, identities[name], found.cases.alone))
+                judged.setdefault(called, {})[one.config.name] = found
+        except Exception as error:
+            failed[one.config.name] = reason_of(f"task {one.config.name} of {name}", error)
+    return failed
+
+
+def _measure(
+    context: Context, scores: dict[str, dict[str, Scores | CaseScores]], examples: list[Examples]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of all tasks and aggregates, and what is not defined on these images."""
-    scores, data, labels = context.scores, context.corpus.fingerprint, labelling(context.corpus)
-    by_name = {one.config.name: one for one in context.examples}
+    data, labels = context.corpus.fingerprint, labelling(context.corpus)
+    by_name = {one.config.name: one for one in examples}
     parts = {task: [task] for task in by_name}
     for aggregate, listed in context.suite.macro.items():
         present = [task for task in listed if task in by_name]
@@ -297,20 +256,21 @@ def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any
     rows, absent = [], []
     for name, tasks in parts.items():
         draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
-        reference: tuple[list[Measured], list[Scores]] | None = None
+        reference: tuple[list[Measured], list[Scores | CaseScores]] | None = None
         for encoder, by_task in scores.items():
             lacking = [task for task in tasks if task not in by_task]
             if lacking and name not in by_name:
-                absent.append(_absence(name, encoder, f"no value for {some(lacking)}"))
+                absent.append(absence(name, encoder, f"no value for {some(lacking)}"))
             if lacking:
                 continue
             members = [by_task[task] for task in tasks]
+            weights = "/".join(filter(None, [context.fingerprints[encoder], members[0].protocol]))
             try:
-                measured = measure(name, members, draw, encoder, context.fingerprints[encoder], data, labels)
+                measured = measure(name, members, draw, encoder, weights, data, labels)
                 if reference:
                     compare(measured, reference[0], members, reference[1])
             except ValueError as error:
-                absent.append(_absence(name, encoder, f"cannot be measured: {error}"))
+                absent.append(absence(name, encoder, f"cannot be measured: {error}"))
                 continue
             if encoder == next(iter(scores)):
                 reference = measured, members
@@ -318,7 +278,7 @@ def _measure(context: Context) -> tuple[list[dict[str, Any]], list[dict[str, Any
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
     absent += [
-        _absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
+        absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
         for row in rows
         if not np.isfinite(row["value"])
     ]
@@ -333,14 +293,14 @@ def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any
         try:
             found[name] = ANALYSES[name](context)
         except Exception as error:
-            failed.append(_absence(None, None, _reason(f"analysis {name}", error)) | {"analysis": name})
+            failed.append(absence(None, None, reason_of(f"analysis {name}", error)) | {"analysis": name})
     return found, failed
 
 
 def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[str, Any]]:
     """Absences of the tasks that encoders failed on; an encoder that could not be loaded failed on all."""
     return [
-        _absence(task, encoder, reason)
+        absence(task, encoder, reason)
         for encoder, failed in failures.items()
         for task in tasks
         if (reason := failed.get(task, failed.get("")))
@@ -349,17 +309,6 @@ def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[st
 
 def _names(examples: list[Examples]) -> list[str]:
     return [one.config.name for one in examples]
-
-
-def _reason(what: str, error: Exception) -> str:
-    """What a report may say of a failure: our own words, of a foreign error only its kind."""
-    expected = isinstance(error, RaddinoError)
-    log.warning("%s failed", what, exc_info=not expected)
-    return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"
-
-
-def _absence(task: str | None, encoder: str | None, reason: str) -> dict[str, Any]:
-    return {"task": task, "encoder": encoder, "reason": reason}
 
 
 def _describe(corpus: Corpus) -> dict[str, Any]:
@@ -392,4 +341,4 @@ def _predictions(scores: dict[str, dict[str, Scores]]) -> pd.DataFrame:
                     "score": score(output.mean(0)),
                 }
                 tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=sorted(PREDICTED))

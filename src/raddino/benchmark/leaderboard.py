@@ -81,7 +81,8 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     for row in results.data["rows"]:
         if row["metric"] not in HEADLINE:
             continue
-        alike = row | {"probe": probe, "tasks": ", ".join(row["detail"].get("tasks", ()))}
+        how = "trained" if "model" in row["detail"] else probe
+        alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ()))}
         made.append(
             alike
             | {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from raddino.benchmark.cases import CaseScores
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
 from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p
 from raddino.metrics.ranking import Floats
@@ -34,6 +35,13 @@ class Scores:
     val: Floats
     test: Floats
     chosen: dict[str, Any]
+
+    protocol = ""
+
+    @property
+    def seeds(self) -> int:
+        """How many were trained."""
+        return len(self.test)
 
     def statistics(self, seed: int | None = None) -> dict[str, Statistic]:
         """Statistics of one seed, or of the output averaged over seeds."""
@@ -82,7 +90,7 @@ class Measured:
 
 def measure(
     task: str,
-    members: Sequence[Scores],
+    members: Sequence[Scores | CaseScores],
     draw: Draw,
     encoder: str,
     fingerprint: str,
@@ -104,7 +112,7 @@ def measure(
         labelling: see :func:`raddino.corpus.dataset.labelling`.
     """
     overall = [one.statistics() for one in members]
-    by_seed = [[one.statistics(seed) for one in members] for seed in range(len(members[0].test))]
+    by_seed = [[one.statistics(seed) for one in members] for seed in range(members[0].seeds)]
     targets = np.concatenate([one.examples.target[one.examples.at["test"]] for one in members])
     binary = members[0].examples.config.kind == "binary"
     measured = []
@@ -145,23 +153,25 @@ def measure(
 def compare(
     measured: Sequence[Measured],
     reference: Sequence[Measured],
-    scores: Sequence[Scores],
-    reference_scores: Sequence[Scores],
+    scores: Sequence[Scores | CaseScores],
+    reference_scores: Sequence[Scores | CaseScores],
 ) -> None:
     """Fill in ``difference``, paired over the shared resamples, of an encoder's rows to the reference's.
 
     p is DeLong's, clustered by patient, for the AUROC of a single task, and a paired bootstrap's elsewhere and
     where DeLong's is not defined.
     """
-    for one, other in zip(measured, reference, strict=True):
+    by_metric = {other.row["metric"]: other for other in reference}
+    for one in measured:
+        other = by_metric.get(one.row["metric"])
+        if other is None:
+            continue
         difference = one.row["value"] - other.row["value"]
         samples = one.samples - other.samples
         interval = percentile_interval(samples)
         test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
         if one.row["metric"] == "auroc" and len(scores) == 1:
-            examples, at = scores[0].examples, scores[0].examples.at["test"]
-            ours, theirs = scores[0].test.mean(0), reference_scores[0].test.mean(0)
-            exact = delong_p(examples.target[at], ours, theirs, examples.patients[at])
+            exact = _delong(scores[0], reference_scores[0])
             test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
         one.row["difference"] = {
             "to": other.row["encoder"],
@@ -181,11 +191,18 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
             difference["p_holm"] = float(p)
 
 
+def _delong(ours: Scores | CaseScores, theirs: Scores | CaseScores) -> float:
+    if isinstance(ours, CaseScores) or isinstance(theirs, CaseScores):
+        return np.nan
+    examples, at = ours.examples, ours.examples.at["test"]
+    return delong_p(examples.target[at], ours.test.mean(0), theirs.test.mean(0), examples.patients[at])
+
+
 def _mean(statistics: Sequence[dict[str, Statistic]], metric: str) -> float:
     return float(np.mean([one[metric].compute(None) for one in statistics]))
 
 
-def _detail(members: Sequence[Scores], statistic: Statistic) -> dict[str, Any]:
+def _detail(members: Sequence[Scores | CaseScores], statistic: Statistic) -> dict[str, Any]:
     if len(members) > 1:
         return {"tasks": [one.examples.config.name for one in members]}
     return {**members[0].chosen, **statistic.detail}

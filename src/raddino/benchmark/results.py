@@ -26,8 +26,11 @@ ENCODER_FIELDS = {"name", "seen"}
 PREDICTED = {"task", "encoder", "id", "patient", "split", "target", "score"}
 RANDOM = "random weights"
 """The note in the provenance of weights that were never trained."""
-HEADLINE = ("auprc", "auroc", "auroc_macro_ovr", "mae")
-LOWER_IS_BETTER = ("mae",)
+HEADLINE = (
+    *("auprc", "auroc", "auroc_macro_ovr", "mae", "dice", "rouge_l", "bleu_4"),
+    *("rules_f1_14_micro", "chexbert_f1_14_macro", "chexbert_f1_14_micro", "radgraph_er"),
+)
+LOWER_IS_BETTER = ("mae", "hd95", "false_alarm_rate")
 DERIVED = ("metrics.json", "report.html", "table.tex")
 GRAVITY = ("clean", "unknown", "image seen", "label seen")
 SHARED_IMAGES = {
@@ -195,6 +198,14 @@ def identify(
         "contamination": by_source,
         "seen": max(by_source.values(), key=GRAVITY.index, default="unknown"),
     }
+
+
+def identify_variant(name: str, encoder: dict[str, Any], alone: bool) -> dict[str, Any]:
+    """As :func:`identify`, of a variant of an encoder's row; ``alone`` where no encoder is in it."""
+    if not alone:
+        return {**encoder, "name": name}
+    nothing = {"contamination": {}, "provenance": Provenance(note="no encoder").to_dict(), "seen": "clean"}
+    return {**nothing, "name": name, "spec": name, "fingerprint": name, "dim": None}
 
 
 def shown_name(encoder: dict[str, Any]) -> str:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 MIN_TEST_PATIENTS = 10
 MAX_CLASSES = 50
-NO_TARGETS = ("id", "shard", "offset", "length", "patient", "study", "split", "sha256", "sha256_masks")
+PLACES = ("id", "shard", "offset", "length", "patient", "study", "split", "sha256", "sha256_masks")
+TEXTS = ("report", "impression", "indication", "comparison")
 
 
 TaskName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -39,21 +40,24 @@ class TaskConfig(Config):
     Attributes:
         name: how results call it.
         target: column of the corpus manifest.
-        kind: ``"binary"``, ``"multiclass"`` (one of several values, text or numbers) or ``"regression"``.
+        kind: ``"binary"``, ``"multiclass"`` (one of several values, text or numbers) or ``"regression"``, which a probe
+            reads; ``"segmentation"`` or ``"findings"``, which train more (:mod:`raddino.tasks.cases`).
         where: pandas query that restricts the images, for example ``"source == 'nih'"``.
         positive: for text columns, the value that counts as 1; every other value counts as 0.
         classes: of a multiclass task, the values that count; by default all that training images have.
         min_positives: least number of test images in either class of a binary task. Classes with fewer stay out
             of the averages of a multiclass task; two have to have them.
+        options: settings of a segmentation or findings task, see their ``settings`` modules.
     """
 
     name: TaskName
     target: str
-    kind: Literal["binary", "multiclass", "regression"]
+    kind: Literal["binary", "multiclass", "regression", "segmentation", "findings"]
     where: str | None = None
     positive: str | float | None = None
     classes: tuple[str | float, ...] = ()
     min_positives: PositiveInt = 10
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,8 +151,8 @@ TASKS: Registry[Task] = Registry("kind of task")
 
 
 def target_columns(manifest: pd.DataFrame) -> list[str]:
-    """Columns that a task may ask for: all but places, digests and masks."""
-    return [str(name) for name in manifest if name not in NO_TARGETS and not str(name).startswith("mask_")]
+    """Columns that a probe can be asked for: all but places, digests, texts and masks."""
+    return [str(name) for name in manifest if name not in PLACES + TEXTS and not str(name).startswith("mask_")]
 
 
 def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:

@@ -1,0 +1,121 @@
+"""What an evaluation is asked for, checked before the work: the suite, the encoders, the examples of each task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
+from raddino.benchmark.analyses.base import ANALYSES
+from raddino.benchmark.cases import is_case_task, with_options
+from raddino.benchmark.results import identify, public, spec_word
+from raddino.benchmark.suite import Suite, derive_suite, load_suite
+from raddino.encoders.base import ENCODERS, Encoder
+from raddino.encoders.load import load_encoder
+from raddino.errors import ConfigError, RaddinoError
+from raddino.tasks.base import Examples, select_examples
+from raddino.tasks.cases import CASE_TASKS
+from raddino.tasks.probes import ProbeConfig, parse_probe
+
+if TYPE_CHECKING:
+    from raddino.corpus.dataset import Corpus
+
+log = logging.getLogger(__name__)
+
+
+def plan_suite(
+    corpus: Corpus,
+    suite: str | Path | None,
+    targets: list[str] | None,
+    probe: str | Mapping[str, Any] | ProbeConfig | None,
+    analyses: Sequence[str] | None,
+    options: Mapping[str, Mapping[str, Any]] | None,
+) -> Suite:
+    """The suite that was asked for, with the probe, analyses and options that stand in for its own.
+
+    Raises:
+        RaddinoError: a suite, target, probe, analysis or option is not known.
+    """
+    if suite is not None and targets is not None:
+        raise ConfigError("give a suite or targets, not both")
+    plan = load_suite(suite) if suite is not None else derive_suite(corpus.manifest, targets)
+    if probe is not None:
+        plan = plan.model_copy(update={"probe": parse_probe(probe)})
+    if analyses is not None:
+        plan = plan.model_copy(update={"analyses": tuple(analyses)})
+    for name in plan.analyses:
+        ANALYSES[name]
+    return with_options(plan, options or {})
+
+
+def load_encoders(
+    corpus: Corpus, encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
+) -> tuple[dict[str, Encoder], dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    """Encoders by display name, the identities of all, and the reasons of those that cannot be loaded.
+
+    Raises:
+        RaddinoError: no encoder, a name that is not known, two encoders of one name.
+    """
+    if not encoders:
+        raise ConfigError("no encoder to evaluate: give at least one, for example hog")
+    names = names or [None] * len(encoders)
+    if len(names) != len(encoders):
+        raise ConfigError(f"{len(names)} names for {len(encoders)} encoders")
+    loaded: dict[str, Encoder] = {}
+    identities: dict[str, dict[str, Any]] = {}
+    failures: dict[str, dict[str, str]] = {}
+    for spec, chosen in zip(encoders, names, strict=True):
+        encoder, reason = _open(spec, device)
+        name = chosen or (encoder.name if encoder else spec_word(cast(str | Path, spec)))
+        if name in identities:
+            raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
+        identities[name] = identify(name, encoder, spec, corpus.manifest, corpus.fingerprint)
+        if encoder:
+            loaded[name] = encoder
+        else:
+            failures[name] = {"": reason}
+    return loaded, identities, failures
+
+
+def _open(spec: str | Path | Encoder, device: str) -> tuple[Encoder | None, str]:
+    """The encoder, or why a known one cannot be loaded (weights missing, gated, damaged).
+
+    Raises:
+        RaddinoError: neither a known name nor a folder.
+    """
+    if not isinstance(spec, str | Path):
+        return spec, ""
+    try:
+        return load_encoder(spec, device), ""
+    except Exception as error:
+        if str(spec).partition(":")[0] not in ENCODERS and not Path(spec).is_dir():
+            raise
+        return None, reason_of(f"encoder {spec_word(spec)}", error)
+
+
+def select_all(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[str, Any]]]:
+    """Examples of every task that can be measured, and the reasons of those that cannot."""
+    examples, absent = [], []
+    for task in plan.tasks:
+        try:
+            select = CASE_TASKS[task.kind].select if is_case_task(task) else select_examples
+            examples.append(select(corpus, task))
+        except RaddinoError as error:
+            absent.append(absence(task.name, None, str(error)))
+    if not examples:
+        reasons = "; ".join(f"{one['task']}: {one['reason']}" for one in absent)
+        raise RaddinoError(f"no task can be measured on this corpus. {reasons}")
+    return examples, absent
+
+
+def absence(task: str | None, encoder: str | None, reason: str) -> dict[str, Any]:
+    return {"task": task, "encoder": encoder, "reason": reason}
+
+
+def reason_of(what: str, error: Exception) -> str:
+    """What a report may say of a failure: our own words, of a foreign error only its kind."""
+    expected = isinstance(error, RaddinoError)
+    log.warning("%s failed", what, exc_info=not expected)
+    return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"
