@@ -113,7 +113,7 @@ def test_flips_have_features_of_their_own(corpus, suite, tmp_path):
     results = evaluate(corpus, [Halves()], suite=suite, probe={"kind": "knn", "flips": True}, out=tmp_path / "r",
                        resamples=50)  # fmt: skip
     left = value(results, "left", "auroc")
-    assert left["encoder_fingerprint"] == "halves-1+flip"
+    assert left["encoder_fingerprint"] == "halves-1+flips"
     assert left["detail"]["flips"]
     assert left["value"] < 0.75
 

@@ -107,6 +107,30 @@ def test_only_columns_of_mask_files_are_masks(tmp_path):
     assert classes == {"multi": "bits:a,b"}
 
 
+def test_masks_may_be_codes_and_unions(tmp_path):
+    path = write(
+        tmp_path, path=["a.png", "b.png"], mask_ptx=["gaps:4x4:1 2", "empty:"],
+        mask_lungs=["union:left.gif|right.gif", None], mask_kind=["gaps", "by hand"],
+    )  # fmt: skip
+    table, _ = read_items(path)
+    assert [name for name in table if name.startswith("mask_")] == ["mask_ptx", "mask_lungs"]
+    assert table["mask_ptx"].tolist() == [("gaps:4x4:1 2",), ("empty:",)]
+    assert table["mask_lungs"].tolist() == [(str(tmp_path / "left.gif"), str(tmp_path / "right.gif")), None]
+
+
+def test_what_stands_around_a_report(tmp_path):
+    path = write(
+        tmp_path, path=["a.png", "b.png"], findings=["Clear.", None], Impression=["Normal.", None],
+        indication=["Cough", "007"], comparison=[None, None], study_order=[0, "next"],
+    )  # fmt: skip
+    table, _ = read_items(path)
+    assert table["report"].tolist() == ["Clear.", None]
+    assert table["impression"].tolist() == ["Normal.", None]
+    assert table["comparison"].isna().all()
+    assert table["study_order"].tolist() == [0, None]
+    assert read_items(path, columns={"impression": ""})[0]["impression"].isna().all()
+
+
 def test_numbers_win_over_listed_labels(tmp_path):
     path = write(
         tmp_path, path=["a.png", "b.png"], source=["nih", "nih"], labels=["Edema", "Edema"],

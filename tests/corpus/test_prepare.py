@@ -61,6 +61,47 @@ def test_masks_come_along(images, tmp_path):
     np.testing.assert_array_equal(mask, np.where(np.mgrid[:30, :25][1] < 10, 255, 0))
 
 
+def test_masks_as_text_are_packed_or_left_out_with_a_reason(images, tmp_path):
+    good = ["gaps:60x50:600 300", "runs:30x25:1 25", "polygons:image:0,0 9,0 9,9 0,9", "empty:",
+            "union:png/Doe_Jane_04_lungs.png|gaps:60x50:0 60"]  # fmt: skip
+    bad = ["gaps:60x50:1 2 3", "runs:60x50:9 2 1 1", "runs:40x50:1 1", "union:empty:|png/absent.png"]
+    edit(images, mask_ptx=[*good, *bad, *[None] * 31])
+    corpus = prepare(images, tmp_path / "corpus", workers=1)
+    found = [corpus.read_mask(i, "ptx") for i in range(len(good))]
+    assert {mask.shape for mask in found} == {(60, 50)}
+    rows, columns = np.mgrid[:60, :50]
+    expected = [(columns >= 10) & (columns < 15), rows < 2, (rows < 9) & (columns < 9), rows < 0, columns < 4]
+    np.testing.assert_array_equal(np.stack(found), np.stack(expected) * 255)
+    assert corpus.manifest["mask_ptx"].notna().sum() == len(good)
+    assert corpus.info["masks"]["ptx"]["images"] == len(good)
+    reasons = ["odd count of run-length numbers in the mask", "runs of the mask overlap, are out of order, or start "
+               "before 1", "its shape is not the image's", "file not found"]  # fmt: skip
+    assert corpus.manifest["warnings"].dropna().tolist() == [f"mask ptx left out: {reason}" for reason in reasons]
+
+
+def test_another_mask_is_another_corpus(images, tmp_path):
+    edit(images, mask_ptx="gaps:60x50:600 300")
+    first = prepare(images, tmp_path / "corpus", workers=1).fingerprint
+    assert prepare(images, tmp_path / "again", workers=2).fingerprint == first
+    edit(images, mask_ptx="gaps:60x50:600 301")
+    with pytest.raises(RaddinoError, match="was made from other images"):
+        prepare(images, tmp_path / "corpus", workers=1)
+    assert prepare(images, tmp_path / "other", workers=1).fingerprint != first
+
+
+def test_what_stands_around_a_report_is_carried(images, tmp_path):
+    plain = prepare(images, tmp_path / "plain", workers=1)
+    assert plain.manifest[["impression", "indication", "comparison", "study_order"]].isna().all(axis=None)
+    edit(images, impression="Normal.", study_order=[n % 2 for n in range(40)], indication=["Cough", None] * 20)
+    told = prepare(images, tmp_path / "told", workers=1)
+    assert told.manifest["impression"].eq("Normal.").all()
+    assert told.manifest["indication"].tolist()[:2] == ["Cough", None]
+    assert told.manifest["comparison"].isna().all()
+    assert told.manifest["study_order"].tolist()[:3] == [0, 1, 0]
+    assert told.manifest["study_order"].dtype == np.float64
+    assert told.fingerprint != plain.fingerprint
+
+
 def test_manifest_has_facts_labels_and_patients(images, tmp_path):
     table = prepare(images, tmp_path / "corpus", workers=1).manifest
     assert table["id"].is_unique

@@ -8,6 +8,7 @@ from memory_corpus import toy_corpus
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.flipped import Flipped
 from raddino.encoders.floors import HOG, PixelPCA
+from raddino.encoders.load import load_encoder
 from raddino.features.extract import embed
 
 
@@ -44,9 +45,19 @@ def test_the_cache_tells_it_from_the_encoder_and_fitting_passes_through(tmp_path
     corpus = toy_corpus(tmp_path)
     plain, flipped = PixelPCA(size=8, components=4), Flipped(PixelPCA(size=8, components=4))
     found = [embed(corpus, one, cache=tmp_path / "cache") for one in (plain, flipped)]
-    assert found[1].encoder == f"{found[0].encoder}+flip"
+    assert found[1].encoder == f"{found[0].encoder}+flips"
     assert (flipped.name, flipped.dim, flipped.grid) == ("pca", 4, None)
     assert not np.allclose(found[0].cls, found[1].cls)
     assert Flipped(Columns()).logit_scale == 7
     with pytest.raises(AttributeError):
         Flipped(Columns()).encode_text  # noqa: B018
+
+
+def test_our_encoders_have_no_way_past_the_flips(tmp_path):
+    corpus = toy_corpus(tmp_path, n=6, size=112)
+    encoder = load_encoder("raddino-tiny", "cpu")
+    images = [corpus.read(row) for row in range(len(corpus))]
+    both = [[image, image[:, ::-1].copy()] for image in images]
+    expected = torch.stack([encoder.encode(encoder.preprocess(pair)).cls.mean(0) for pair in both])
+    found = embed(corpus, Flipped(encoder), cache=tmp_path / "cache").cls
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)

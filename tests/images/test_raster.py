@@ -12,7 +12,8 @@ from PIL import Image
 
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.raster import read_mask, read_raster
-from raddino.images.read import read_image, sniff
+from raddino.images.read import read_image, sniff, to_grey
+from raddino.images.read import read_mask as read_mask_file
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -166,3 +167,66 @@ def test_damaged_files_only_raise_our_errors(grey, kind):
             broken[place] = rng.integers(256)
         with contextlib.suppress(ImageError):
             read_raster(bytes(broken), kind)
+
+
+def gif(values: np.ndarray, palette: list[int] | None = None, **options) -> bytes:
+    image = Image.fromarray(values)
+    if palette is not None:
+        image.putpalette(palette)
+    return encoded(image, "GIF", **options)
+
+
+def test_gif_masks_give_their_greys():
+    inside = np.mgrid[:20, :30][1] > 12
+    np.testing.assert_array_equal(read_mask(gif(inside * np.uint8(255)), "GIF"), inside * 255)
+    np.testing.assert_array_equal(read_mask(gif(inside.astype(np.uint8), [255] * 3 + [0] * 3), "GIF"), ~inside * 255)
+    with pytest.raises(UnreadableImage, match="GIF in colour"):
+        read_mask(gif(inside.astype(np.uint8), [0, 0, 0, 255, 0, 0]), "GIF")
+    frames = [Image.fromarray(inside * np.uint8(200)), Image.fromarray(~inside * np.uint8(200))]
+    with pytest.raises(UnreadableImage, match="animated"):
+        read_mask(gif(inside * np.uint8(255), save_all=True, append_images=frames), "GIF")
+
+
+def test_damaged_and_huge_gif_masks_are_refused(tmp_path):
+    data = gif(np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8))
+    huge = data[:6] + struct.pack("<HH", 65000, 65000) + data[10:]
+    for broken in (data[: len(data) // 2], huge, b"GIF89a" + bytes(300)):
+        (tmp_path / "mask.gif").write_bytes(broken)
+        with pytest.raises(UnreadableImage):
+            read_mask_file(tmp_path / "mask.gif")
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        broken = bytearray(data)
+        for place in rng.integers(6, len(data), 3):
+            broken[place] = rng.integers(256)
+        with contextlib.suppress(ImageError):
+            read_mask(bytes(broken), "GIF")
+
+
+@pytest.fixture
+def jsrt() -> np.ndarray:
+    """(2048, 2048) of 12 bits, the first of which could be the start of a DICOM data set."""
+    values = np.random.default_rng(0).integers(0, 4096, (2048, 2048)).astype(">u2")
+    values[0, 0] = 0x0800
+    return values
+
+
+def test_raw_jsrt_images_are_turned(tmp_path, jsrt):
+    path = tmp_path / "JPCLN001.IMG"
+    path.write_bytes(jsrt.tobytes())
+    found = read_image(path)
+    np.testing.assert_array_equal(found.pixels, -jsrt.astype(np.float32))
+    assert found.facts.bits_stored == 12
+    grey = to_grey(found)
+    assert grey[jsrt == 0].min() == 255
+    assert grey[jsrt == 4095].max() == 0
+    with pytest.raises(UnreadableImage, match="mask is a DICOM"):
+        read_mask_file(path)
+
+
+def test_other_files_of_that_size_are_not_jsrt(tmp_path, jsrt):
+    path = tmp_path / "JPCLN001.IMG"
+    for data in (jsrt.tobytes() + b"00", jsrt.tobytes()[:-2], jsrt.astype("<u2").tobytes()):
+        path.write_bytes(data)
+        with pytest.raises(UnreadableImage):
+            read_image(path)

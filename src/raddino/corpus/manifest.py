@@ -16,6 +16,7 @@ from raddino.corpus.labels import label_columns, listed_labels, numeric_labels, 
 from raddino.corpus.splits import parse_splits
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
+from raddino.images.mask_codes import CELL, split_cell
 
 COLUMN_NAMES = {
     "path": ("path", "image_path", "file_path", "filepath", "filename", "image", "file", "image_index"),
@@ -30,12 +31,17 @@ COLUMN_NAMES = {
     "weight": ("weight", "weight_kg"),
     "bmi": ("bmi",),
     "report": ("report", "findings"),
+    "impression": ("impression",),
+    "indication": ("indication",),
+    "comparison": ("comparison",),
+    "study_order": ("study_order",),
     "licence": ("licence", "license"),
     "synthetic": ("synthetic",),
     "labels": ("labels", "finding_labels"),
 }
-FACTS = ("view", "sex", "age", "weight", "bmi", "report", "licence")
-MASK_FILE = re.compile(r".*\.(?:png|tiff?)", re.IGNORECASE)
+CONTEXT = ("impression", "indication", "comparison", "study_order")
+"""What is known around a report; the number counts a patient's studies from 0."""
+FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
 WHOLE = re.compile(r"\d+\.0")
 OWN_NAME = re.compile(r"label_[a-z0-9_]{1,60}|mask_[a-z0-9_]{1,40}")
 IDENTIFIERS = ("path", "id", "patient", "study")
@@ -63,8 +69,9 @@ def read_items(
 
     Returns:
         A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``
-        and ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (absolute paths);
-        and the classes of each mask where the manifest has a ``mask_<name>_classes`` column.
+        and ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of absolute
+        paths and codes, see :mod:`raddino.images.mask_codes`); and the classes of each mask where the manifest
+        has a ``mask_<name>_classes`` column.
 
     Raises:
         RaddinoError: nothing there, or paths that lead nowhere.
@@ -174,10 +181,11 @@ def _canonical(
             "age": _map(parse_age, text.get("age", empty)),
             "weight": _map(lambda value: plausible(value, 0.3, 400), text.get("weight", empty)),
             "bmi": _map(lambda value: plausible(value, 5, 120), text.get("bmi", empty)),
-            "report": text.get("report", empty),
+            **{name: text.get(name, empty) for name in ("report", *CONTEXT[:-1])},
+            "study_order": _map(lambda value: plausible(value, 0, 10_000), text.get("study_order", empty)),
             "licence": text.get("licence", empty),
             "synthetic": text.get("synthetic", empty).isin(["True", "true", "1"]),
-            **{name: _map(lambda mask: mask and str(base / mask), text[name]) for name in masks},
+            **{name: _map(lambda cell: cell and split_cell(cell, base), text[name]) for name in masks},
         }
     )
     return pd.concat([table, _labels(raw, chosen, source_names)], axis=1), _mask_classes(raw, masks)
@@ -203,13 +211,13 @@ def _recognise(columns: pd.Index, mapping: dict[str, str]) -> dict[str, str]:
 
 
 def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
-    """:func:`_recognise` with the columns that hold labels or mask files."""
+    """:func:`_recognise` with the columns that hold labels or masks."""
     chosen = _recognise(raw.columns, mapping)
     sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if chosen.get("source") else []
     columns = [str(column) for column in raw.columns]
     found = label_columns(columns, sources)
     for column in (name for name in columns if name.lower().startswith("mask_")):
-        if raw[column].dropna().astype(str).str.fullmatch(MASK_FILE).all():
+        if raw[column].dropna().astype(str).str.fullmatch(CELL).all():
             found[snake_case(column)] = column
     for ours, column in found.items():
         if not OWN_NAME.fullmatch(ours):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,12 @@ import numpy as np
 from pydantic import Field
 
 from raddino.config import Config
+from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.shards import ShardWriter, encode_png
 from raddino.corpus.splits import split_of
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import resize_nearest
+from raddino.images.mask_codes import decode, is_code
 from raddino.images.phi import keyed_hash
 from raddino.images.read import read_image, read_mask, to_grey
 from raddino.images.types import Radiograph
@@ -53,7 +56,7 @@ class ShardTask:
         out: the corpus folder.
         number: of the shard.
         items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts,
-            ``labels`` and ``masks`` (name to file) of each image.
+            ``labels`` and ``masks`` (name to the files and codes that it unites) of each image.
         recipe: how to prepare.
         key: for hashing identifiers found in headers; stays in memory.
     """
@@ -118,9 +121,9 @@ def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, d
     image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
     notes = list(radiograph.warnings)
     masks = {}
-    for name, file in item["masks"].items():
+    for name, parts in item["masks"].items():
         try:
-            masks[name] = _mask(file, radiograph.pixels.shape, image.shape)
+            masks[name] = _mask(parts, radiograph.pixels.shape, image.shape)
         except ImageError as error:
             notes.append(f"mask {name} left out: {error.reason}")
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
@@ -137,7 +140,7 @@ def _check_view(view: str | None, recipe: Recipe) -> None:
 
 def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
     """What is known of an image: the manifest's word first, then the header's, identifiers hashed."""
-    row = {name: item[name] for name in ("id", "source", "report", "licence", "synthetic")}
+    row = {name: item[name] for name in ("id", "source", "report", *CONTEXT, "licence", "synthetic")}
     for name in HEADER_FACTS:
         row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
     for kind in ("patient", "study"):
@@ -157,8 +160,13 @@ def _joint_digest(masks: dict[str, np.ndarray]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _mask(file: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    mask = read_mask(file)
+def _mask(parts: Sequence[str], source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """The greatest value that one of ``parts`` has at each pixel of ``shape``."""
+    return reduce(np.maximum, (_layer(part, source_shape, shape) for part in parts))
+
+
+def _layer(part: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    mask = decode(part, source_shape) if is_code(part) else read_mask(part)
     aspects = mask.shape[1] / mask.shape[0], source_shape[1] / source_shape[0]
     if abs(aspects[0] / aspects[1] - 1) > MASK_ASPECT_TOLERANCE:
         raise UnreadableImage("its shape is not the image's")

@@ -16,13 +16,14 @@ import pandas as pd
 from raddino import __version__
 from raddino.config import validate
 from raddino.corpus.dataset import FORMAT, Corpus
-from raddino.corpus.manifest import FACTS, canonical_items, read_items
+from raddino.corpus.manifest import CONTEXT, FACTS, canonical_items, read_items
 from raddino.corpus.pack import PARTIAL, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
 from raddino.corpus.seal import seal, summary
 from raddino.corpus.sources import split_spec
 from raddino.corpus.splits import check_patient_splits, check_proportions, patient_fraction
 from raddino.errors import ConfigError, RaddinoError
+from raddino.images.mask_codes import is_code
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
 
@@ -150,15 +151,26 @@ def _pseudonymise(table: pd.DataFrame, key: str) -> tuple[list[Record], list[Rec
 
 
 def _plan(items: list[Record], recipe: Recipe, key: str) -> str:
-    """Keyed digest of all that the result depends on; of each file its size and time of change."""
+    """Keyed digest of all that the result depends on; of each file its size and time of change.
+
+    What an image's reports leave unsaid (:data:`~raddino.corpus.manifest.CONTEXT`) does not count.
+    """
     digest = hashlib.sha256(f"{FORMAT} {__version__} {recipe.model_dump_json()}".encode())
     for item in items:
-        files = [item["file"], *item["masks"].values()]
-        stats = [os.stat(file) if os.path.isfile(file) else None for file in files]
-        states = [(stat.st_size, stat.st_mtime_ns) if stat else None for stat in stats]
+        parts = [(name, part) for name, parts in item["masks"].items() for part in parts]
+        states = [_state(part) for part in (item["file"], *(part for _, part in parts))]
         told = {name: value for name, value in item.items() if name not in ("file", "masks")}
-        digest.update(json.dumps([told, list(item["masks"]), states], sort_keys=True).encode())
+        told = {name: value for name, value in told.items() if name not in CONTEXT or value is not None}
+        digest.update(json.dumps([told, [name for name, _ in parts], states], sort_keys=True).encode())
     return keyed_hash(key, "plan", digest.hexdigest())
+
+
+def _state(part: str) -> tuple[int, int] | str | None:
+    """Size and time of change of a file, None without one; a mask's code as it is."""
+    if is_code(part):
+        return part
+    stat = os.stat(part) if os.path.isfile(part) else None
+    return (stat.st_size, stat.st_mtime_ns) if stat else None
 
 
 def _begin(out: Path, plan: str) -> bool:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
-from raddino.corpus.manifest import FACTS
+from raddino.corpus.manifest import CONTEXT, FACTS
 from raddino.corpus.pack import PARTIAL, Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
@@ -23,7 +23,7 @@ COLUMNS = (
     *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
     *("synthetic", "warnings", "sha256", "sha256_masks"),
 )
-NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "synthetic": "bool"}
+NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "study_order": "float64", "synthetic": "bool"}
 
 
 def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record) -> Corpus:
@@ -70,8 +70,13 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
-    """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images."""
-    content = [column for column in manifest if column not in PLACES and not column.startswith("mask_")]
+    """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images.
+
+    Columns around the report (:data:`~raddino.corpus.manifest.CONTEXT`) count where an image has them.
+    """
+    unsaid = {column for column in CONTEXT if column in manifest and manifest[column].isna().all()}
+    left_out = unsaid.union(PLACES)
+    content = [column for column in manifest if column not in left_out and not column.startswith("mask_")]
     text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

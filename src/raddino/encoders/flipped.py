@@ -19,21 +19,21 @@ class Flipped:
     the encoder offers (text, fitting) is passed through.
 
     Args:
-        encoder: any encoder; its fingerprint with ``+flip`` is this one's.
+        encoder: any encoder; its fingerprint with ``+flips`` is this one's.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
 
     def __getattr__(self, name: str) -> Any:
-        if name == "encoder":  # while unpickled
+        if name in ("encoder", "fast_encode", "read"):  # while unpickled; ways past the flips
             raise AttributeError(name)
         return getattr(self.encoder, name)
 
     @property
     def fingerprint(self) -> str:
         """Of weights, preprocessing and flips."""
-        return f"{self.encoder.fingerprint}+flip"
+        return f"{self.encoder.fingerprint}+flips"
 
     def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         """As the encoder's own."""

@@ -95,6 +95,22 @@ class HubEncoder:
         """Grey images (H, W), uint8 or uint16, to (B, 3, S, S), as the published image processor does it."""
         return self.preparation(self.name, images)
 
+    @property
+    def covered(self) -> tuple[int, int]:
+        """(rows, columns) of pixels from the top left of a prepared image that the patch grid lies on."""
+        config = getattr(self, "_vision", self.model).config
+        patch = getattr(config, "patch_size", None)
+        if self.grid is None or patch is None:
+            return self.preparation.size
+        halvings = len(getattr(config, "depths", [0])) - 1
+        height, width = (patch, patch) if isinstance(patch, int) else patch
+        return self.grid[0] * (height << halvings), self.grid[1] * (width << halvings)
+
+    def read(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`encode` gives of a preprocessed batch, unchecked, on the device, and open to gradients."""
+        cls, patches = self._read(batch.to(self.device))
+        return cls, None if self.grid is None or patches is None else patches.unflatten(1, self.grid)
+
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Features:
         """Image embedding (B, D) and patches (B, H, W, D), float32.
@@ -105,10 +121,8 @@ class HubEncoder:
         self.preparation.check(self.name, batch)
         if tuple(batch.shape[2:]) != self.preparation.size:
             raise RaddinoError(f"{self.name} takes images of {self.preparation.size}, got {tuple(batch.shape[2:])}")
-        cls, patches = self._read(batch.to(self.device))
-        if self.grid is None or patches is None:
-            return Features(cls.float().cpu(), None)
-        return Features(cls.float().cpu(), patches.unflatten(1, self.grid).float().cpu())
+        cls, patches = self.read(batch)
+        return Features(cls.float().cpu(), None if patches is None else patches.float().cpu())
 
     @abstractmethod
     def _read(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -24,6 +24,7 @@ from raddino.encoders import (
     siglip,
     timm_model,
     torchxrayvision_model,
+    unet_reference,
 )
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.encoders.weights import Weights, is_here
@@ -31,11 +32,11 @@ from raddino.errors import RaddinoError
 
 FAMILIES = (
     ours, rad_dino, dinov2, dinov3, clip, siglip, biomedclip, biovil_t, mrm, chexzero, eva_x, torchxrayvision_model,
-    timm_model, resnet50, automodel, floors,
+    timm_model, resnet50, automodel, floors, unet_reference,
 )  # fmt: skip
 """Modules that registered their encoders when they were imported; a new family is one more."""
 
-EXTRAS = {"baselines": ("timm", "open_clip", "sentencepiece")}
+EXTRAS = {"baselines": ("timm", "open_clip", "sentencepiece"), "seg": ("segmentation_models_pytorch",)}
 """Modules that each extra brings."""
 
 READERS: dict[str, Any] = {kind: family.load for family in (dinov3, clip, siglip) for kind in family.KINDS}

@@ -64,6 +64,15 @@ class NetworkEncoder:
         """Grey images (H, W), uint8 or uint16, to (B, C, h, w) as the network's own code prepares them."""
         return self.preparation(self.name, images)
 
+    @property
+    def covered(self) -> tuple[int, int]:
+        """(rows, columns) of pixels from the top left of a prepared image that the patch grid lies on."""
+        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", None)
+        height, width = self.preparation.size
+        if not isinstance(patch, tuple) or (height // patch[0], width // patch[1]) != self.grid:
+            return height, width
+        return self.grid[0] * patch[0], self.grid[1] * patch[1]
+
     @torch.inference_mode()
     def encode(self, batch: Tensor) -> Features:
         """Embedding (B, D) and, where there is a grid, its features (B, H, W, D), float32 on the CPU.

@@ -120,6 +120,16 @@ class VitEncoder:
         """Pixels that the shorter side is resized to; the square's where the aspect ratio is given up."""
         return self.preparation.resize if isinstance(self.preparation.resize, int) else self.preparation.resize[0]
 
+    @property
+    def covered(self) -> tuple[int, int]:
+        """(rows, columns) of pixels from the top left of a prepared image that the patch grid lies on."""
+        return self.size, self.size
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the network; :meth:`read`, :meth:`encode` and :meth:`fast_encode` take ``depths`` in 1..blocks."""
+        return self.model.config.depth
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over weights and preprocessing."""
@@ -133,23 +143,35 @@ class VitEncoder:
         """
         return self.preparation(self.name, images)[..., : self.size, : self.size]
 
+    def read(self, batch: Tensor, depths: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """What :meth:`encode` gives of a preprocessed batch, unchecked, on the device, and open to gradients."""
+        tokens = self.model(batch.to(self.device), None, depths)
+        return tokens.cls, tokens.patches.unflatten(1, tokens.grid)
+
     @torch.inference_mode()
-    def encode(self, batch: Tensor) -> Features:
+    def encode(self, batch: Tensor, depths: tuple[int, ...] = ()) -> Features:
         """Class token (B, D) and patch tokens (B, S/P, S/P, D) after the final norm, float32.
+
+        Args:
+            batch: of :meth:`preprocess`.
+            depths: take both after so many blocks each, see :class:`raddino.encoders.depths.AtDepths`.
 
         Raises:
             RaddinoError: a batch that :meth:`preprocess` cannot have made.
         """
         self.preparation.check(self.name, batch)
-        tokens = self.model(batch.to(self.device))
-        return Features(tokens.cls.float().cpu(), tokens.patches.unflatten(1, tokens.grid).float().cpu())
+        cls, patches = self.read(batch, depths)
+        return Features(cls.float().cpu(), patches.float().cpu())
 
-    def fast_encode(self, dtype: torch.dtype, compile: bool = False) -> Callable[[Tensor], Features]:
+    def fast_encode(
+        self, dtype: torch.dtype, compile: bool = False, depths: tuple[int, ...] = ()
+    ) -> Callable[[Tensor], Features]:
         """:meth:`encode` in ``dtype`` with a network made ready for many batches; its features stay on the device.
 
         Args:
             dtype: float32 or bfloat16.
             compile: pass the network through ``torch.compile``; else, on a CPU, lay its weights out for the products.
+            depths: as for :meth:`encode`.
         """
         on_cpu, model = self.device.type == "cpu", self.model
         if on_cpu and not compile and can_pack(dtype):
@@ -164,7 +186,7 @@ class VitEncoder:
         def encode(batch: Tensor) -> Features:
             self.preparation.check(self.name, batch)
             parts = batch.split(size or len(batch))
-            passes = [network(part.to(self.device, dtype, non_blocking=True)) for part in parts]
+            passes = [network(part.to(self.device, dtype, non_blocking=True), None, depths) for part in parts]
             patches = torch.cat([one.patches for one in passes])
             return Features(torch.cat([one.cls for one in passes]), patches.unflatten(1, passes[0].grid))
 

@@ -69,6 +69,26 @@ class Preparation:
             return self.crop, self.crop
         return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
 
+    def border(self, covered: tuple[int, int]) -> tuple[float, float]:
+        """What a square image loses before (top, left) and after what is seen of it, in units of the seen side.
+
+        Negative where the crop is larger than the resized image, so that zeros are seen around it.
+
+        Args:
+            covered: (rows, columns) of pixels from the top left of the prepared image that are seen.
+
+        Raises:
+            RaddinoError: rows and columns lose different shares.
+        """
+        resized = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
+        lost = []
+        for whole, kept, seen in zip(resized, self.size, covered, strict=True):
+            start = self._start(whole - kept)
+            lost.append((start / seen, (whole - start) / seen - 1))
+        if not np.allclose(lost[0], lost[1], atol=1e-6):
+            raise RaddinoError(f"a square image resized to {resized} and seen in {covered} px loses unequal borders")
+        return lost[0]
+
     def __call__(self, name: str, images: Sequence[np.ndarray]) -> Tensor:
         """Grey images (H, W), uint8 or uint16, to (B, C, h, w) float32; ``name`` is for errors.
 
@@ -123,9 +143,14 @@ class Preparation:
         if any(short):
             top, left = (missing // 2 for missing in short)
             pixels = pad(pixels, [left, top, short[1] - left, short[0] - top])
-        borders = [length - side for length in pixels.shape[-2:]]
-        top, left = (border // 2 if self.crop_start == "down" else round(border / 2) for border in borders)
+        top, left = (self._start(length - side) for length in pixels.shape[-2:])
         return crop(pixels, top, left, side, side)
+
+    def _start(self, border: int) -> int:
+        """Where a crop begins in an image that is longer by ``border``; below 0 in a shorter one."""
+        if border < 0:
+            return -(-border // 2)
+        return border // 2 if self.crop_start == "down" else round(border / 2)
 
 
 def check_grey(name: str, image: np.ndarray) -> None:

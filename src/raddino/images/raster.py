@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF to calibrated grey, by Pillow."""
+"""PNG, JPEG and TIFF to calibrated grey, by Pillow, the raw files of the JSRT, and mask files."""
 
 import io
 import warnings
@@ -17,6 +17,7 @@ CHANNEL_TOLERANCE = 4
 GREY_MODES = {"1": 1, "L": 8, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16, "I": 32, "F": 32}
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA")
+JSRT_SIDE, JSRT_BITS, JSRT_SPACING_MM = 2048, 12, 0.175
 
 
 def read_raster(data: bytes, kind: str) -> Radiograph:
@@ -45,14 +46,31 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
     return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
 
 
+def is_jsrt(data: bytes) -> bool:
+    """Whether a file is a raw image of the JSRT: 2048 x 2048 values of 12 bits in 16, big-endian, and nothing else.
+
+    Any other format has text or numbers in its header that do not fit 12 bits.
+    """
+    return len(data) == 2 * JSRT_SIDE**2 and int(np.frombuffer(data, ">u2").max()) < 2**JSRT_BITS
+
+
+def read_jsrt(data: bytes) -> Radiograph:
+    """A raw image of the JSRT (:func:`is_jsrt`), which stores bright as low."""
+    pixels = np.frombuffer(data, ">u2").reshape(JSRT_SIDE, JSRT_SIDE).astype(np.float32)
+    facts = Facts(photometric="MONOCHROME1", bits_stored=JSRT_BITS, spacing_mm=(JSRT_SPACING_MM, JSRT_SPACING_MM))
+    return Radiograph(-pixels, facts=facts)
+
+
 def read_mask(data: bytes, kind: str) -> np.ndarray:
-    """A mask's values as stored: (H, W) uint8 (a 1-bit mask gives 0 and 255) or uint16.
+    """A mask's values as stored: (H, W) uint8 (a 1-bit mask gives 0 and 255) or uint16; of a GIF its greys.
 
     Raises:
         UnreadableImage: damaged, or not one channel of whole numbers.
     """
     with _guarded(kind):
         image = _open(data, kind)
+        if kind == "GIF":
+            return _gif_greys(image)
         if image.mode not in MASK_MODES:
             raise UnreadableImage("mask is not a single channel of whole numbers")
         values = np.asarray(image.convert("L") if image.mode == "1" else image)
@@ -61,6 +79,18 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImage("mask values do not fit 16 bits")
     return values.astype(np.uint16)
+
+
+def _gif_greys(image: Image.Image) -> np.ndarray:
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnreadableImage("mask is an animated GIF")
+    values = np.asarray(image)
+    if image.mode == "L":
+        return values
+    colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)[values]
+    if np.ptp(colours, axis=-1).any():
+        raise UnreadableImage("mask is a GIF in colour")
+    return colours[..., 0]
 
 
 @contextmanager

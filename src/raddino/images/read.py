@@ -22,10 +22,11 @@ SIGNATURES = {
     b"II+\x00": "TIFF",
     b"MM\x00+": "TIFF",
 }
+MASK_SIGNATURES = {**SIGNATURES, b"GIF87a": "GIF", b"GIF89a": "GIF"}
 
 
 def read_image(path: str | Path) -> Radiograph:
-    """Read DICOM, PNG, JPEG or TIFF into calibrated grey.
+    """Read DICOM, PNG, JPEG, TIFF, or a raw image of the JSRT into calibrated grey.
 
     Returns:
         pixels (H, W) float32, higher = brighter: modality LUT and non-linear VOI applied, MONOCHROME1 turned,
@@ -42,6 +43,8 @@ def read_image(path: str | Path) -> Radiograph:
         from raddino.images.dicom import read_dicom
 
         radiograph = read_dicom(data)
+    elif kind == "JSRT":
+        radiograph = raster.read_jsrt(data)
     else:
         radiograph = raster.read_raster(data, kind)
     shorter, longer = sorted(radiograph.pixels.shape)
@@ -53,20 +56,20 @@ def read_image(path: str | Path) -> Radiograph:
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file's values, (H, W) uint8 or uint16, exactly as stored.
+    """The values of a mask file (PNG, TIFF, JPEG or GIF), (H, W) uint8 or uint16, exactly as stored.
 
     Raises:
         UnreadableImage: missing, damaged, or not one channel of whole numbers.
     """
     data = _bytes(Path(path))
-    kind = sniff(data)
-    if kind == "DICOM":
-        raise UnreadableImage("mask is a DICOM file")
+    kind = sniff(data, MASK_SIGNATURES)
+    if kind in ("DICOM", "JSRT"):
+        raise UnreadableImage("mask is a DICOM file or a raw image of the JSRT")
     return raster.read_mask(data, kind)
 
 
-def sniff(data: bytes) -> str:
-    """``"DICOM"``, ``"PNG"``, ``"JPEG"`` or ``"TIFF"`` from the first bytes.
+def sniff(data: bytes, signatures: dict[bytes, str] = SIGNATURES) -> str:
+    """``"DICOM"``, ``"JSRT"``, or one of ``signatures``, from the first bytes (for the JSRT from all of them).
 
     Raises:
         UnreadableImage: none of them.
@@ -75,9 +78,11 @@ def sniff(data: bytes) -> str:
         raise UnreadableImage("empty file")
     if data[128:132] == b"DICM":  # first, for the 128 bytes before may hold a TIFF header (PS3.10 7.1)
         return "DICOM"
-    for signature, kind in SIGNATURES.items():
+    for signature, kind in signatures.items():
         if data.startswith(signature):
             return kind
+    if raster.is_jsrt(data):
+        return "JSRT"
     if data[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(data) > 132:  # a data set without preamble
         return "DICOM"
     raise UnreadableImage("not a DICOM, PNG, JPEG or TIFF file")

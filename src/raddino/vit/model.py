@@ -103,9 +103,19 @@ class VisionTransformer(nn.Module):
         """Tokens of a sequence before its patches: the class token and the registers."""
         return 1 + self.config.num_register_tokens
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> TokenFeatures:
-        """Features of one group: images (B, C, H, W), mask (B, N) boolean or None."""
-        return self.forward_list([images], [mask])[0]
+    def forward(self, images: Tensor, mask: Tensor | None = None, depths: tuple[int, ...] = ()) -> TokenFeatures:
+        """Features of one group: images (B, C, H, W), mask (B, N) boolean or None.
+
+        With ``depths``, of unmasked images after as many blocks as each of its K numbers says, K * D wide.
+        """
+        if not depths:
+            return self.forward_list([images], [mask])[0]
+        found = self.intermediate(images, depths)
+        cls, registers, patches = (
+            torch.cat(parts, dim=-1)
+            for parts in zip(*((one.cls, one.registers, one.patches) for one in found), strict=True)
+        )
+        return TokenFeatures(cls, registers, patches, found[0].grid)
 
     def forward_list(
         self, images: list[Tensor], masks: list[Tensor | None], generator: torch.Generator | None = None
@@ -129,13 +139,18 @@ class VisionTransformer(nn.Module):
             tokens = block(tokens, shapes, self._kept(shapes, generator, tokens.device))
         return tokens, shapes, grids
 
-    def intermediate(self, images: Tensor, layers: int) -> list[TokenFeatures]:
-        """Layer-normed features after each of the last ``layers`` blocks, earliest first."""
+    def intermediate(self, images: Tensor, layers: int | tuple[int, ...]) -> list[TokenFeatures]:
+        """Layer-normed features after each of the last ``layers`` blocks, or after as many blocks as each number says.
+
+        The earliest come first. Blocks behind the last one asked for are not computed.
+        """
+        blocks = len(self.blocks)
+        wanted = range(blocks - layers + 1, blocks + 1) if isinstance(layers, int) else layers
         tokens, shapes, grids = self._embed([images], [None])
         found = []
-        for index, block in enumerate(self.blocks):
+        for depth, block in enumerate(self.blocks[: max(wanted)], start=1):
             tokens = block(tokens, shapes)
-            if index >= len(self.blocks) - layers:
+            if depth in wanted:
                 found += self._split(self.norm(tokens), shapes, grids)
         return found
 

@@ -45,15 +45,22 @@ def draw() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def square() -> dict[str, object]:
+    """Elements that make :func:`draw` write DICOM of 32 x 32."""
+    pixels = np.random.default_rng(0).integers(0, 4096, 1024).astype("<u2")
+    return {"Rows": 32, "Columns": 32, "PixelData": pixels.tobytes()}
+
+
+@pytest.fixture
 def packed(tmp_path) -> Callable[..., Corpus]:
     """``prepare`` a data set and check that every image came through and nobody stands in two splits."""
 
-    def pack(spec: str, images: int, **options) -> Corpus:
+    def pack(spec: str, images: int, /, shape: tuple[int, int] = (30, 26), **options) -> Corpus:
         corpus = prepare(spec, tmp_path / "corpus", source_options=options, workers=1)
         assert corpus.info["skipped"] == {}
         assert len(corpus) == images
         assert corpus.manifest.groupby("patient")["split"].nunique().max() == 1
-        assert corpus.read(0).shape == (30, 26)
+        assert corpus.read(0).shape == shape
         return corpus
 
     return pack

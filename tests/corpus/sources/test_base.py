@@ -9,13 +9,14 @@ from raddino.corpus.sources.base import Incomplete, cut_validation, read_table
 from raddino.errors import ConfigError, RaddinoError
 from raddino.report.gallery import showable
 
-NAMES = ["brax", "candid-ptx", "chexpert", "cohen", "folder", "mimic-cxr", "mimic-cxr-jpg", "nih", "padchest",
-         "rsna-pneumonia", "siim-acr", "vindr-cxr"]  # fmt: skip
+NAMES = ["brax", "candid-ptx", "chexmask", "chexpert", "cohen", "folder", "iu-xray", "jsrt", "mimic-cxr",
+         "mimic-cxr-jpg", "montgomery", "nih", "padchest", "rsna-pneumonia", "shenzhen", "siim-acr", "vindr-cxr",
+         "vindr-ribcxr"]  # fmt: skip
 
 
 def test_all_are_listed_with_what_they_need():
     assert sorted(SOURCES) == NAMES
-    assert len(FILES) == 11
+    assert len(FILES) == 17
     text = describe_sources()
     for name in NAMES:
         source = SOURCES[name]
@@ -98,7 +99,16 @@ def test_validation_is_cut_by_patient_from_train_alone():
 
 
 def test_images_of_closed_sources_are_never_shown(tmp_path, draw, table):
-    assert closed_sources() == {"vindr-cxr", "candid-ptx", "chexpert", "mimic-cxr", "padchest", "brax"}
+    assert closed_sources() == {
+        "vindr-cxr",
+        "candid-ptx",
+        "chexpert",
+        "mimic-cxr",
+        "padchest",
+        "brax",
+        "vindr-ribcxr",
+        "jsrt",
+    }
     sources = ["nih", "vindr-cxr", "chexpert", "mimic-cxr", "padchest", "brax", "candid-ptx"]
     rows = [
         {"path": draw(tmp_path / f"in/{n}.png").name, "patient": n, "source": name} for n, name in enumerate(sources)

@@ -37,7 +37,8 @@ def roots(tmp_path, draw, table, release):
     for row in rows:
         study = f"files/p10/p{row['subject_id']}/s{row['study_id']}"
         draw(root / f"{study}/{row['dicom_id']}{'.jpg' if release.endswith('jpg') else '.dcm'}")
-        (root / f"{study}.txt").write_text(f"FINDINGS: study\n of {row['subject_id']}.")
+        text = " INDICATION: Fever.\n\n COMPARISON: None.\n\n FINDINGS: study\n of {}.\n IMPRESSION: Fine.\n"
+        (root / f"{study}.txt").write_text(text.format(row["subject_id"]))
     table(iv / "hosp/patients.csv.gz",
           [{"subject_id": 10000032 + n, "gender": "MF"[n % 2], "anchor_age": age, "anchor_year": 2177}
            for n, age in enumerate([50, 86, 91])])  # fmt: skip
@@ -106,7 +107,7 @@ def test_labelers_reports_and_tables_elsewhere(roots, release, tmp_path):
     assert SOURCES[release].read(root, labeler="negbio")["label_edema"].tolist()[:6] == [1] * 6
     assert "report" not in SOURCES[release].read(root)
     frame = SOURCES[release].read(root, reports=True)
-    assert frame["report"][0] == "FINDINGS: study of 10000032."
+    assert frame["report"][0] == "study of 10000032."
     (tmp_path / "tables").mkdir()
     for file in root.glob("*.csv.gz"):
         file.rename(tmp_path / "tables" / file.name)
@@ -115,6 +116,41 @@ def test_labelers_reports_and_tables_elsewhere(roots, release, tmp_path):
         RaddinoError, match=r"not found: mimic-cxr-2.0.0-split.csv, .*metadata.csv, .*chexpert.csv. Get"
     ):
         SOURCES[release].read(root)
+
+
+def test_report_texts_by_section(roots, release):
+    root, _ = roots
+    (root / "files/p10/p10000033/s50414268.txt").write_bytes(b"IMPRESSION: \xe9 fine.\r\n")
+    (root / "files/p10/p10000034/s50414269.txt").unlink()
+    frame = SOURCES[release].read(root, reports=True)
+    studies = frame[::2].reset_index(drop=True)
+    assert studies["report"].tolist() == ["study of 10000032.", "", None, "study of 10000035."]
+    assert studies["indication"].tolist() == ["Fever.", "", None, "Fever."]
+    assert studies["comparison"].tolist() == ["None.", "", None, "None."]
+    assert studies["impression"].tolist() == ["Fine.", "\ufffd fine.", None, "Fine."]
+    assert (frame[1::2].reset_index(drop=True)["report"].fillna("-") == studies["report"].fillna("-")).all()
+    assert "2 of 4 studies have no findings text: their report is empty" in frame.attrs["notes"]
+    whole = SOURCES[release].read(root, reports=True, section="whole")
+    assert whole["report"][0] == ("INDICATION: Fever. COMPARISON: None. FINDINGS: study of 10000032. IMPRESSION: Fine.")
+    with pytest.raises(RaddinoError, match="section"):
+        SOURCES[release].read(root, reports=True, section="impresion")
+
+
+def test_order_of_studies_without_their_dates(roots, release, table):
+    """Subject 10000032 gets the first three studies: the last by date, then two of one day."""
+    root, _ = roots
+    rows = pd.read_csv(root / "mimic-cxr-2.0.0-metadata.csv.gz", dtype=str)
+    rows["subject_id"] = ["10000032"] * 6 + ["10000035"] * 2
+    rows["StudyDate"] = ["21810101"] * 2 + ["21800520"] * 4 + [None] * 2
+    rows["StudyTime"] = ["80000.5"] * 2 + ["93000.25", "93000.25", "5959.0", "5959.0"] + ["1.5"] * 2
+    table(root / "mimic-cxr-2.0.0-metadata.csv.gz", rows)
+    for row in rows.itertuples():
+        text = root / f"files/p10/p{row.subject_id}/s{row.study_id}.txt"
+        text.parent.mkdir(exist_ok=True)
+        text.write_text("FINDINGS: x")
+    frame = SOURCES[release].build(root, SOURCES[release].options(reports=True))
+    np.testing.assert_array_equal(frame["study_order"], [2, 2, 1, 1, 0, 0, NAN, NAN])
+    assert not any("date" in name.lower() or "time" in name.lower() for name in frame.columns)
 
 
 def test_everything_missing_is_named_at_once(roots, release, tmp_path, table):

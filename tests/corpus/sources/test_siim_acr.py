@@ -1,25 +1,33 @@
 """SIIM-ACR: labels from run-length masks in both spellings of the table, and in the published one."""
 
+import numpy as np
 import pytest
 
 from raddino.corpus.sources.base import read_table
+from raddino.corpus.sources.siim_acr import joined_masks
+from raddino.images.mask_codes import decode
 
 
 @pytest.mark.parametrize("name", ["stage_2_train.csv", "train-rle.csv"])
-def test_siim(tmp_path, draw, packed, name):
+def test_siim(tmp_path, draw, square, packed, name):
     root = tmp_path / "siim"
     root.mkdir()
     lines = ["ImageId, EncodedPixels" if name == "train-rle.csv" else "ImageId,EncodedPixels"]
     for n in range(8):
         uid = f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875201.85081{n}"
         split = "dicom-images-test" if n > 5 else "dicom-images-train"
-        draw(root / f"{split}/1.2.{n}/1.3.{n}/{uid}.dcm", PatientID=f"person {n // 2}", ViewPosition="AP")
-        lines += [f"{uid}, -1"] if n % 3 else [f"{uid}, 55 3 9 2", f"{uid}, 70 3"]
+        draw(root / f"{split}/1.2.{n}/1.3.{n}/{uid}.dcm", PatientID=f"person {n // 2}", ViewPosition="AP", **square)
+        lines += [f"{uid}, -1"] if n % 3 else [f"{uid}, 307200 102400 131072 1024", f"{uid}, 0 10240"]
     (root / name).write_text("\n".join(lines))
-    corpus = packed(f"siim-acr:{root}", 8)
+    corpus = packed(f"siim-acr:{root}", 8, shape=(32, 32))
     assert corpus.manifest["label_pneumothorax"].tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
     assert corpus.manifest["patient"].nunique() == 4
     assert set(corpus.manifest["view"]) == {"AP"}
+    assert corpus.manifest["warnings"].isna().all()
+    assert not corpus.read_mask(1, "pneumothorax").any()
+    columns = np.arange(32) * 32 + 16
+    inside = (columns < 10) | ((columns >= 300) & (columns < 400)) | (columns == 528)
+    np.testing.assert_array_equal(corpus.read_mask(0, "pneumothorax"), np.tile(inside * 255, (32, 1)))
 
 
 def test_siim_table_as_published(published):
@@ -28,3 +36,8 @@ def test_siim_table_as_published(published):
     positive = (rows["EncodedPixels"] != "-1").groupby(rows["ImageId"]).any()
     assert len(positive) == 12_047
     assert positive.sum() == 2_669
+    masks = joined_masks(rows["ImageId"], rows["EncodedPixels"])
+    assert sum(cell == "empty:" for cell in masks.values()) == 12_047 - 2_669
+    shares = [decode(cell, (1, 1)).mean() / 255 for cell in list(masks.values())[:2000] if cell.startswith("gaps:")]
+    assert len(shares) > 300
+    assert 0.005 < np.median(shares) < 0.02

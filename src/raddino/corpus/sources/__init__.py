@@ -3,20 +3,27 @@
 from raddino.corpus.sources import (
     brax,
     candid_ptx,
+    chexmask,
     chexpert,
     cohen,
     folder,
+    iu_xray,
+    jsrt,
     mimic_cxr,
+    montgomery,
     nih,
     padchest,
     rsna_pneumonia,
+    shenzhen,
     siim_acr,
     vindr_cxr,
+    vindr_ribcxr,
 )
 from raddino.corpus.sources.base import SOURCES, Source, split_spec
 
 FILES = (
-    vindr_cxr, candid_ptx, siim_acr, rsna_pneumonia, nih, chexpert, mimic_cxr, padchest, brax, cohen, folder,
+    vindr_cxr, candid_ptx, siim_acr, rsna_pneumonia, nih, chexpert, mimic_cxr, iu_xray, padchest, brax, cohen, folder,
+    vindr_ribcxr, jsrt, montgomery, shenzhen, chexmask,
 )  # fmt: skip
 """Modules that registered their data sets when they were imported."""
 

@@ -44,7 +44,7 @@ class Source:
         layout: files and folders below the data set's folder; alternatives are separated by ``|``.
         documented: where that layout is described.
         build: from the folder and the options to a manifest with paths relative to the folder; may leave ``notes``
-            (list of sentences) in ``attrs``.
+            (list of sentences) in ``attrs``, and may name another ``source`` where the images are another one's.
         options: what can be chosen.
         record: name in the ``source`` column, where several releases hold the same images.
     """
@@ -67,8 +67,9 @@ class Source:
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
             ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``, ``label_<finding>`` (1, 0,
-            NaN for not known), ``report``, as far as the data set has them; ``attrs["options"]`` holds every option
-            (folders only as ``"given"``), ``attrs["notes"]`` what a user has to know.
+            NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`), ``report`` and what is known
+            around it, as far as the data set has them; ``attrs["options"]`` holds every option (folders only as
+            ``"given"``), ``attrs["notes"]`` what a user has to know.
 
         Raises:
             ConfigError: an unknown option or value.
@@ -83,7 +84,8 @@ class Source:
         except Incomplete as error:
             raise RaddinoError(f"{self.name} in {root}: {error}. {self.obtain}") from None
         notes = table.attrs.get("notes", [])
-        table = table.reset_index(drop=True).assign(source=self.record or self.name)
+        table = table.reset_index(drop=True)
+        table = table if "source" in table else table.assign(source=self.record or self.name)
         licence = table["licence"].fillna(self.licence) if "licence" in table else self.licence
         table = table.assign(licence=licence)
         values = chosen.model_dump()
@@ -127,6 +129,14 @@ def find(root: Path, entry: str) -> Path | None:
     return None
 
 
+def locate(root: Path, entry: str) -> Path:
+    """:func:`find`, or :class:`Incomplete`."""
+    path = find(root, entry)
+    if path is None:
+        raise Incomplete(f"not found: {entry.replace('|', ' or ')}")
+    return path
+
+
 def read_table(root: Path, entry: str, columns: Iterable[str]) -> pd.DataFrame:
     """A CSV file as text, checked for its columns.
 
@@ -141,9 +151,7 @@ def read_table(root: Path, entry: str, columns: Iterable[str]) -> pd.DataFrame:
     Raises:
         Incomplete: the file is missing, cannot be read, or lacks columns; names all of them.
     """
-    path = find(root, entry)
-    if path is None:
-        raise Incomplete(f"not found: {entry.replace('|', ' or ')}")
+    path = locate(root, entry)
     chosen = _columns(path, columns)
     try:
         table = pd.read_csv(path, dtype=str, skipinitialspace=True, usecols=list(chosen.values()))

@@ -7,9 +7,13 @@ import pandas as pd
 from raddino.config import Config
 from raddino.corpus.sources.base import Incomplete, Source, index_images, read_table, register, require
 from raddino.corpus.sources.findings import label_column
+from raddino.corpus.sources.siim_acr import NO_MASK, joined_masks
+from raddino.images.mask_codes import EMPTY
 
-LAYOUT = ("dataset|chest_radiographs", "Pneumothorax_reports.csv", "chest_tube.csv", "acute_rib_fracture.csv")
-NO_MASK = "-1"
+LAYOUT = (
+    "dataset|chest_radiographs", "Pneumothorax_reports.csv", "chest_tube.csv",
+    "acute_rib_fracture.csv|Rib_fracture_mask_rle.csv",
+)  # fmt: skip
 
 
 class CandidOptions(Config):
@@ -26,7 +30,8 @@ def build(root: Path, options: CandidOptions) -> pd.DataFrame:
     """One row an image of ``Pneumothorax_reports.csv``; the patient stands at the head of ``filename`` (``P12_…``).
 
     Pneumothorax is a mask other than -1 in any row of the image, unknown where that is empty; chest drain and rib
-    fracture are a row in their file.
+    fracture are a row in their file, and their masks are empty without one. Where such a row has -1 for a mask, the
+    image has the label and no mask.
     """
     require(root, LAYOUT)
     columns = ["SOPInstanceUID", "EncodedPixels", "filename", *(["Report"] if options.reports else [])]
@@ -38,9 +43,14 @@ def build(root: Path, options: CandidOptions) -> pd.DataFrame:
     rows["positive"] = (mask != NO_MASK).astype(float).where(mask.notna())
     images = rows.groupby("SOPInstanceUID", sort=False).first()
     images[label_column("pneumothorax")] = rows.groupby("SOPInstanceUID", sort=False)["positive"].max()
-    for name, entry in (("chest drain", LAYOUT[2]), ("rib fracture", LAYOUT[3])):
-        positive = set(read_table(root, entry, ["anon_SOPUID|SOPInstanceUID"])["anon_SOPUID"])
-        images[label_column(name)] = images.index.isin(positive).astype(float)
+    images["mask_pneumothorax"] = images.index.map(joined_masks(rows["SOPInstanceUID"], mask))
+    for name, entry in (("chest_drain", LAYOUT[2]), ("rib_fracture", LAYOUT[3])):
+        drawn = read_table(root, entry, ["anon_SOPUID|SOPInstanceUID", "mask_rle"])
+        positive = images.index.isin(set(drawn["anon_SOPUID"]))
+        images[label_column(name)] = positive.astype(float)
+        masks = joined_masks(drawn["anon_SOPUID"], drawn["mask_rle"].replace(NO_MASK, None))
+        images[f"mask_{name}"] = images.index.map(masks)
+        images.loc[~positive, f"mask_{name}"] = EMPTY
     files = index_images(root)
     table = images.reset_index(names="id")
     folder = LAYOUT[0].split("|")[0]

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from pydantic import NonNegativeInt
 
-from raddino.corpus.sources.base import PHYSIONET, Incomplete, Source, missing, read_table, register, variant
+from raddino.corpus.sections import parse_sections
+from raddino.corpus.sources.base import (
+    PHYSIONET,
+    Incomplete,
+    Source,
+    missing,
+    numbers,
+    read_table,
+    register,
+    variant,
+)
 from raddino.corpus.sources.chexpert import LABELS, LabelPolicy, apply_policy
 from raddino.corpus.sources.mimic_iv import CHARTS, TABLES, body_size, demographics
+from raddino.progress import track
 
 SPLIT, METADATA = "mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-metadata.csv"
+CONTEXT = ("impression", "indication", "comparison")
 LAYOUT = ("files", SPLIT, METADATA, "mimic-cxr-2.0.0-chexpert.csv|mimic-cxr-2.0.0-negbio.csv")
 
 
@@ -26,7 +39,9 @@ class MimicOptions(LabelPolicy):
             unknown.
         window_days: how far a weight or BMI may lie from the study, before or after.
         chartevents: also take weights and heights from ``icu/chartevents.csv`` (large: minutes).
-        reports: take ``files/pNN/pNNNNNNNN/sNNNNNNNN.txt`` along, from ``mimic-cxr-reports.zip`` unpacked there.
+        reports: take ``files/pNN/pNNNNNNNN/sNNNNNNNN.txt`` along, from ``mimic-cxr-reports.zip`` unpacked there, with
+            the order of a patient's studies.
+        section: what ``report`` is: the ``"findings"`` section, or the ``"whole"`` text.
     """
 
     labeler: Literal["chexpert", "negbio"] = "chexpert"
@@ -35,6 +50,7 @@ class MimicOptions(LabelPolicy):
     window_days: NonNegativeInt = 30
     chartevents: bool = False
     reports: bool = False
+    section: Literal["findings", "whole"] = "findings"
 
 
 def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFrame:
@@ -48,7 +64,8 @@ def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFra
         absent.append("the option mimic_iv, which chartevents needs")
     if absent:
         raise Incomplete(f"not found: {', '.join(absent)}")
-    rows = read_table(tables, METADATA, ["dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate"])
+    times = ["StudyDate", *(["StudyTime"] if options.reports else [])]
+    rows = read_table(tables, METADATA, ["dicom_id", "subject_id", "study_id", "ViewPosition", *times])
     split = read_table(tables, SPLIT, ["dicom_id", "split"]).set_index("dicom_id")["split"]
     rows = rows.join(split, on="dicom_id")
     if rows["split"].isna().any():
@@ -74,20 +91,42 @@ def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFra
         table = table.join(size)
         notes.append(f"weight and BMI are the nearest within {options.window_days} days of the study, before or after")
     if options.reports:
-        table["report"] = _reports(root, study)
+        texts = _reports(root, study.unique(), options.section)
+        table = table.join(texts.reindex(study).reset_index(drop=True)).assign(study_order=_study_order(rows))
+        empty = int((texts["report"].fillna("") == "").sum())
+        notes.append(f"{empty} of {len(texts)} studies have no {options.section} text: their report is empty")
     table = pd.concat([table, findings], axis=1)
     table.attrs["notes"] = notes
     return table
 
 
-def _reports(root: Path, study: pd.Series) -> pd.Series:
-    texts = {}
-    for name in study.unique():
+def _reports(root: Path, studies: Iterable[str], section: str) -> pd.DataFrame:
+    """Indexed by study folder: ``report``, ``impression``, ``indication``, ``comparison``; None without a file."""
+    texts: dict[str, dict[str, str]] = {}
+    for name in track(studies, "read reports"):
         file = root / f"{name}.txt"
-        texts[name] = " ".join(file.read_text(errors="replace").split()) if file.is_file() else None
-    if not any(texts.values()):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        if text is not None:
+            sections = parse_sections(text)
+            whole = " ".join(text.split())
+            report = whole if section == "whole" else sections.get("findings", "")
+            texts[name] = {"report": report, **{column: sections.get(column, "") for column in CONTEXT}}
+    if not texts:
         raise Incomplete("not found: the reports, files/pNN/pNNNNNNNN/sNNNNNNNN.txt of mimic-cxr-reports.zip")
-    return study.map(texts)
+    table = pd.DataFrame.from_dict(texts, orient="index", columns=["report", *CONTEXT]).reindex(studies)
+    return table.astype(object).where(table.notna(), None)
+
+
+def _study_order(rows: pd.DataFrame) -> pd.Series:
+    """The place of each image's study among its patient's by date and time, from 0; NaN where either is missing.
+
+    Of two studies at one time the one with the lower number comes first.
+    """
+    times = rows[["subject_id", "study_id"]].assign(date=numbers(rows["StudyDate"]), time=numbers(rows["StudyTime"]))
+    order = ["subject_id", "date", "time", "study_id"]
+    studies = times.dropna().sort_values(order).drop_duplicates("study_id")
+    place = studies.groupby("subject_id").cumcount().astype(float).set_axis(studies["study_id"])
+    return rows["study_id"].map(place)
 
 
 def _build_dicom(root: Path, options: MimicOptions) -> pd.DataFrame:
