@@ -226,8 +226,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Setting of all tasks of a kind, for example segmentation.head=upernet or findings.language_model=tiny; "
-            "repeatable.",
+            help="Setting of all tasks of a kind, for example segmentation.head=upernet; repeatable.",
         ),
     ] = None,
     analyses: Annotated[
@@ -272,6 +271,31 @@ def evaluate(
     page = write(out, run=run, corpus=opened, encoder=next(iter(sound), None))
     print(text_table(results.data))
     print(f"report: {page}")
+
+
+@app.command()
+def segment(
+    images: Annotated[str, typer.Argument(help="Image file, folder, glob in quotes, or manifest.", show_default=False)],
+    model: Annotated[Path, typer.Option(help="Model folder, RESULTS/models/TASK/ENCODER.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the masks; run again, it does what is missing.", show_default=False)
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="The model's encoder, where it has moved.", show_default="the model's own")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="png, or dicom-seg (of DICOM files; carries their patient and study).")
+    ] = "png",
+    contours: Annotated[bool, typer.Option("--contours", help="Also the image with outlines.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Segment images with a model that 'raddino evaluate' trained; masks as PNG or DICOM SEG."""
+    from raddino.tasks.segmentation.segment import segment as run
+
+    done = run(images, model, out, encoder=encoder, format=format, contours=contours, device=device)
+    for reason, count in done.skipped.items():
+        print(f"skipped {count}: {reason}")
+    print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
 
 
 @app.command()

@@ -43,6 +43,7 @@ class RegressAge:
 
     class options(Config):
         shift: PositiveInt = 1
+        table: str = ""
 
     def select(self, corpus, config):
         if config.target not in corpus.manifest:
@@ -87,7 +88,12 @@ def suite(tmp_path):
     path = tmp_path / "suite.yaml"
     tasks = [
         {"name": "left", "target": "label_left", "kind": "binary"},
-        {"name": "age (all)", "target": "age", "kind": "segmentation", "options": {"shift": 3}},
+        {
+            "name": "age (all)",
+            "target": "age",
+            "kind": "segmentation",
+            "options": {"shift": 3, "table": "/home/someone/table.csv"},
+        },
     ]
     path.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"seeds": 1, "steps": 50}}))
     return path
@@ -121,7 +127,7 @@ def test_models_lie_in_folders_of_their_own_and_records_can_be_read_back(corpus,
     results = judge(corpus, suite, tmp_path / "r", 1.0)
     row = next(row for row in results.data["rows"] if row["metric"] == "mse")
     assert (tmp_path / "r" / row["detail"]["model"]).is_dir()
-    assert row["detail"]["options"] == {"shift": 3}
+    assert row["detail"]["options"]["shift"] == 3
     records = read_cases(tmp_path / "r", "age (all)", "constant")
     assert list(records) == ["id", "patient", "squared"]
     assert read_cases(tmp_path / "r", "left", "scale1.0") is None
@@ -146,7 +152,7 @@ def test_an_encoder_that_cannot_serve_or_fails_loses_its_own_row_only(corpus, su
 
 def test_options_are_checked_before_the_work_and_can_be_overridden(corpus, suite, tmp_path):
     results = judge(corpus, suite, tmp_path / "r", 1.0, options={"segmentation": {"shift": 7}})
-    assert next(row for row in results.data["rows"] if row["metric"] == "mse")["detail"]["options"] == {"shift": 7}
+    assert next(row for row in results.data["rows"] if row["metric"] == "mse")["detail"]["options"]["shift"] == 7
     with pytest.raises(RaddinoError, match=r"task 'age \(all\)': unknown config key 'shfit'\. Did you mean 'shift'"):
         judge(corpus, suite, tmp_path / "s", 1.0, options={"segmentation": {"shfit": 7}})
     with pytest.raises(RaddinoError, match="no task of kind 'binary' has options"):
@@ -188,3 +194,8 @@ def test_a_slug_is_a_folder_name_and_tells_names_apart():
     assert slug("../../etc") != slug("./../etc")
     assert "/" not in slug("a/b")
     assert slug("...").strip(".")
+
+
+def test_paths_in_options_stay_here(corpus, suite, tmp_path):
+    said = judge(corpus, suite, tmp_path / "r", 1.0).data["suite"]["tasks"][1]["options"]
+    assert said == {"shift": 3, "table": "…/table.csv"}

@@ -5,15 +5,16 @@ import pandas as pd
 import pytest
 import yaml
 
+from raddino.benchmark.cases import with_options
 from raddino.benchmark.suite import derive_suite, load_suite, suite_names
 from raddino.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", suite_names())
 def test_shipped_suites_load(name):
-    suite = load_suite(name)
+    suite = with_options(load_suite(name), {})
     assert suite.description
-    assert len(suite.tasks) >= 3
+    assert suite.tasks
 
 
 def test_open_cxr_reports_the_view_as_a_confounder():
@@ -44,11 +45,11 @@ def test_the_suites_query_holds_for_every_task(tmp_path):
 def test_public_sets_are_measured_on_their_own_images_only():
     from raddino.corpus.sources import SOURCES
 
-    restricted = [suite for suite in map(load_suite, suite_names()) if suite.where]
+    restricted = [suite for suite in map(load_suite, suite_names()) if "source" in (suite.where or "")]
     assert len(restricted) >= 9
     for suite in restricted:
         assert suite.where.split("'")[1] in SOURCES
-        assert all(task.where == suite.where for task in suite.tasks)
+        assert all(suite.where in task.where for task in suite.tasks)
 
 
 @pytest.mark.parametrize(

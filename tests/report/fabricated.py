@@ -195,3 +195,113 @@ class FloorEncoder(FakeEncoder):
 
 
 FAKES = {"fake": FakeEncoder, "floor": FloorEncoder}
+
+
+FINDINGS = ("cardiomegaly", "pleural_effusion", "pneumothorax", "consolidation", "fracture")
+CASE_ENCODERS = {"trained": 0.86, "initial": 0.71}
+TEXTS = (
+    "The heart is moderately enlarged. There is a small left pleural effusion. No pneumothorax.",
+    "The lungs are clear. No pleural effusion or pneumothorax. Heart size is normal.",
+    "There is consolidation in the right lower zone. There is a large right pneumothorax. No pleural effusion.",
+)
+
+
+def add_case_tasks(metrics: dict) -> dict:
+    """``metrics`` with a segmentation and a findings task; values are made up."""
+    variants = {
+        "trained": {}, "initial": {}, "trained (shuffled images)": {"variant": "shuffled images"},
+        "prior": {"variant": "prior"},
+    }  # fmt: skip
+    lungs = {"dice": 0.86, "dice_nonempty": 0.88, "dice_all": 0.9, "iou": 0.8, "surface_dice": 0.7, "hd95": 14.2,
+             "false_alarm_rate": 0.1, "dice (left lung)": 0.84, "dice (right lung)": 0.88}  # fmt: skip
+    texts = {"rules_f1_14_micro": 0.6, "rules_f1_14_macro": 0.4, "rules_f1_14+_micro": 0.6, "rouge_l": 0.5,
+             "bleu_4": 0.2, "length": 31.0, "length_reference": 34.0, "repetition": 0.1, "verbatim": 0.3,
+             **{f"rules_f1 ({name})": 0.5 for name in FINDINGS}}  # fmt: skip
+    tasks, rows = list(metrics["tasks"]), list(metrics["rows"])
+    for task, kind, values, names in (
+        ("lungs", "segmentation", lungs, ("trained", "initial")),
+        ("findings text", "findings", texts, tuple(variants)),
+    ):
+        notes = {"absent": {"radgraph_er": "weights not provided"},
+                 "signatures": {"rules_f1": "raddino-rules|uncertain:negative"}}  # fmt: skip
+        tasks.append({"name": task, "target": "mask_lungs", "kind": kind, "where": None, "n": {"train": 40, "val": 20},
+                      **(notes if kind == "findings" else {})})  # fmt: skip
+        for metric, value in values.items():
+            for place, name in enumerate(names):
+                low = metric in ("hd95", "false_alarm_rate")
+                now = value * (1 + 0.2 * place) if low else value * (1 - 0.2 * place)
+                gap = {"to": names[0], "value": now - value, "low": now - value - 0.05, "high": now - value + 0.05}
+                folder = f"models/{task.replace(' ', '-')}/{name.partition(' (')[0].replace('prior', 'trained')}"
+                rows.append({
+                    "task": task, "encoder": name, "metric": metric, "value": now, "low": now * 0.95,
+                    "high": now * 1.05, "median": now, "seed_mean": now, "seed_sd": None, "n": 20, "positives": None,
+                    "prevalence": None, "patients": 10, "split": "test", "resamples": 1000, "seed": 0,
+                    "interval": "percentile bootstrap over patients", "encoder_fingerprint": "ab" * 32,
+                    "data_fingerprint": "cd" * 32,
+                    "difference": {**gap, "p": 0.01, "p_holm": 0.02} if place else None,
+                    "detail": {
+                        "model": folder, "variant": "", "cleaning": "none", **variants.get(name, {}),
+                    },
+                })  # fmt: skip
+    suite = {"tasks": [
+        {"name": "lungs", "target": "mask_lungs", "kind": "segmentation",
+         "options": {"classes": {"left lung": 1, "right lung": 2}}},
+        {"name": "findings text", "target": "report", "kind": "findings",
+         "options": {"language_model": "tiny", "chexbert": "/home/somebody/chexbert"}},
+    ]}  # fmt: skip
+    encoders = [*metrics["encoders"]] + [{**metrics["encoders"][0], "name": name} for name in list(variants)[2:]]
+    return {**metrics, "tasks": tasks, "rows": rows, "suite": suite, "encoders": encoders}
+
+
+def only_case_tasks(metrics: dict) -> dict:
+    """``metrics`` of :func:`add_case_tasks` without the tasks of probes."""
+    kinds = {"lungs", "findings text"}
+    return {
+        **metrics,
+        "tasks": [task for task in metrics["tasks"] if task["name"] in kinds],
+        "rows": [row for row in metrics["rows"] if row["task"] in kinds],
+        "absent": [],
+    }
+
+
+def write_models(folder: Path, corpus: "MaskedCorpus") -> None:
+    """Model folders with cases to show: masks that are off by a few pixels, reports that are partly right."""
+    from raddino.tasks.segmentation.shown import write_shown
+
+    rows = corpus.rows("test")
+    ids = corpus.manifest["id"].iloc[rows].tolist()
+    for shift, name in enumerate(CASE_ENCODERS, 1):
+        bits = [np.roll(corpus.bits(row), 4 * shift, axis=1) for row in rows]
+        write_shown(
+            folder / "models" / "lungs" / name, ("left lung", "right lung"), np.linspace(0.9, 0.3, len(rows)).tolist(),
+            lambda at: {"id": ids[at], "row": int(rows[at])}, bits.__getitem__,
+        )  # fmt: skip
+        texts = [TEXTS[row % 3] for row in rows]
+        place = folder / "models" / "findings-text" / name
+        place.mkdir(parents=True)
+        pd.DataFrame({
+            "variant": "", "id": ids, "reference": texts, "hypothesis": [TEXTS[row * shift % 3] for row in rows],
+            "score": np.linspace(1, 0, len(rows)), "rouge_l": 0.5,
+        }).to_parquet(place / "reports.parquet")  # fmt: skip
+
+
+class MaskedCorpus(FakeCorpus):
+    """A fake corpus whose images have two lungs, right and left, in ``mask_lungs`` (1 and 2)."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self.manifest["mask_lungs"] = "shard:0:1"
+        self.mask_names = ["lungs"]
+
+    def read_mask(self, i: int, name: str) -> np.ndarray:
+        mask = np.zeros(self.images[i].shape, np.uint8)
+        rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]]
+        for value, centre in ((2, 0.7), (1, 0.3)):
+            across = (columns - centre * mask.shape[1]) / (0.16 * mask.shape[1])
+            mask[((rows - 48 - i % 5) / 34) ** 2 + across**2 < 1] = value
+        return mask
+
+    def bits(self, i: int) -> np.ndarray:
+        """Class bits of the mask."""
+        mask = self.read_mask(i, "lungs")
+        return ((mask == 1) * 1 | (mask == 2) * 2).astype(np.int32)

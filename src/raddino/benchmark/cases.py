@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from raddino.benchmark.results import public
 from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
@@ -84,6 +85,15 @@ def with_options(plan: Suite, settings: Mapping[str, Mapping[str, Any]]) -> Suit
             raise ConfigError(f"task {task.name!r}: {error}") from None
         tasks.append(task.model_copy(update={"options": chosen}))
     return plan.model_copy(update={"tasks": tuple(tasks)})
+
+
+def public_suite(plan: Suite) -> dict[str, Any]:
+    """The suite JSON-ready, with every path in options cut down to its last part."""
+    said = plan.model_dump(mode="json")
+    for task in said["tasks"]:
+        values = task["options"].items()
+        task["options"] = {key: public(value) if isinstance(value, str) else value for key, value in values}
+    return said
 
 
 def run_case(name: str, job: Job) -> list[CaseScores]:

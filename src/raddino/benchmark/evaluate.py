@@ -13,7 +13,7 @@ import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
-from raddino.benchmark.cases import CaseScores, is_case_task, run_case, save_cases, variant_name
+from raddino.benchmark.cases import CaseScores, is_case_task, public_suite, run_case, save_cases, variant_name
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
 log = logging.getLogger(__name__)
+PART = " ("
+"""In a metric's name: of one class or finding, for example ``dice (left lung)``."""
 
 
 def evaluate(
@@ -157,12 +159,12 @@ def evaluate(
     data = {
         "format": FORMAT,
         "synthetic": corpus.info["synthetic"],
-        "suite": plan.model_dump(mode="json"),
+        "suite": public_suite(plan),
         "corpus": _describe(corpus),
         "environment": environment(),
         "seed": seed,
         "encoders": list(identities.values()),
-        "tasks": [one.describe() for one in examples],
+        "tasks": [one.describe() | _notes(one.config.name, judged) for one in examples],
         "rows": rows,
         "absent": absent + undefined + lost,
         "analyses": further,
@@ -242,6 +244,12 @@ def _train_all(
     return failed
 
 
+def _notes(task: str, scores: dict[str, dict[str, Scores | CaseScores]]) -> dict[str, Any]:
+    """What the first encoder's records say of the task itself."""
+    found = [by_task[task] for by_task in scores.values() if task in by_task]
+    return next((one.cases.notes for one in found if isinstance(one, CaseScores)), {})
+
+
 def _measure(
     context: Context, scores: dict[str, dict[str, Scores | CaseScores]], examples: list[Examples]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -280,7 +288,7 @@ def _measure(
     absent += [
         absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
         for row in rows
-        if not np.isfinite(row["value"])
+        if not np.isfinite(row["value"]) and PART not in row["metric"]
     ]
     return defined, absent
 

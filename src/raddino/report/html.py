@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from raddino.report import curves, ranking
 from raddino.report.analyses import sections
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
+from raddino.report.case_parts import case_parts
+from raddino.report.findings_page import SIGNS
 from raddino.report.latex import latex_table
-from raddino.report.style import DASHES, HUES, THEME, stamp_of, svg
-from raddino.report.tables import Block, blocks, metric, sheets, unplaced
+from raddino.report.style import DASHES, HUES, OUTLINES, THEME, stamp_of, svg
+from raddino.report.tables import CASE_KINDS, DETAILED, Block, Sheet, blocks, metric, sheets, unplaced
 from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -51,18 +53,26 @@ def report(
     spec = encoder or (str(run / "encoder") if run and (run / "encoder" / "config.json").is_file() else None)
     synthetic = _synthetic(found.metrics, corpus, log)
     shown = blocks(found.metrics)
+    probed = not shown or any(block.kind not in CASE_KINDS for block in shown)
     page = _template().render(
         metrics=found.metrics,
         verdict=verdict(shown, found.metrics.get("encoders", [])),
         blocks=shown,
         unplaced=unplaced(found.metrics),
-        sheets=sheets(shown),
+        sheets=[sheet for sheet in sheets(shown) if any(_leads(sheet, block) for block in sheet.blocks)],
         synthetic=stamp_of(synthetic),
         theme=THEME,
+        outlines=OUTLINES,
         dashes=[_css_dash(pattern) for pattern in DASHES],
         hues=len(HUES),
         environment=public(found.metrics.get("environment") or {}),
-        probe=public((found.metrics.get("suite") or {}).get("probe") or {}),
+        probe=public((found.metrics.get("suite") or {}).get("probe") or {}) if probed else {},
+        probed=probed,
+        variants=_variants(found.metrics),
+        detailed=DETAILED,
+        cases=case_parts(results, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic"))),
+        drawn_cases=stamp_of(corpus.info.get("synthetic", corpus.synthetic)) if corpus else "",
+        signs=SIGNS,
         run=log,
         ranking=_ranking(found, shown, stamp_of(found.metrics.get("synthetic"))),
         analyses=sections(found.metrics, stamp_of(found.metrics.get("synthetic"))),
@@ -87,6 +97,17 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
+def _variants(metrics: dict[str, Any]) -> set[str]:
+    """Names in the list of encoders that stand for a variant of a case task, for example shuffled images."""
+    named = {row["encoder"] for row in metrics["rows"] if (row.get("detail") or {}).get("variant")}
+    return named & {encoder["name"] for encoder in metrics.get("encoders", [])}
+
+
+def _leads(sheet: Sheet, block: Block) -> bool:
+    """Whether the page prints the sheet: further metrics of case tasks stand in their own section."""
+    return block.kind not in CASE_KINDS or block.metrics[0] == sheet.metric
+
+
 def _synthetic(metrics: dict[str, Any], corpus: Corpus | None, run: Run | None) -> bool | str:
     """True when all images are drawn, ``"mixed"`` when some are, False when none is known to be."""
     said = [metrics.get("synthetic"), corpus.synthetic if corpus else None, run.synthetic if run else None]
@@ -101,7 +122,7 @@ def _ranking(results: Results, shown: list[Block], stamp: str) -> list[dict[str,
     if results.predictions is None:
         return []
     figures, seed = [], results.metrics.get("seed", 0)
-    for block in shown:
+    for block in (one for one in shown if one.kind not in CASE_KINDS):
         rows = results.predictions[results.predictions["task"] == block.task]
         if "split" in rows:
             rows = rows[rows["split"] == "test"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raddino.benchmark.compare import Comparison
     from raddino.benchmark.leaderboard import Leaderboard
 
-LEADING = ("auroc", "auroc_macro_ovr", "mae")
+LEADING = ("auroc", "auroc_macro_ovr", "mae", "dice", "chexbert_f1_14_micro", "rules_f1_14_micro")
 """The first metric of each kind of task."""
 
 

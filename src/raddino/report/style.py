@@ -41,6 +41,8 @@ DASHES = [
     (0, (9, 2)),
     (0, (4, 1, 1, 1, 1, 1)),
 ]
+OUTLINES = {"true": THEME["c5"][1], "predicted": THEME["c1"][1]}
+"""On radiographs, which are dark in either mode."""
 STAMP_INCHES = 0.13
 INK, MUTED, RULE = (THEME[name][0] for name in ("ink", "muted", "rule"))
 

@@ -16,6 +16,8 @@ class Metric:
     bounded: bool = True  # within 0..1, printed with three decimals
 
 
+LABELERS = {"chexbert": "CheXbert", "rules": "Rule-based"}
+"""What reads findings in reports, by the name that its metrics begin with."""
 METRICS = {
     metric.key: metric
     for metric in (
@@ -32,13 +34,42 @@ METRICS = {
         Metric("sensitivity_at_specificity_90", "Sensitivity at 90 % specificity"),
         Metric("sensitivity_at_specificity_95", "Sensitivity at 95 % specificity"),
         Metric("dice", "Dice"),
+        Metric("iou", "IoU"),
+        Metric("dice_nonempty", "Dice, images with foreground"),
+        Metric("dice_all", "Dice, empty on empty counts 1"),
+        Metric("false_alarm_rate", "False-alarm rate", higher_is_better=False),
+        Metric("surface_dice", "Surface Dice"),
+        Metric("hd95", "Hausdorff-95 in pixels", higher_is_better=False, bounded=False),
+        *(
+            Metric(f"{labeler}_f1_{group}_{average}", f"{word} F1-{group}, {average}")
+            for labeler, word in LABELERS.items()
+            for group in ("14", "5", "14+", "5+")
+            for average in ("micro", "macro")
+        ),
+        *(Metric(f"{labeler}_f1", f"{word} F1") for labeler, word in LABELERS.items()),
+        Metric("radgraph_er", "RadGraph-ER"),
+        Metric("radgraph_e", "RadGraph-E"),
+        Metric("radgraph_er_bar", "RadGraph-ER with relation types"),
+        Metric("rouge_l", "ROUGE-L"),
+        Metric("bleu_4", "BLEU-4"),
+        Metric("meteor", "METEOR"),
         Metric("accuracy", "Accuracy"),
         Metric("balanced_accuracy", "Balanced accuracy"),
         Metric("auroc_macro_ovr", "AUROC, one against rest"),
         Metric("auprc_macro_ovr", "AUPRC, one against rest"),
     )
 }
-SHOWN = ("auroc", "auprc", "balanced_accuracy", "auroc_macro_ovr", "mae", "r2")
+SHOWN = (
+    "auroc", "auprc", "balanced_accuracy", "auroc_macro_ovr", "mae", "r2",
+    "dice", "surface_dice", "hd95", "false_alarm_rate",
+    "chexbert_f1_14_micro", "chexbert_f1_14_macro", "radgraph_er", "rules_f1_14_micro", "rules_f1_14_macro",
+    "rouge_l", "bleu_4",
+)  # fmt: skip
+"""Metrics of the main table in its order; the first that a task has leads it."""
+DETAILED = 2
+"""Metrics that a task's own table draws."""
+CASE_KINDS = ("segmentation", "findings")
+"""Kinds of tasks that train more than a probe and have a section of their own."""
 UNITS = {"age": "years", "weight": "kg", "bmi": "kg/m²"}
 """Of the columns that a corpus keeps numbers in, and of errors in them."""
 SIGNIFICANT = 0.05

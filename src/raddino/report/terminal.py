@@ -7,7 +7,9 @@ from typing import Any
 from raddino.report.artefacts import tagged
 from raddino.report.tables import Block, Cell, blocks, unplaced
 
-WIDTH = 34
+WIDTH = 44
+COLUMNS = 4
+"""Metrics side by side."""
 LEGEND = "* best, + second, ! differs from the first encoder (p < 0.05, Holm); 95 % intervals over patients"
 
 
@@ -32,11 +34,15 @@ def _lines(block: Block, width: int) -> list[str]:
     facts += [block.counts] if block.counts else []
     facts += [f"positive: {block.positive}"] if block.positive else []
     lines = ["", f"{block.task}  test {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
-    for kind in [block.metrics] if block.lines else []:
-        lines.append(" " * (width + 2) + "".join(f"{block.head(metric):<28}" for metric in kind).rstrip())
-    for line in block.lines:
-        cells = ["–" if cell is None else f"{cell.text}{_marks(cell):<3}{cell.interval}" for cell in line.cells]
-        lines.append(f"  {line.encoder[:width]:<{width}}" + "".join(f"{cell:<28}" for cell in cells) + line.reason)
+    for start in range(0, len(block.metrics), COLUMNS) if block.lines else ():
+        part = slice(start, start + COLUMNS)
+        lines.append(" " * (width + 2) + "".join(f"{block.head(metric):<28}" for metric in block.metrics[part]))
+        for line in block.lines:
+            cells = [
+                "–" if cell is None else f"{cell.text}{_marks(cell):<3}{cell.interval}" for cell in line.cells[part]
+            ]
+            reason = line.reason if not start else ""
+            lines.append(f"  {line.encoder[:width]:<{width}}" + "".join(f"{cell:<28}" for cell in cells) + reason)
     return [text.rstrip() for text in lines]
 
 

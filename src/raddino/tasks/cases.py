@@ -59,12 +59,15 @@ class Cases:
         chosen: settings, JSON-ready, that stand beside every number.
         variant: what differs from the job itself, for example ``"shuffled images"``; empty for the job itself.
         alone: the variant does not depend on the encoder and is listed once, under its own name.
+        notes: JSON-ready, what results say once of the task, for example ``signatures`` of its metrics and, under
+            ``absent``, metrics that could not be computed, with the reason.
     """
 
     records: pd.DataFrame
     chosen: dict[str, Any] = field(default_factory=dict)
     variant: str = ""
     alone: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class CaseTask(Protocol):

@@ -11,6 +11,8 @@ from raddino.config import Config
 Head = Literal["linear", "vitdet", "upernet"]
 MaskValue = Annotated[int, Field(ge=0, le=65535)]
 MOST_CLASSES = 24
+BITS = 16
+WANTED = {"values": "a mask value or several", "bits": "a bit number of 0 to 15", "columns": "a mask column"}
 
 
 class SegmentationConfig(Config):
@@ -23,8 +25,8 @@ class SegmentationConfig(Config):
         classes: name to mask value(s), to bit number, or to mask column (without ``mask_``).
         ignore: mask values whose pixels are neither trained nor scored.
         empty: pandas query over the manifest: images without a mask file whose mask is known to be empty, for example
-            ``"label_pneumothorax == 0"``; other images without one are left out. With ``"columns"`` an image needs one of
-            them, and the query (or ``"True"``-like condition) says when the others are empty.
+            ``"label_pneumothorax == 0"``; other images without one are left out. With ``"columns"`` it says when every
+            missing one is empty; without it an image needs all of them.
         head: what reads the patch features.
         depths: patch features of the last block alone (1), or of four depths (4).
         finetune: train the encoder too (ours and Transformers' ones), with ``layer_decay``.
@@ -79,9 +81,9 @@ class SegmentationConfig(Config):
             raise ValueError(f"classes: 1 to {MOST_CLASSES} are needed, got {len(self.classes)}")
         columns = self.coding == "columns"
         for name, code in self.classes.items():
-            if isinstance(code, str) != columns or (self.coding == "bits" and not (isinstance(code, int) and code < 16)):
-                wanted = {"values": "a mask value or several", "bits": "a bit number of 0 to 15", "columns": "a mask column"}
-                raise ValueError(f"classes: {name} takes {wanted[self.coding]}, got {code!r}")
+            no_bit = self.coding == "bits" and not (isinstance(code, int) and code < BITS)
+            if isinstance(code, str) != columns or no_bit:
+                raise ValueError(f"classes: {name} takes {WANTED[self.coding]}, got {code!r}")
         for name in (one for pair in self.mirror or () for one in pair):
             if name not in self.classes:
                 raise ValueError(f"mirror: {name!r} is no class")

@@ -1,0 +1,262 @@
+"""``raddino segment``: masks of images by a saved model, as PNG or DICOM Segmentation objects."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from raddino.corpus.manifest import read_items
+from raddino.errors import ConfigError, RaddinoError
+from raddino.features.files import draft_of
+from raddino.images.errors import ImageError, UnreadableImage
+from raddino.images.read import read_image, sniff, to_grey
+from raddino.progress import bar
+from raddino.tasks.segmentation.contours import PALETTE, draw_contours
+from raddino.tasks.segmentation.dicom_seg import need_highdicom, write_dicom_seg
+from raddino.tasks.segmentation.model import SegmentationModel
+from raddino.tasks.segmentation.predict import to_bits
+
+FORMATS = ("png", "dicom-seg")
+ABOUT, SKIPPED = "segment.json", "skipped.csv"
+AHEAD = 4
+HEADER = 256
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What came of the images.
+
+    Attributes:
+        out: the folder.
+        written: images segmented now.
+        present: images whose files were there.
+        skipped: images that could not be segmented, by reason.
+    """
+
+    out: Path
+    written: int = 0
+    present: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One file, read: grey (h, w) as the model sees it, the size of its masks, and whether it is DICOM."""
+
+    grey: np.ndarray
+    stored: tuple[int, int]
+    dicom: bool
+
+
+def segment(
+    images: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    encoder: str | None = None,
+    format: str = "png",
+    contours: bool = False,
+    device: str = "auto",
+) -> Segmented:
+    """Segment files and write each mask at the size of its image, under the image's name.
+
+    ``OUT/segment.json`` says what the values mean; ``OUT/skipped.csv`` names what was left out and why. Run again, it
+    does what is missing.
+
+    Args:
+        images: a file, a folder, a glob, or a manifest as for ``prepare``.
+        model: folder of a segmentation model, ``RESULTS/models/TASK/ENCODER``.
+        out: a new folder, or one that an earlier call with the same model and format wrote.
+        encoder: spec of the model's encoder, where it is not to be had from the spec in the model.
+        format: ``"png"``: ``NAME.png``, the class's number (of exclusive classes), or ``NAME.CLASS.png``, 255 where it
+            is (of overlapping ones). ``"dicom-seg"``: ``NAME.seg.dcm``, a binary segment a class; only of DICOM files,
+            whose patient and study it joins.
+        contours: also ``NAME.contours.png``, the image with the outlines.
+        device: where the networks run.
+
+    Raises:
+        ConfigError: another format.
+        RaddinoError: no image, no model, ``out`` holds something else, or highdicom is needed and not installed.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"format takes {' or '.join(FORMATS)}, got {format!r}")
+    if format == "dicom-seg":
+        need_highdicom()
+    out, loaded = Path(out), SegmentationModel.load(model, encoder, device)
+    sources = _listed(images, out)
+    _begin(out, loaded, format)
+    skipped: list[tuple[str, str]] = []
+    written = present = 0
+    with bar("segment", total=len(sources)) as shown:
+        todo = []
+        for place, file in sources.items():
+            if all((out / name).is_file() for name in _files(place, loaded, format, contours)):
+                present += 1
+                shown.advance()
+            else:
+                todo.append((place, file))
+        for place, file, prepared in _read(todo, loaded.record.shorter_side):
+            try:
+                if isinstance(prepared, ImageError):
+                    raise prepared
+                _write(out / place, file, prepared, loaded, format, contours)
+                written += 1
+            except ImageError as error:
+                skipped.append((place, error.reason))
+            shown.advance()
+    _write_skipped(out, skipped)
+    return Segmented(out, written, present, dict(Counter(reason for _, reason in skipped)))
+
+
+def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
+    """All files of one image, masks first."""
+    found = model.predict(read.grey)
+    exclusive = model.record.options.exclusive
+    large = np.stack([_resized(one, read.stored) for one in found])
+    bits = to_bits(large, exclusive)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
+    if format == "dicom-seg" and not read.dicom:
+        raise UnreadableImage("DICOM SEG is written of DICOM files only")
+    if format == "dicom-seg":
+        write_dicom_seg(_with(place, ".seg.dcm"), file, masks, model.names, model.digest)
+    elif exclusive:
+        numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
+        _save_png(_with(place, ".png"), (masks * numbers).max(0))
+    else:
+        for name, mask in zip(model.names, masks, strict=True):
+            _save_png(_with(place, f".{_word(name)}.png"), mask.astype(np.uint8) * np.uint8(255))
+    if contours:
+        _save_png(_with(place, ".contours.png"), draw_contours(read.grey, to_bits(found, exclusive), len(model.names)))
+
+
+def _read(
+    todo: Sequence[tuple[str, Path]], shorter_side: int | None
+) -> Iterator[tuple[str, Path, _Prepared | ImageError]]:
+    """Files read by threads, a few ahead, in order; an error stands in the place of an image."""
+
+    def read(file: Path) -> _Prepared | ImageError:
+        try:
+            radiograph = read_image(file)
+            height, width = radiograph.pixels.shape
+            with file.open("rb") as stream:
+                kind = sniff(stream.read(HEADER))
+            return _Prepared(to_grey(radiograph, shorter_side), (height, width), kind == "DICOM")
+        except ImageError as error:
+            return error
+        except Exception as error:  # foreign decoders raise many kinds
+            return UnreadableImage(f"unexpected {type(error).__name__}")
+
+    with ThreadPoolExecutor(AHEAD) as threads:
+        for start in range(0, len(todo), AHEAD):
+            part = todo[start : start + AHEAD]
+            for (place, file), found in zip(part, threads.map(read, [file for _, file in part]), strict=True):
+                yield place, file, found
+
+
+def _begin(out: Path, model: SegmentationModel, format: str) -> None:
+    """Make the folder and say in it what its files mean, or find that it says the same already."""
+    exclusive = model.record.options.exclusive
+    about = {
+        "model": model.digest,
+        "format": format,
+        "classes": [
+            {
+                "name": name,
+                "value": position + 1 if exclusive else 255,
+                "file": "NAME.png" if exclusive else f"NAME.{_word(name)}.png",
+                "contour": "#{:02x}{:02x}{:02x}".format(*PALETTE[position % len(PALETTE)]),
+            }
+            for position, name in enumerate(model.names)
+        ],
+        "background": 0,
+        "encoder": model.record.encoder["name"],
+    }
+    if format == "dicom-seg":
+        about["classes"] = [
+            {"name": one["name"], "segment": number, "file": "NAME.seg.dcm", "contour": one["contour"]}
+            for number, one in enumerate(about["classes"], start=1)
+        ]
+    words = [one["file"] for one in about["classes"]]
+    if not exclusive and format == "png" and len(set(words)) < len(words):
+        raise RaddinoError(f"two classes of the model would share the file {max(words, key=words.count)}: rename one")
+    file = out / ABOUT
+    if file.is_file():
+        try:
+            same = json.loads(file.read_text()) == about
+        except ValueError:
+            same = False
+        if not same:
+            raise RaddinoError(f"{out} holds masks of another model or format: choose another --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RaddinoError(f"{out} is there and was not written by 'raddino segment': choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with draft_of(file) as draft:
+        draft.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _write_skipped(out: Path, skipped: list[tuple[str, str]]) -> None:
+    file = out / SKIPPED
+    if not skipped:
+        file.unlink(missing_ok=True)
+        return
+    with draft_of(file) as draft, draft.open("w", newline="") as text:
+        csv.writer(text).writerows([("image", "reason"), *skipped])
+
+
+def _files(place: str, model: SegmentationModel, format: str, contours: bool) -> list[str]:
+    """What an image's files are called."""
+    if format == "dicom-seg":
+        suffixes = [".seg.dcm"]
+    elif model.record.options.exclusive:
+        suffixes = [".png"]
+    else:
+        suffixes = [f".{_word(name)}.png" for name in model.names]
+    return [place + suffix for suffix in [*suffixes, *([".contours.png"] if contours else [])]]
+
+
+def _listed(images: str | Path, out: Path) -> dict[str, Path]:
+    """Files by the names that their masks get; one file by its own, whatever signs it holds; none of ours."""
+    text = os.fspath(images)
+    if os.path.isfile(text) and not text.lower().endswith((".csv", ".parquet")):
+        return {Path(text).name: Path(text)}
+    table, inside = read_items(text, exclude=out)[0], out.resolve()
+    named = zip(table["name"].map(_place), map(Path, table["file"]), strict=True)
+    return {place: file for place, file in named if inside not in file.resolve().parents}
+
+
+def _place(name: str) -> str:
+    """An image's name as a path that stays below the output folder."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    return "/".join(parts) or "image"
+
+
+def _with(place: Path, suffix: str) -> Path:
+    return place.with_name(place.name + suffix)
+
+
+def _word(name: str) -> str:
+    """A class name as a part of a file name."""
+    return "".join(sign if sign.isalnum() or sign in "-_" else "-" for sign in name.lower())
+
+
+def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Probabilities (h, w) float32 at another size, bilinear."""
+    if values.shape == shape:
+        return values
+    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def _save_png(path: Path, pixels: np.ndarray) -> None:
+    with draft_of(path) as draft:
+        Image.fromarray(pixels).save(draft, format="PNG")

@@ -1,0 +1,115 @@
+"""Segmentation as a case task: heads on frozen or fine-tuned encoders and the U-Net, judged image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from raddino.config import Config, validate
+from raddino.encoders.base import Encoder
+from raddino.errors import RaddinoError
+from raddino.progress import track
+from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Absent, Examples, TaskConfig
+from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
+from raddino.tasks.segmentation.network import framed, is_supervised, module_of
+from raddino.tasks.segmentation.score import statistics
+from raddino.tasks.segmentation.settings import SegmentationConfig
+from raddino.tasks.segmentation.targets import IGNORE, Targets
+from raddino.tasks.segmentation.work import Work
+
+if TYPE_CHECKING:
+    from raddino.corpus.dataset import Corpus
+
+
+class Segmentation:
+    """Train on the training masks, choose the step on validation, judge the test masks at their own size."""
+
+    options: type[Config] = SegmentationConfig
+
+    def select(self, corpus: Corpus, config: TaskConfig) -> Examples:
+        """Images with a mask, or known to have an empty one; ``target`` is the share of pixels of any class.
+
+        Raises:
+            Absent: no such mask column, a split without a mask or without foreground, or too few test patients.
+        """
+        targets = Targets(corpus, config.target, validate(SegmentationConfig, config.options))
+        asked = np.sort(corpus.rows(where=config.where))
+        inside = asked[corpus.manifest["split"].iloc[asked].isin(SPLITS).to_numpy()]
+        rows = targets.rows(inside)
+        target, unusable = _foregrounds(targets, rows)
+        excluded = {"no mask": len(inside) - len(rows), "unusable split": len(asked) - len(inside), **unusable}
+        rows, target = rows[np.isfinite(target)], target[np.isfinite(target)]
+        frame = corpus.manifest.iloc[rows]
+        examples = Examples(
+            config=config,
+            rows=rows,
+            target=target,
+            split=frame["split"].astype(str).to_numpy(),
+            ids=frame["id"].astype(str).to_numpy(),
+            patients=frame["patient"].fillna(frame["id"]).astype(str).to_numpy(),
+            excluded={reason: count for reason, count in excluded.items() if count},
+        )
+        _require_enough(examples)
+        return examples
+
+    def needs(self, encoder: Encoder, options: Any) -> str:
+        """Why an encoder cannot serve: no patch grid, not as many depths, or nothing to fine-tune."""
+        if is_supervised(encoder):
+            return ""
+        if encoder.grid is None:
+            return f"{encoder.name} has no patch features, which a segmentation head reads"
+        if options.finetune and module_of(encoder) is None:
+            return f"{encoder.name} cannot be fine-tuned: leave finetune out"
+        try:
+            framed(encoder, options)
+        except RaddinoError as error:
+            return str(error)
+        return ""
+
+    def run(self, job: Job) -> Sequence[Cases]:
+        """One record a test image; the model, its records and a few predictions stay in ``job.folder``."""
+        work = Work(job)
+        model = work.model()
+        training, supervised = model.record.training, is_supervised(job.encoder)
+        chosen = {
+            "options": job.options.model_dump(mode="json"),
+            "head": "unet" if supervised else job.options.head,
+            "depths": [] if supervised or job.options.depths == 1 else list(framed(job.encoder, job.options).depths),
+            "step": training["best_step"],
+            "validation_dice": training["dice"],
+            "parameters": model.parameters,
+        }
+        return [Cases(work.records(model), chosen)]
+
+    def statistics(self, records: pd.DataFrame) -> dict[str, Compute]:
+        """See :func:`raddino.tasks.segmentation.score.statistics`."""
+        return statistics(records)
+
+
+def _foregrounds(targets: Targets, rows: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Share of each image's pixels that belong to any class, NaN where its mask is not usable; and how many are not."""
+    shares, reasons = np.full(len(rows), np.nan), []
+    for position, row in enumerate(track(rows.tolist(), "read masks")):
+        try:
+            shares[position] = ((targets.read(row) & ~IGNORE) != 0).mean()
+        except RaddinoError as error:
+            reasons.append(str(error))
+    return shares, {f"unusable mask (the first: {reasons[0]})": len(reasons)} if reasons else {}
+
+
+def _require_enough(examples: Examples) -> None:
+    for split, at in examples.at.items():
+        if not len(at):
+            why = "; ".join(f"{count} of all splits excluded: {reason}" for reason, count in examples.excluded.items())
+            raise Absent(f"no image of the {split} split has a mask" + (f" ({why})" if why else ""))
+        if not examples.target[at].any():
+            raise Absent(f"{split} split: all {len(at)} masks are empty")
+    patients = len(set(examples.patients[examples.at["test"]]))
+    if patients < MIN_TEST_PATIENTS:
+        raise Absent(f"test split has {patients} patients with a mask; at least {MIN_TEST_PATIENTS} are needed")
+
+
+CASE_TASKS.register("segmentation")(Segmentation())

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from findings_corpus import TEXTS
+from raddino.errors import RaddinoError
+from raddino.tasks.findings.language import load_language
+from raddino.tasks.findings.settings import FindingsConfig
+from raddino.tasks.findings.tiny_language import tiny_decoder, tiny_tokenizer
+
+
+def load(name: str):
+    return load_language(FindingsConfig(language_model=name), TEXTS, 0, torch.float32)
+
+
+def test_tiny_knows_the_image_token() -> None:
+    language = load("tiny")
+    ids = language.tokenizer("a<image><image>b")["input_ids"]
+    assert ids.count(language.image_token) == 2
+    assert language.model.get_input_embeddings().num_embeddings == len(language.tokenizer)
+    assert language.tokenizer.pad_token_id != language.tokenizer.eos_token_id
+
+
+def test_a_folder_grows_by_the_tokens_it_lacks(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(TEXTS, 300)
+    tokenizer.pad_token = None
+    model = tiny_decoder(FindingsConfig().tiny, tokenizer, 3)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    language = load(str(tmp_path))
+    kept = language.model.get_input_embeddings().weight[: model.config.vocab_size]
+    assert torch.equal(kept, model.get_input_embeddings().weight)
+    assert language.model.get_input_embeddings().num_embeddings == len(language.tokenizer) > model.config.vocab_size
+    assert "USER" in language.tokenizer.chat_template
+
+
+def test_what_cannot_be_had_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("no-such-org/no-such-model", "lmsys/vicuna-7b-v1.5-not-here"):
+        with pytest.raises(RaddinoError, match=rf"{name}.*no folder here.*cannot be reached.*smollm2 or tiny"):
+            load(name)
+    with pytest.raises(RaddinoError, match="no folder here"):
+        load("not/a/hub/id")
+    with pytest.raises(RaddinoError, match="cannot be loaded") as caught:
+        load(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raddino.tasks.findings.language.find_spec", lambda name: None)
+    with pytest.raises(RaddinoError, match=r"raddino\[llm-small\]"):
+        load("smollm2")

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from raddino.errors import ConfigError
+from raddino.tasks.findings.prompts import chat_template, conversation, load_template, prompt_names, render
+from raddino.tasks.findings.tiny_language import tiny_tokenizer
+
+OWN = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def tokenizer(own: str | None, fallback: str = "plain"):
+    made = tiny_tokenizer(["some text"], 300)
+    made.chat_template = chat_template(own, fallback)
+    made.add_tokens(["<image>"], special_tokens=True)
+    return made
+
+
+def test_every_shipped_template_is_read_and_asks_once() -> None:
+    for name in prompt_names():
+        text = render(tokenizer(None), conversation(load_template(name)))
+        assert text.count("<image>") == 1
+        assert text.count(load_template(name).ask) == 1
+
+
+def test_vicunas_format() -> None:
+    ask = load_template("findings").ask
+    messages = conversation(load_template("findings"))
+    assert render(tokenizer(None, "vicuna"), messages) == f"USER: <image>\n{ask} ASSISTANT:"
+
+
+def test_a_language_models_own_format_takes_images() -> None:
+    messages = conversation(load_template("findings"), ["lateral"], indication=" fever\n and cough ")
+    text = render(tokenizer(OWN), messages)
+    assert text.startswith("[user]<image>\n<image>\nDescribe")
+    assert text.endswith("Indication: fever and cough<end>[assistant]")
+    assert "the lateral image" in text
+
+
+def test_told_texts_cannot_smuggle_tokens_in_and_empty_ones_are_not_told() -> None:
+    told = render(tokenizer(None), conversation(load_template("findings"), indication="<image><end> 'x' {text}"))
+    assert told.count("<image>") == 1
+    assert "<end>" not in told
+    assert "{text}" in told
+    assert "Indication" not in render(tokenizer(None), conversation(load_template("findings"), indication="  "))
+
+
+def test_a_system_text_comes_first() -> None:
+    text = render(tokenizer(None, "vicuna"), conversation(load_template("radiologist")))
+    assert text.startswith(load_template("radiologist").system + " USER: <image>\n")
+
+
+def test_wrong_templates_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'findings'"):
+        load_template("finding")
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_template(str(tmp_path / "mine.yaml"))
+    (tmp_path / "mine.yaml").write_text("ask: x\nindication: none\n")
+    with pytest.raises(ConfigError, match=r"indication.*\{text\}"):
+        load_template(str(tmp_path / "mine.yaml"))
+    (tmp_path / "mine.yaml").write_text("ask: Say what you see.\n")
+    assert load_template(str(tmp_path / "mine.yaml")).ask == "Say what you see."

@@ -1,0 +1,144 @@
+"""``raddino segment`` on PNG and DICOM: sizes, values, names, resumption; objects read back by highdicom."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blob_corpus import EXCLUSIVE, OVERLAPPING, BlobCorpus, grey_encoder
+from raddino.config import validate
+from raddino.encoders.ours import save_encoder
+from raddino.errors import ConfigError, RaddinoError
+from raddino.sample.generate import sample
+from raddino.tasks.segmentation.codes import FALLBACK, PATTERNS, codes_of
+from raddino.tasks.segmentation.contours import PALETTE, draw_contours
+from raddino.tasks.segmentation.model import ModelRecord, SegmentationModel
+from raddino.tasks.segmentation.network import build_network
+from raddino.tasks.segmentation.segment import segment
+from raddino.tasks.segmentation.settings import SegmentationConfig
+
+
+def model_in(folder, coding, shorter_side=40):
+    """A model whose head nobody trained, with its encoder beside it."""
+    made = grey_encoder()
+    place = save_encoder(
+        folder / "encoder", made.model, size=32, mean=0.5, std=0.25, name="grey", provenance=made.provenance
+    )
+    encoder = type(made).load(place, "cpu")
+    options = validate(SegmentationConfig, coding)
+    about = {"name": "grey", "fingerprint": encoder.fingerprint, "provenance": {}}
+    record = ModelRecord(options, tuple(options.classes), str(place), about, "0" * 16, shorter_side, 32, {})
+    network = build_network(encoder, options, device="cpu").eval()
+    SegmentationModel(network, record).save(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two images of other sizes than the model was trained on, one of them below, and a text."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    corpus = BlobCorpus(tmp_path, n=2, height=130, width=90)
+    Image.fromarray(corpus.read(0)).save(folder / "a.png")
+    Image.fromarray(corpus.read(1)).save(folder / "below" / "b.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_png_at_the_size_of_the_image_and_again(tmp_path, images):
+    model, out = model_in(tmp_path, EXCLUSIVE), tmp_path / "out"
+    done = segment(images, model, out, contours=True, device="cpu")
+    assert (done.written, done.present, sum(done.skipped.values())) == (2, 0, 1)
+    assert (out / "skipped.csv").read_text().splitlines()[1].startswith('notes.txt,"not a DICOM')
+    mask = np.asarray(Image.open(out / "below" / "b.png.png"))
+    assert mask.shape == (130, 90)
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 1, 2}
+    about = json.loads((out / "segment.json").read_text())
+    assert [(one["name"], one["value"]) for one in about["classes"]] == [("disc", 1), ("bar", 2)]
+    assert np.asarray(Image.open(out / "a.png.contours.png")).shape == (58, 40, 3)
+
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.png")}
+    (out / "a.png.png").unlink()
+    again = segment(images, model, out, contours=True, device="cpu")
+    assert (again.written, again.present) == (1, 1)
+    assert (out / "below" / "b.png.png").stat().st_mtime_ns == before[out / "below" / "b.png.png"]
+
+
+def test_a_size_that_the_model_sees_gives_its_own_bits(tmp_path):
+    model = model_in(tmp_path, OVERLAPPING, shorter_side=None)
+    image = BlobCorpus(tmp_path, n=1).read(0)
+    image[0, :2] = 0, 255  # so that grey levels stay
+    (tmp_path / "x[1]").mkdir()
+    Image.fromarray(image).save(tmp_path / "x[1]" / "one [2].png")
+    done = segment(tmp_path / "x[1]" / "one [2].png", model, tmp_path / "out", device="cpu")
+    assert done.written == 1
+    bits = SegmentationModel.load(model, device="cpu").segment(image)
+    for position, name in enumerate(("disc", "bar")):
+        mask = np.asarray(Image.open(tmp_path / "out" / f"one [2].png.{name}.png"))
+        np.testing.assert_array_equal(mask, (bits >> position & 1) * 255)
+
+
+def test_what_is_not_ours_is_refused(tmp_path, images):
+    model = model_in(tmp_path, EXCLUSIVE)
+    with pytest.raises(RaddinoError, match="was not written by 'raddino segment'"):
+        segment(images, model, images, device="cpu")
+    with pytest.raises(ConfigError, match="format takes png or dicom-seg, got 'nifti'"):
+        segment(images, model, tmp_path / "out", format="nifti", device="cpu")
+    with pytest.raises(RaddinoError, match="no file in"):
+        segment(tmp_path / "none", model, tmp_path / "out", device="cpu")
+    segment(images, model, tmp_path / "out", device="cpu")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RaddinoError, match="holds masks of another model or format"):
+        segment(images, model_in(tmp_path / "other", OVERLAPPING), tmp_path / "out", device="cpu")
+
+
+def test_dicom_seg_reads_back_at_the_stored_size(tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    from pydicom import dcmread
+
+    sample(tmp_path / "made", 2, size=96, format="dicom", workers=1)
+    images = tmp_path / "made" / "images"
+    Image.fromarray(BlobCorpus(tmp_path, n=1).read(0)).save(images / "plain.png")
+    source = dcmread(file := sorted(images.glob("*.dcm"))[0])
+    source.PixelSpacing = [0.2, 0.2]
+    source.save_as(file)
+    model = model_in(tmp_path, OVERLAPPING)
+    done = segment(str(images / "*"), model, tmp_path / "out", format="dicom-seg", device="cpu")
+    assert done.written == 2
+    assert done.skipped == {"DICOM SEG is written of DICOM files only": 1}
+    segment(str(images / "*"), model, tmp_path / "png", device="cpu")
+    made = highdicom.seg.segread(tmp_path / "out" / f"{file.name}.seg.dcm")
+    assert made.segmentation_type.value == "BINARY"
+    assert (made.Rows, made.Columns) == (96, 96)
+    assert made.StudyInstanceUID == source.StudyInstanceUID
+    assert [one.segment_label for one in made.SegmentSequence] == ["disc", "bar"]
+    masks = made.get_pixels_by_source_instance([source.SOPInstanceUID], combine_segments=False)[0]
+    for position, name in enumerate(("disc", "bar")):
+        png = np.asarray(Image.open(tmp_path / "png" / f"{file.name}.{name}.png"))
+        np.testing.assert_array_equal(masks[..., position] * 255, png)
+
+
+def test_codes_are_in_pydicoms_dictionary():
+    from pydicom.sr._concepts_dict import concepts
+
+    known = {code for meanings in concepts["SCT"].values() for code in meanings}
+    for _, category, kind in (*PATTERNS, ("", *FALLBACK)):
+        assert category[0] in known
+        assert kind[0] in known
+    assert codes_of("right upper lung zone")[1][1] == "Upper zone of lung"
+    assert codes_of("left lung")[1][1] == "Lung"
+    assert codes_of("Central venous line")[0][1] == "Physical object"
+    assert codes_of("upper lip") == codes_of("tribes") == FALLBACK
+
+
+def test_contours_follow_the_inner_border():
+    image = np.full((20, 20), 60000, np.uint16)
+    bits = np.zeros((20, 20), np.int32)
+    bits[5:10, 5:12] = 2
+    drawn = draw_contours(image, bits, 2)
+    outline = (drawn == PALETTE[1]).all(-1)
+    assert outline.sum() == 2 * 7 + 2 * 3
+    assert not outline[6:9, 6:11].any()
+    assert (drawn[~outline] == 60000 >> 8).all()
