@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from raddino.config import validate
@@ -14,6 +16,13 @@ def test_defaults_follow_llava() -> None:
 
 def test_a_frozen_language_model_has_no_joint_stage() -> None:
     assert [stage.train for stage in FindingsConfig(tune="frozen").recipe] == ["projector"]
+
+
+def test_what_is_written_names_no_place(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    config = FindingsConfig(language_model=str(tmp_path / "model"), prompt=str(tmp_path / "mine.yaml"))
+    assert (config.public()["language_model"], config.public()["prompt"]) == ("model", "mine.yaml")
+    assert str(tmp_path) not in str(config.public())
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def save_model(
     record = {
         "encoder": encoder.fingerprint,
         "needs_raddino": not standard,
-        "config": config.model_dump(mode="json") | {"language_model": config.language_name},
+        "config": config.public(),
         "prompt": load_template(config.prompt).model_dump(),
     }
     (draft / RECORD).write_text(json.dumps(record | facts, indent=2) + "\n")

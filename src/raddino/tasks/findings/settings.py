@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -135,6 +135,13 @@ class FindingsConfig(Config):
     def language_name(self) -> str:
         """The language model without the place of a folder."""
         return Path(self.language_model).name if Path(self.language_model).is_dir() else self.language_model
+
+    def public(self) -> dict[str, Any]:
+        """The settings, JSON-ready, without the places of folders and files."""
+        return self.model_dump(mode="json") | {
+            "language_model": self.language_name,
+            "prompt": Path(self.prompt).name,
+        }
 
     @property
     def recipe(self) -> tuple[Stage, ...]:

@@ -263,7 +263,7 @@ def _job(
         "encoder": encoder.fingerprint,
         "seed": seed,
         "precision": precision,
-        "config": config.model_dump(mode="json"),
+        "config": config.public(),
     }
 
 
