@@ -267,9 +267,13 @@ def evaluate(
         options=arguments.settings(set_),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
-    sound = [spec for spec, one in zip(specs, results.data["encoders"], strict=True) if one["name"] in measured]
+    asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them
+    sound = [spec for spec, one in zip(specs, asked, strict=True) if one["name"] in measured]
     page = write(out, run=run, corpus=opened, encoder=next(iter(sound), None))
     print(text_table(results.data))
+    models = dict.fromkeys(row["detail"]["model"] for row in results.data["rows"] if "model" in row["detail"])
+    for model in models:
+        print(f"model: {out / model}")
     print(f"report: {page}")
 
 

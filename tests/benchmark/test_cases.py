@@ -155,6 +155,8 @@ def test_options_are_checked_before_the_work_and_can_be_overridden(corpus, suite
     assert next(row for row in results.data["rows"] if row["metric"] == "mse")["detail"]["options"]["shift"] == 7
     with pytest.raises(RaddinoError, match=r"task 'age \(all\)': unknown config key 'shfit'\. Did you mean 'shift'"):
         judge(corpus, suite, tmp_path / "s", 1.0, options={"segmentation": {"shfit": 7}})
+    with pytest.raises(RaddinoError, match="options of findings, but the suite has no task of this kind"):
+        judge(corpus, suite, tmp_path / "s", 1.0, options={"findings": {}})
     with pytest.raises(RaddinoError, match="no task of kind 'binary' has options"):
         judge(corpus, suite, tmp_path / "s", 1.0, options={"binary": {}})
     suite.write_text(
@@ -184,6 +186,9 @@ def test_records_of_other_images_are_refused(corpus, suite, tmp_path):
     table.to_parquet(file)
     reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
     assert "measured on different test images" in reasons
+    table.drop(columns="patient").to_parquet(file)
+    reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
+    assert any("is damaged; run evaluate again" in reason for reason in reasons)
     file.write_bytes(b"no parquet")
     reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
     assert any("is damaged; run evaluate again" in reason for reason in reasons)

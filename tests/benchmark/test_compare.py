@@ -139,7 +139,7 @@ def test_what_was_measured_otherwise_is_refused(place, tmp_path, field, value, w
         (lambda t: t.assign(id=t["id"].replace("image9", "image9000")), "different test images"),
         (lambda t: t.assign(target=t["target"].where(t["task"] == "age", 1 - t["target"])), "different labels"),
         (lambda t: t.assign(patient=t["patient"].replace("p4", "p5")), "different patients"),
-        (lambda t: t.assign(score=t["score"] ** 2), "predictions.parquet gives"),
+        (lambda t: t.assign(score=t["score"] ** 2), "predictions beside it give"),
         (lambda t: pd.concat([t, t]), "different test images"),
     ],
 )

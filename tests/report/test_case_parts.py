@@ -113,7 +113,8 @@ def test_the_page_shows_cases_beside_probes(place: Path, masked: MaskedCorpus) -
     whole = report(place, corpus=masked).read_text()
     page = Page(whole)
     assert "#cases" in [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
-    assert "solid blue, true" in page.text
+    assert "solid, true" in page.text
+    assert "left lung" in page.text
     assert "✓" in page.text
     assert "copied from a training report" in page.text
     assert "4 encoders" in page.text.replace("encoders 4", "4 encoders")

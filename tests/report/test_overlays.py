@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from raddino.errors import RaddinoError
-from raddino.report.overlays import outlines, overlays
+from raddino.report.overlays import outline, overlays
 from raddino.tasks.base import TaskConfig
 
 from .fabricated import MaskedCorpus, write_models
@@ -33,7 +33,7 @@ def test_an_outline_filled_again_is_the_mask() -> None:
     bits = MaskedCorpus().bits(3)
     for code in (0, 1):
         drawn = Image.new("L", (bits.shape[1] * 8, bits.shape[0] * 8))
-        for points in polygons(outlines(bits & 1 << code)):
+        for points in polygons(outline(bits, code)):
             ImageDraw.Draw(drawn).polygon([(8 * x, 8 * y) for x, y in points], fill=1)
         centres = np.asarray(drawn)[4::8, 4::8]
         assert (centres != (bits >> code & 1)).mean() < 0.005
@@ -41,11 +41,11 @@ def test_an_outline_filled_again_is_the_mask() -> None:
 
 def test_outlines_close_at_the_border_and_leave_ignored_pixels_out() -> None:
     full = np.ones((5, 7), np.int32)
-    (points,) = polygons(outlines(full))
+    (points,) = polygons(outline(full, 0))
     assert points[0] == points[-1]
     assert {x for x, _ in points} == {0.0, 7.0} or max(x for x, _ in points) == 7.0
-    assert outlines(np.full((5, 7), 1 << 30, np.int32)) == ""
-    assert outlines(np.zeros((5, 7), np.int32)) == ""
+    assert outline(np.full((5, 7), 1 << 30, np.int32), 0) == ""
+    assert outline(full, 1) == ""
 
 
 def test_cases_come_best_first_with_both_outlines(model: Path) -> None:
@@ -55,8 +55,10 @@ def test_cases_come_best_first_with_both_outlines(model: Path) -> None:
     for one in found:
         assert (one.width, one.height) == (116, 96)
         assert one.image.startswith("data:image/jpeg")
-        assert one.true != one.predicted
-        assert len(polygons(one.true)) == 2
+        hues, true, predicted = zip(*one.outlines, strict=True)
+        assert len(set(hues)) == 2
+        assert [len(polygons(path)) for path in true] == [1, 1]
+        assert true != predicted
         assert not re.search(r"secret|person", one.caption)
 
 

@@ -71,6 +71,8 @@ def with_options(plan: Suite, settings: Mapping[str, Mapping[str, Any]]) -> Suit
     for kind in settings:
         if kind not in CASE_TASKS:
             raise ConfigError(f"no task of kind {kind!r} has options.{did_you_mean(kind, list(CASE_TASKS))}")
+        if all(task.kind != kind for task in plan.tasks):
+            raise ConfigError(f"options of {kind}, but the suite has no task of this kind: leave them out")
     tasks = []
     for task in plan.tasks:
         if not is_case_task(task):
@@ -96,6 +98,13 @@ def public_suite(plan: Suite) -> dict[str, Any]:
     return said
 
 
+def misfit_case(job: Job) -> str:
+    """Why an encoder cannot serve a task, known before the work; empty when it can."""
+    config = job.examples.config
+    task = CASE_TASKS[config.kind]
+    return task.needs(job.encoder, validate(task.options, config.options))
+
+
 def run_case(name: str, job: Job) -> list[CaseScores]:
     """Records of the job itself, then of its variants.
 
@@ -104,13 +113,11 @@ def run_case(name: str, job: Job) -> list[CaseScores]:
         job: with ``folder`` the result folder; the task's own is made below it.
 
     Raises:
-        RaddinoError: the encoder cannot serve, or the work failed.
+        RaddinoError: the work failed.
     """
     config = job.examples.config
     task = CASE_TASKS[config.kind]
     options: Config = validate(task.options, config.options)
-    if reason := task.needs(job.encoder, options):
-        raise RaddinoError(reason)
     own = Path("models") / slug(config.name) / slug(name)
     found = []
     for cases in task.run(replace(job, options=options, folder=job.folder / own)):
@@ -154,7 +161,8 @@ def read_cases(folder: Path, task: str, encoder: str) -> pd.DataFrame | None:
     try:
         table = pd.read_parquet(file)
         table = table[table["encoder"] == encoder]
-        return table.drop(columns="encoder").reset_index(drop=True)
+        table = table.drop(columns="encoder").reset_index(drop=True)
+        return table.astype({"id": str, "patient": str})
     except Exception:  # pyarrow and pandas raise many kinds
         raise RaddinoError(f"{file} is damaged; run evaluate again") from None
 

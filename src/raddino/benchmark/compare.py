@@ -155,7 +155,7 @@ def _difference(
     for row, metrics in zip((one, two), sides, strict=True):
         value = np.mean([metric(None) for metric in metrics])
         if not abs(value - row["value"]) < TOLERANCE * max(1.0, abs(row["value"])):
-            raise RaddinoError(f"{row['value']:.4f} in metrics.json, but predictions.parquet gives {value:.4f}")
+            raise RaddinoError(f"{row['value']:.4f} in metrics.json, but the predictions beside it give {value:.4f}")
 
     def gap(weights: Floats) -> Floats:
         values = [
@@ -252,6 +252,12 @@ def _metric(row: dict[str, Any], target: pd.Series, score: pd.Series) -> Metric:
     raise RaddinoError(f"{metric} cannot be computed from predictions alone")
 
 
+def _options(results: Results, task: str) -> dict[str, Any]:
+    """Settings of what was trained for a task; empty for probes."""
+    found = (row["detail"].get("options") for row in results.data["rows"] if row["task"] == task)
+    return next(filter(None, found), {})
+
+
 def _row(one: dict[str, Any], two: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
     shared = ("task", "encoder", "metric", "n", "positives", "prevalence", "patients", "split")
     return {
@@ -272,6 +278,10 @@ def _notes(first: Results, second: Results, paired: dict[str, str]) -> list[str]
     changed = sorted(key for key in {*probes[0], *probes[1]} if probes[0].get(key) != probes[1].get(key))
     if changed:
         notes.append(f"The probes were set differently ({', '.join(changed)}): differences may come from that.")
+    for task in [one["name"] for one in first.data["tasks"]]:
+        options = [_options(one, task) for one in (first, second)]
+        if all(options) and (keys := [key for key in options[0] if options[0][key] != options[1].get(key)]):
+            notes.append(f"{task} was trained differently ({', '.join(keys)}): differences may come from that.")
     if first.data["seed"] != second.data["seed"]:
         notes.append(f"Other seeds of the probes: {first.data['seed']} in A, {second.data['seed']} in B.")
     prints = [{one["name"]: one["fingerprint"] for one in results.data["encoders"]} for results in (first, second)]

@@ -13,7 +13,15 @@ import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
-from raddino.benchmark.cases import CaseScores, is_case_task, public_suite, run_case, save_cases, variant_name
+from raddino.benchmark.cases import (
+    CaseScores,
+    is_case_task,
+    misfit_case,
+    public_suite,
+    run_case,
+    save_cases,
+    variant_name,
+)
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
@@ -234,6 +242,9 @@ def _train_all(
     failed = {}
     for one in examples:
         try:
+            if reason := misfit_case(job(examples=one)):
+                failed[one.config.name] = reason
+                continue
             for found in run_case(name, job(examples=one)):
                 called = variant_name(name, found.cases)
                 identities[name]["fingerprint"] = identities[name]["fingerprint"] or job.keywords["encoder"].fingerprint

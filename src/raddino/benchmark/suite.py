@@ -10,7 +10,7 @@ from pydantic import Field
 
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
-from raddino.tasks.base import TaskConfig, target_columns
+from raddino.tasks.base import TEXTS, TaskConfig, target_columns
 from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
@@ -110,6 +110,9 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
         columns = target_columns(manifest)
         known = [*columns, *(name.removeprefix("label_") for name in columns)]
         raise ConfigError(f"target {column!r} is no column of the corpus.{did_you_mean(column, known)}")
+    if column.startswith("mask_") or column in TEXTS:
+        kind = "segmentation" if column.startswith("mask_") else "findings"
+        raise ConfigError(f"target {column!r} needs a suite with a task of kind {kind}; see docs/{kind}.md")
     positive = positive or POSITIVE.get(column, "")
     name = column.removeprefix("label_")
     name = column if name in manifest else name

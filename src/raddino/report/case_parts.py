@@ -16,7 +16,7 @@ from raddino.report.analysis_parts import Figure, Page, Table, find
 from raddino.report.artefacts import public
 from raddino.report.findings_page import Pair, pairs
 from raddino.report.gallery import showable
-from raddino.report.overlays import Overlay, overlays
+from raddino.report.overlays import Overlay, class_colours, overlays
 from raddino.report.tables import SHOWN, Block, Metric, metric, number
 from raddino.tasks.base import TaskConfig
 
@@ -60,6 +60,7 @@ class CasePart:
         colours: palette numbers by encoder, for the key of the figures.
         absent: metrics that could not be computed, with the reason.
         signatures: metrics with the variant that was computed.
+        classes: CSS colours of the outlines, where a mask has several classes.
     """
 
     task: str
@@ -72,6 +73,7 @@ class CasePart:
     colours: dict[str, int]
     absent: list[tuple[str, str]] = field(default_factory=list)
     signatures: list[tuple[str, str]] = field(default_factory=list)
+    classes: dict[str, str] = field(default_factory=dict)
 
 
 def case_parts(
@@ -100,8 +102,13 @@ def case_parts(
         if block.kind == "findings":
             tables += _precision(results, block, rows)
         said = {key: _said(described.get(block.task, {}), key) for key in ("absent", "signatures")}
+        classes = class_colours(list((config.get("options") or {}).get("classes") or ()))
         options = public(config.get("options") or {})
-        found.append(CasePart(block.task, block.kind, tables, figures, cases, missing, options, page.colours, **said))
+        found.append(
+            CasePart(
+                block.task, block.kind, tables, figures, cases, missing, options, page.colours, **said, classes=classes
+            )
+        )  # fmt: skip
     return found
 
 

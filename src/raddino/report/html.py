@@ -54,9 +54,10 @@ def report(
     synthetic = _synthetic(found.metrics, corpus, log)
     shown = blocks(found.metrics)
     probed = not shown or any(block.kind not in CASE_KINDS for block in shown)
+    variants = _variants(found.metrics)
     page = _template().render(
         metrics=found.metrics,
-        verdict=verdict(shown, found.metrics.get("encoders", [])),
+        verdict=verdict(shown, [one for one in found.metrics.get("encoders", []) if one["name"] not in variants]),
         blocks=shown,
         unplaced=unplaced(found.metrics),
         sheets=[sheet for sheet in sheets(shown) if any(_leads(sheet, block) for block in sheet.blocks)],
@@ -68,7 +69,7 @@ def report(
         environment=public(found.metrics.get("environment") or {}),
         probe=public((found.metrics.get("suite") or {}).get("probe") or {}) if probed else {},
         probed=probed,
-        variants=_variants(found.metrics),
+        variants=variants,
         detailed=DETAILED,
         cases=case_parts(results, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic"))),
         drawn_cases=stamp_of(corpus.info.get("synthetic", corpus.synthetic)) if corpus else "",

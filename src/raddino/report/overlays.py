@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import numpy as np
 from raddino.config import validate
 from raddino.errors import RaddinoError
 from raddino.report.gallery import eight_bit, facts, showable
-from raddino.report.style import data_uri
+from raddino.report.style import OUTLINES, data_uri
 from raddino.tasks.base import TaskConfig
-from raddino.tasks.segmentation.settings import MOST_CLASSES, SegmentationConfig
+from raddino.tasks.segmentation.contours import PALETTE
+from raddino.tasks.segmentation.settings import SegmentationConfig
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
@@ -32,7 +34,7 @@ class Overlay:
     Attributes:
         image: data URI of the whole image.
         width, height: of the mask, in pixels; outlines are in these.
-        true, predicted: SVG path data of all classes' outlines.
+        outlines: of each class its colour, and SVG path data of its true and of its predicted outline.
         place: best, median or worst.
         caption: Dice, and what may be said of the image.
     """
@@ -40,8 +42,7 @@ class Overlay:
     image: str
     width: int
     height: int
-    true: str
-    predicted: str
+    outlines: tuple[tuple[str, str, str], ...]
     place: str
     caption: str
 
@@ -74,23 +75,27 @@ def overlays(folder: Path, corpus: Corpus, task: TaskConfig) -> list[Overlay]:
     return sorted(found, key=lambda one: PLACES.index(one.place))
 
 
-def outlines(bits: np.ndarray) -> str:
-    """The outlines of every class as SVG path data in pixels, classes one after the other.
+def outline(bits: np.ndarray, code: int) -> str:
+    """The outlines of one class as SVG path data in pixels; empty where the class is not there.
 
     Args:
-        bits: (H, W) integers, bit c set where class c (0..23) is present; bits above are not drawn.
+        bits: (H, W) integers, bit c set where class c is present.
+        code: of the class.
     """
     from skimage.measure import approximate_polygon, find_contours
 
     parts = []
-    for code in range(MOST_CLASSES):
-        inside = bits >> code & 1
-        if not inside.any():
-            continue
-        for contour in find_contours(np.pad(inside.astype(np.float32), 1), 0.5):
-            points = approximate_polygon(contour - 0.5, TOLERANCE)  # pixel i covers i to i + 1, after one of padding
-            parts.append("M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points) + "Z")
+    for contour in find_contours(np.pad((bits >> code & 1).astype(np.float32), 1), 0.5):
+        points = approximate_polygon(contour - 0.5, TOLERANCE)  # pixel i covers i to i + 1, after one of padding
+        parts.append("M" + "L".join(f"{x:.4g} {y:.4g}" for y, x in points) + "Z")
     return "".join(parts)
+
+
+def class_colours(names: Sequence[str]) -> dict[str, str]:
+    """CSS colours by class; none where there is one class, whose true and predicted outlines differ in colour."""
+    if len(names) == 1:
+        return {}
+    return {name: "#{:02x}{:02x}{:02x}".format(*PALETTE[i % len(PALETTE)]) for i, name in enumerate(names)}
 
 
 def _sound(cases: list[Any]) -> list[dict[str, Any]]:
@@ -117,7 +122,10 @@ def _overlay(corpus: Corpus, targets: Any, row: int, case: dict[str, Any], predi
     words = [f"Dice {dice:.3f}" if isinstance(dice, int | float) and dice == dice else "Dice not defined"]
     words += [said] if (said := facts(corpus, row)) else []
     height, width = true.shape
-    return Overlay(
-        data_uri(eight_bit(corpus.read(row)), SIDE), width, height, outlines(true), outlines(predicted),
-        case["place"], ", ".join(words),
-    )  # fmt: skip
+    colours = list(class_colours(targets.names).values())
+    if colours:
+        drawn = [(hue, outline(true, code), outline(predicted, code)) for code, hue in enumerate(colours)]
+    else:
+        drawn = [(OUTLINES["true"], outline(true, 0), ""), (OUTLINES["predicted"], "", outline(predicted, 0))]
+    picture = data_uri(eight_bit(corpus.read(row)), SIDE)
+    return Overlay(picture, width, height, tuple(drawn), case["place"], ", ".join(words))

@@ -109,13 +109,13 @@ def test_a_value_that_stands_for_two_things_is_refused(tmp_path, setting):
         Targets(MaskCorpus({"m": [ZONES]}, tmp_path), "m", config(**setting))
 
 
-def test_foreground_of_each_split_is_counted_with_one_reading(tmp_path):
+def test_foreground_is_counted_with_one_reading(tmp_path):
     corpus = MaskCorpus({"m": [ZONES % 3, ZONES * 0, ZONES % 2]}, tmp_path)
     targets = Targets(corpus, "m", config(classes={"one": 1, "two": 2}))
-    counts = {"one": {"train": 2, "val": 0, "test": 3}, "two": {"train": 1, "val": 0, "test": 0}}
-    assert targets.foreground(np.arange(3)) == counts
+    counts = [[2, 1], [0, 0], [3, 0]]
+    assert targets.pixels(np.arange(3)).tolist() == counts
     corpus.masks = {}
-    assert targets.foreground(np.arange(3)) == counts
+    assert targets.pixels(np.arange(3)).tolist() == counts
     assert targets.pixels(np.array([], int)).shape == (0, 2)
 
 
@@ -162,3 +162,26 @@ def test_real_masks(shared, tmp_path):
     assert (either[:, :2].sum(1) > 0).all()
     with pytest.raises(RaddinoError, match="does not tell the bits of mask 'lungs'"):
         bit_classes(corpus, "lungs")
+
+
+@pytest.mark.parametrize("name", ["", " ", "left\nlung", "a\0"])
+def test_class_names_are_one_line_of_text(name):
+    with pytest.raises(ConfigError, match="a name is one line of text"):
+        config(classes={name: 1})
+
+
+@pytest.mark.parametrize("setting", ["side", "unet_side"])
+def test_squares_that_no_memory_holds_are_refused(setting):
+    with pytest.raises(ConfigError, match=setting):
+        config(classes={"lung": 1}, **{setting: 96_000})
+
+
+def test_a_batch_norm_of_one_value_is_refused():
+    with pytest.raises(ConfigError, match="batch_size must be 2 or more"):
+        config(classes={"lung": 1}, unet_side=32, batch_size=1)
+
+
+def test_a_wrong_query_for_empty_masks_names_the_setting(tmp_path):
+    targets = Targets(MaskCorpus({"zones": [ZONES]}, tmp_path), "zones", config(classes={"zone": 1}, empty="foo == 1"))
+    with pytest.raises(ConfigError, match=r"empty: 'foo == 1' cannot be applied"):
+        targets.rows(np.array([0]))

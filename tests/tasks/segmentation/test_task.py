@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -173,6 +174,29 @@ def test_damaged_models_and_wrong_encoders_are_refused(tmp_path):
         SegmentationModel.load(folder, job.encoder, "cpu")
 
 
+@pytest.mark.parametrize("harm", ["records", "columns", "other model", "shown", "picture"])
+def test_damaged_records_and_pictures_are_made_anew_without_training(tmp_path, harm):
+    job = job_of(tmp_path, steps=2, evaluate_every=2)
+    expected = TASK.run(job)[0].records
+    weights, records = (job.folder / name for name in ("head.safetensors", "records.parquet"))
+    before, table = weights.stat().st_mtime_ns, pd.read_parquet(records)
+    if harm == "records":
+        records.write_bytes(b"junk")
+    elif harm == "columns":
+        table.drop(columns=table.columns[2]).to_parquet(records)
+    elif harm == "other model":
+        table.attrs = {"model": "another"}
+        (table * 0).to_parquet(records)
+    elif harm == "shown":
+        (job.folder / "shown" / "shown.json").write_text("junk")
+    else:
+        next((job.folder / "shown").glob("*.png")).unlink()
+    pd.testing.assert_frame_equal(TASK.run(job)[0].records, expected)
+    assert weights.stat().st_mtime_ns == before
+    for case in json.loads((job.folder / "shown" / "shown.json").read_text()):
+        read_bits(job.folder / "shown" / case["file"])
+
+
 def test_shown_images_are_chosen_once_each_and_bits_survive(tmp_path):
     assert choose_shown([0.1, 0.9, float("nan"), 0.5]) == {"best": [1], "median": [3], "worst": [0]}
     assert choose_shown([0.2]) == {"best": [0], "median": [], "worst": []}
@@ -185,3 +209,10 @@ def test_shown_images_are_chosen_once_each_and_bits_survive(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no")
     with pytest.raises(RaddinoError, match="missing or damaged"):
         read_bits(tmp_path / "a.png")
+
+
+def test_a_class_that_no_training_mask_holds_is_said(tmp_path):
+    job = job_of(tmp_path, steps=2, evaluate_every=2, classes={**EXCLUSIVE["classes"], "ghost": 77})
+    for _ in range(2):
+        (cases,) = TASK.run(job)
+        assert cases.notes == {"absent": {"dice (ghost)": "no training mask holds the class"}}

@@ -15,7 +15,7 @@ from torch import Tensor
 from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
 from raddino.features.extract import embed
-from raddino.tasks.findings.prompts import IMAGE, Template, conversation, render
+from raddino.tasks.findings.prompts import IMAGE, Template, conversation, render, without_marks
 from raddino.tasks.findings.settings import FindingsConfig
 
 if TYPE_CHECKING:
@@ -169,10 +169,7 @@ class Writer:
 
     def _answer_ids(self, text: str) -> tuple[list[int], bool]:
         """Ids of a text with its end, and whether it was cut; a cut one has no end."""
-        marks = [str(mark) for mark in self.tokenizer.all_special_tokens] + [IMAGE]
-        for mark in marks:
-            text = text.replace(mark, " ")
-        ids = self.tokenizer(text.strip(), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(without_marks(self.tokenizer, text).strip(), add_special_tokens=False)["input_ids"]
         limit = self.config.text_tokens
         return (ids[:limit], True) if len(ids) > limit else ([*ids, self.tokenizer.eos_token_id], False)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from raddino.encoders.huggingface import quiet
+from raddino.encoders.huggingface import quiet, refuse_lost
+from raddino.encoders.weights import sha256
 from raddino.errors import RaddinoError
 from raddino.tasks.findings.prompts import IMAGE, chat_template
 from raddino.tasks.findings.settings import FindingsConfig
@@ -76,6 +77,13 @@ def load_language(config: FindingsConfig, texts: Sequence[str], seed: int, dtype
     return Language(name, model, tokenizer)
 
 
+def identity(name: str) -> str:
+    """SHA-256 of a folder's files, by which two folders of one name are told apart; empty for other names."""
+    place = Path(name).expanduser()
+    files = sorted(file for file in place.glob("*") if file.is_file()) if place.is_dir() else []
+    return sha256(*files) if files else ""
+
+
 def _make_room(model: Any, tokens: int, seed: int) -> None:
     """Rows for tokens that the embedding lacks, random by ``seed``."""
     if tokens > model.get_input_embeddings().num_embeddings:
@@ -100,18 +108,20 @@ def _smollm2() -> tuple[str, dict[str, str]]:
 def _pretrained(name: str, place: str, options: dict[str, str], dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    local = Path(place).is_dir()
+    local = Path(place).expanduser().is_dir()
+    place = str(Path(place).expanduser()) if local else place
     if not local:
         _reach(name)
     try:
         with quiet(), redirect_stderr(StringIO()):  # a bar of the GGUF reader
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                place, dtype=dtype, trust_remote_code=False, local_files_only=local, **options
+            model, report = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, trust_remote_code=False, local_files_only=local, output_loading_info=True, **options
             )
     except Exception as error:  # Transformers raises many kinds
         words = " ".join(str(error).replace(place, "it").split())[:200]
         raise RaddinoError(f"language model {name!r} cannot be loaded ({type(error).__name__}: {words})") from None
+    refuse_lost(name, sorted(report["missing_keys"]))
     return model.eval(), tokenizer
 
 

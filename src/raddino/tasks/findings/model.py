@@ -162,8 +162,15 @@ def assemble(encoder: Encoder, language: Language, config: FindingsConfig, seed:
     """
     values = _config(encoder, language, config, tower=False)
     with torch.random.fork_rng(devices=[]):
-        with torch.device("meta"):
-            model = FindingsLlava(values)
+        try:
+            with torch.device("meta"):
+                model = FindingsLlava(values)
+        except (AttributeError, TypeError, ValueError):
+            kind = values.text_config.model_type
+            raise RaddinoError(
+                f"language model {language.name!r} is a {kind!r}, which LLaVA's classes do not hold: take a decoder "
+                "shaped as Llama, Mistral or Qwen2"
+            ) from None
         torch.manual_seed(seed)
         model.model.multi_modal_projector.to_empty(device="cpu").float()
         for layer in model.model.multi_modal_projector.modules():
@@ -230,7 +237,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text())
         config, prompt = FindingsConfig.model_validate(record["config"]), Template.model_validate(record["prompt"])
-        return record | {"config": config, "prompt": prompt}
+        return record | {"config": config, "prompt": prompt, "chosen": dict(record["chosen"])}
     except FileNotFoundError:
         raise RaddinoError(f"{folder} holds no findings writer ({RECORD} is missing): train one") from None
     except (ValueError, KeyError, TypeError):
@@ -252,7 +259,9 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # Transformers raises many kinds
         words = " ".join(str(error).replace(str(folder), "the folder").split())[:200]
-        raise RaddinoError(f"findings writer {folder} cannot be loaded ({type(error).__name__}: {words})") from None
+        raise RaddinoError(
+            f"findings writer {folder} cannot be loaded ({type(error).__name__}: {words}): delete it and train again"
+        ) from None
     return model.to(device).eval(), tokenizer
 
 

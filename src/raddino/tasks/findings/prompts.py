@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from raddino.config import Config, read_yaml, validate
-from raddino.errors import ConfigError, did_you_mean
+from raddino.errors import ConfigError, RaddinoError, did_you_mean
 
 PROMPTS = Path(__file__).parent / "prompts"
 IMAGE = "<image>"
@@ -38,7 +38,7 @@ class Template(Config):
     @classmethod
     def _holds(cls, words: str, info: Any) -> str:
         place = "{names}" if info.field_name == "several" else "{text}"
-        if words.count(place) != 1 or words.count("{") != 1:
+        if words.count(place) != 1 or words.count("{") != 1 or words.count("}") != 1:
             raise ValueError(f"must hold {place} once and no other braces")
         return words
 
@@ -73,7 +73,7 @@ def conversation(
     """
     words = [template.ask]
     if others:
-        words.append(template.several.format(names=", ".join(NAMES[kind] for kind in others)))
+        words.append(template.several.replace("{names}", ", ".join(NAMES[kind] for kind in others)))
     for pattern, text in ((template.indication, indication), (template.comparison, comparison)):
         if told := " ".join((text or "").split())[:LONGEST]:
             words.append(pattern.replace("{text}", told))
@@ -82,14 +82,16 @@ def conversation(
     return [*system, {"role": "user", "content": content}]
 
 
-def chat_template(own: str | None, fallback: str) -> str:
+def chat_template(own: str | dict[str, str] | None, fallback: str) -> str:
     """A chat template (Jinja) that takes messages with images.
 
     Args:
-        own: the language model's template, which takes texts only; None where it has none.
+        own: the language model's template, which takes texts only; of several the one named ``default``; None where it
+            has none.
         fallback: format used then, a name of ``prompts/formats``: ``"vicuna"`` or ``"plain"``.
     """
     formats = PROMPTS / "formats"
+    own = own.get("default") if isinstance(own, dict) else own
     flat = (formats / "flat.jinja").read_text(encoding="utf-8").rstrip("\n")
     return flat + (own or (formats / f"{fallback}.jinja").read_text(encoding="utf-8").rstrip("\n"))
 
@@ -97,17 +99,40 @@ def chat_template(own: str | None, fallback: str) -> str:
 def render(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
     """The prompt as one string with a single ``<image>`` an image; ends where the answer begins.
 
-    Marks that the tokenizer reads as more than text are taken out of what the messages tell.
+    Marks that the tokenizer reads as more than text are taken out of what the messages tell. Transformers runs chat
+    templates, which come with the language model, in Jinja's sandbox.
+
+    Raises:
+        RaddinoError: the chat template fails, or does not tell every image once.
     """
-    marks = [str(mark) for mark in tokenizer.all_special_tokens] + [IMAGE]
+    from jinja2 import TemplateError
 
-    def plain(part: dict[str, str]) -> dict[str, str]:
-        if part["type"] != "text":
-            return part
-        text = part["text"]
-        for mark in marks:
-            text = text.replace(mark, " ")
-        return {**part, "text": text}
+    clean = [
+        {
+            **message,
+            "content": [
+                {**part, "text": without_marks(tokenizer, part["text"])} if part["type"] == "text" else part
+                for part in message["content"]
+            ],
+        }
+        for message in messages
+    ]
+    try:
+        prompt = tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+    except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise RaddinoError(f"the language model's chat template fails ({said}): take another model or prompt") from None
+    images = sum(part["type"] == "image" for message in messages for part in message["content"])
+    if prompt.count(IMAGE) != images:
+        raise RaddinoError(
+            f"the language model's chat template tells {prompt.count(IMAGE)} of {images} image(s): take another model"
+        )
+    return prompt
 
-    clean = [{**message, "content": [plain(part) for part in message["content"]]} for message in messages]
-    return tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+
+def without_marks(tokenizer: Any, text: str) -> str:
+    """``text`` with a blank for every mark that the tokenizer reads as more than text, ``<image>`` among them."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for mark in sorted({*map(str, tokenizer.all_special_tokens), *special, IMAGE}, key=lambda mark: (-len(mark), mark)):
+        text = text.replace(mark, " ")
+    return text

@@ -9,10 +9,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -30,6 +34,8 @@ Model = Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"]
 REWARDS = ("radgraph_e", "radgraph_er", "radgraph_er_bar")
 """The package's ``simple`` (entities), ``partial`` (and whether each has a relation) and ``complete`` (and which)."""
 CHUNK = 16
+SILENCE = 900.0
+"""Seconds without an answer after which the other Python is given up."""
 MISSING = (
     "weights not provided: make another environment with pip install radgraph, name its Python by "
     "RADDINO_RADGRAPH_PYTHON, and unpack {model}.tar.gz of https://huggingface.co/StanfordAIMI/RRG_scorers into "
@@ -113,7 +119,9 @@ class RadGraph:
                     raise RaddinoError(f"RadGraph failed in its own Python: {said['error']}")
                 rows += said["rewards"]
                 shown.advance(len(said["rewards"]))
-        scores = np.array(rows, dtype=np.float64)
+        if any(len(row) != len(REWARDS) for row in rows):
+            raise RaddinoError("RadGraph's Python answered something else than scores")
+        scores = np.array(rows, dtype=np.float64).reshape(-1, len(REWARDS))
         if scores.shape != (len(references), len(REWARDS)) or not ((scores >= 0) & (scores <= 1)).all():
             raise RaddinoError(f"RadGraph gave {len(rows)} of {len(references)} scores: it stopped, or is another API")
         return scores
@@ -158,16 +166,20 @@ def missing(model: Model = "radgraph") -> str:
 
 def _version(python: Path) -> str:
     try:
-        done = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, env=_environment(), timeout=60)
+        done = subprocess.run(
+            [python, "-c", VERSION], capture_output=True, text=True, env=_environment(), timeout=60, errors="replace"
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RaddinoError(f"RadGraph: the Python that was named does not run ({type(error).__name__})") from None
     if done.returncode:
         raise RaddinoError("RadGraph: the Python that was named has no package radgraph: pip install radgraph there")
-    return done.stdout.strip()
+    if not re.fullmatch(r"\d[\w.+!-]*", version := done.stdout.strip()):
+        raise RaddinoError("RadGraph: the Python that was named does not tell the package's version: is it a Python?")
+    return version
 
 
 def _answers(python: Path, job: dict[str, Any], folder: str) -> Any:
-    """What the worker says, one mapping a line, as it comes; the process ends with the last."""
+    """What the worker says, one mapping a line, as it comes; the process and its children end with the last."""
     with subprocess.Popen(
         [python, "-c", WORKER],
         stdin=subprocess.PIPE,
@@ -175,15 +187,59 @@ def _answers(python: Path, job: dict[str, Any], folder: str) -> Any:
         stderr=subprocess.DEVNULL,
         cwd=folder,
         env=_environment(),
+        start_new_session=True,
     ) as process:
+        watch = _Watch(process.pid)
         try:
             _send(process.stdin, json.dumps(job).encode())
             for line in process.stdout or ():
-                yield json.loads(line)
-        except ValueError:
-            raise RaddinoError("RadGraph's Python answered something else than scores") from None
+                watch.rearm()
+                yield _said(line)
         finally:
-            process.kill()
+            watch.end()
+        if watch.barked:
+            raise RaddinoError(f"RadGraph's Python was silent for {SILENCE:.0f} s: try it on a few reports by hand")
+
+
+class _Watch:
+    """Kills a process group that stays silent for :data:`SILENCE` seconds."""
+
+    def __init__(self, group: int) -> None:
+        self.group, self.barked = group, False
+        self.timer = self._armed()
+
+    def rearm(self) -> None:
+        self.timer.cancel()
+        self.timer = self._armed()
+
+    def end(self) -> None:
+        self.timer.cancel()
+        self._kill()
+
+    def _armed(self) -> threading.Timer:
+        timer = threading.Timer(SILENCE, self._bark)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _bark(self) -> None:
+        self.barked = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGKILL)
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """One answer: ``{"error": text}`` or ``{"rewards": rows of numbers}``."""
+    try:
+        said = json.loads(line)
+        if "error" in said:
+            return {"error": str(said["error"])}
+        return {"rewards": [[float(one) for one in row] for row in said["rewards"]]}
+    except (ValueError, KeyError, TypeError):
+        raise RaddinoError("RadGraph's Python answered something else than scores") from None
 
 
 def _send(pipe: IO[bytes] | None, content: bytes) -> None:

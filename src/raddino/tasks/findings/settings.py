@@ -134,7 +134,8 @@ class FindingsConfig(Config):
     @property
     def language_name(self) -> str:
         """The language model without the place of a folder."""
-        return Path(self.language_model).name if Path(self.language_model).is_dir() else self.language_model
+        place = Path(self.language_model).expanduser()
+        return place.name if place.is_dir() else self.language_model
 
     def public(self) -> dict[str, Any]:
         """The settings, JSON-ready, without the places of folders and files."""

@@ -201,7 +201,7 @@ def _write(job: Job, model: Path, name: str, shown: np.ndarray) -> list[str]:
     asked = [job.options.writer.model_dump_json(), job.encoder.fingerprint, job.corpus.fingerprint, job.seed]
     said = json.dumps([*asked, rows.tolist(), shown.tolist()])
     key, file = hashlib.sha256(said.encode()).hexdigest(), job.folder / f"{name}.json"
-    done = _read_written(file, key)
+    done = _read_written(file, key, len(rows))
     for start in range(len(done), len(rows), CHUNK):
         part = slice(start, start + CHUNK)
         done += generate_findings(
@@ -213,13 +213,15 @@ def _write(job: Job, model: Path, name: str, shown: np.ndarray) -> list[str]:
     return [clean(text, job.options.cleaning) for text in done]
 
 
-def _read_written(file: Path, key: str) -> list[str]:
-    """Texts of an earlier run of the same settings; none where there are none, or the file is of others."""
+def _read_written(file: Path, key: str, most: int) -> list[str]:
+    """Up to ``most`` texts of an earlier run of the same settings; none where the file is damaged or of others."""
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
-        return list(held["texts"]) if held["key"] == key else []
+        texts = held["texts"] if held["key"] == key else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
+    sound = isinstance(texts, list) and all(isinstance(text, str) for text in texts) and len(texts) <= most
+    return texts if sound else []
 
 
 def _nearest(job: Job, train_texts: list[str]) -> list[str]:
@@ -243,9 +245,7 @@ def _prior(judges: Judges, train_texts: list[str]) -> str:
 
 def _public(options: FindingsTaskConfig) -> dict[str, Any]:
     """The settings that a number depends on, without folders of this machine."""
-    said = options.writer.model_dump(mode="json") | {"cleaning": options.cleaning}
-    place = Path(options.language_model).expanduser()
-    return said | {"language_model": place.name if place.is_dir() else options.language_model}
+    return options.writer.public() | {"cleaning": options.cleaning}
 
 
 def _signatures(records: pd.DataFrame, judges: Judges, rule: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from raddino.errors import RaddinoError
 from raddino.features.forward import resolve_precision
 from raddino.features.ranks import PATIENCE, Ranks, join_ranks
 from raddino.tasks.findings.data import Collator, Example, PatchTokens, Reports, Writer, check_length
-from raddino.tasks.findings.language import load_language
+from raddino.tasks.findings.language import identity, load_language
 from raddino.tasks.findings.prompts import load_template
 from raddino.tasks.findings.settings import FindingsConfig, Stage
 from raddino.tasks.findings.tower import reader
@@ -77,7 +77,7 @@ def train_findings(
         RaddinoError: an encoder without patches, no usable text, a language model that cannot be had, or a folder that
             holds work of other settings.
     """
-    from raddino.tasks.findings.model import assemble, image_tokens, is_standard, save_model
+    from raddino.tasks.findings.model import assemble, image_tokens, is_standard, read_record, save_model
 
     seen, done = reader(encoder, config.final_norm), folder / "model"
     place, precise = resolve_device(device), resolve_precision(precision, encoder)
@@ -86,7 +86,7 @@ def train_findings(
         raise RaddinoError("fsdp shards over several GPUs: start with torchrun --nproc-per-node N, or set fsdp=false")
     _claim(folder, _job(corpus, train, val, seen, config, seed, precise), ranks)
     if (done / "findings.json").is_file():
-        return Trained(done, json.loads((done / "findings.json").read_text())["chosen"])
+        return Trained(done, read_record(done)["chosen"])
     bf16 = precise == "bf16" and place.type == "cuda"
     dtype = torch.bfloat16 if bf16 and config.tuning != "full" else torch.float32
     kept = [text for text in train.texts if text.strip()]
@@ -161,7 +161,7 @@ def _run(
             model, adapters = _restore(again(), files[: files.index(file) + 1], config, options["seed"])
     if adapters is not None:
         adapters.merge_and_unload()
-    return model, [json.loads(file.read_text()) for file in files]
+    return model, [_told(file) for file in files]
 
 
 def _restore(model: Any, done: Sequence[Path], config: FindingsConfig, seed: int) -> tuple[Any, Any]:
@@ -264,18 +264,26 @@ def _job(
         "seed": seed,
         "precision": precision,
         "config": config.public(),
+        "language_model": identity(config.language_model),
     }
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """What a JSON file of the folder says."""
+    try:
+        said = json.loads(file.read_text())
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise RaddinoError(f"{file} is damaged: delete the folder {file.parent} and train again")
+    return said
 
 
 def _claim(folder: Path, job: dict[str, Any], ranks: Ranks) -> None:
     """Note what a folder is for, or refuse one that is for something else."""
     file = folder / JOB
     if file.is_file():
-        try:
-            held = json.loads(file.read_text())
-        except ValueError:
-            raise RaddinoError(f"{file} is damaged: delete the folder {folder} and train again") from None
-        if changes := diff(held, job):
+        if changes := diff(_told(file), job):
             raise RaddinoError(f"{folder} holds work of other settings ({changes[0]}): delete it or take another")
         return
     ranks.wait()

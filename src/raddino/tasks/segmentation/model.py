@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from raddino.tasks.segmentation.settings import SegmentationConfig
 
 FORMAT = 1
 ABOUT = "segmentation.json"
+TRAINS = "'raddino evaluate' trains the model again"
 HEAD, UNET, ENCODER = "head.safetensors", "unet.safetensors", "encoder.safetensors"
 
 
@@ -42,7 +42,7 @@ class ModelRecord:
         key: names data, settings and encoder of the training.
         shorter_side: pixels to which the training images were reduced; None where that is not known.
         side: pixels of the square targets.
-        training: ``steps``, ``best_step``, ``dice`` (validation) and ``history``.
+        training: ``steps``, ``best_step``, ``dice`` (validation), ``history``, and the classes ``unseen`` in training.
         sha256: of each weights file, by its name.
     """
 
@@ -107,9 +107,8 @@ class SegmentationModel:
             digests[name] = sha256(folder / name)
         record = ModelRecord(**{**vars(self.record), "sha256": digests})
         about = asdict(record) | {"format": FORMAT, "options": record.options.model_dump(mode="json")}
-        draft = folder / f".{ABOUT}.draft"
-        draft.write_text(json.dumps(about, indent=1) + "\n")
-        os.replace(draft, folder / ABOUT)
+        with draft_of(folder / ABOUT) as draft:
+            draft.write_text(json.dumps(about, indent=1) + "\n")
         return SegmentationModel(self.network, record)
 
     @classmethod
@@ -158,7 +157,7 @@ def read_record(folder: Path) -> ModelRecord:
         if record.names != tuple(options.classes) or not {"name", "fingerprint"} <= set(record.encoder):
             raise ValueError
     except (AttributeError, ConfigError, KeyError, OSError, TypeError, ValueError):
-        raise RaddinoError(f"{file} is damaged: train the model again") from None
+        raise RaddinoError(f"{file} is damaged: delete {folder}, and {TRAINS}") from None
     return record
 
 
@@ -175,7 +174,7 @@ def _files(network: Network) -> dict[str, dict[str, Tensor]]:
 @torch.no_grad()
 def _fill(file: Path, record: ModelRecord, own: dict[str, Tensor]) -> None:
     """Copy a weights file into a network's tensors, in place."""
-    again = "copy the folder again, or train the model again"
+    again = f"copy the folder again, or delete it, and {TRAINS}"
     if not file.is_file():
         raise RaddinoError(f"{file.parent} lacks {file.name}: {again}")
     if sha256(file) != record.sha256.get(file.name):

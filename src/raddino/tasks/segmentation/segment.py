@@ -119,14 +119,14 @@ def segment(
 
 def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
     """All files of one image, masks first."""
+    if format == "dicom-seg" and not read.dicom:
+        raise UnreadableImage("DICOM SEG is written of DICOM files only")
     found = model.predict(read.grey)
     exclusive = model.record.options.exclusive
     large = np.stack([_resized(one, read.stored) for one in found])
     bits = to_bits(large, exclusive)
     place.parent.mkdir(parents=True, exist_ok=True)
     masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
-    if format == "dicom-seg" and not read.dicom:
-        raise UnreadableImage("DICOM SEG is written of DICOM files only")
     if format == "dicom-seg":
         write_dicom_seg(_with(place, ".seg.dcm"), file, masks, model.names, model.digest)
     elif exclusive:

@@ -11,6 +11,7 @@ from raddino.config import Config
 Head = Literal["linear", "vitdet", "upernet"]
 MaskValue = Annotated[int, Field(ge=0, le=65535)]
 MOST_CLASSES = 24
+MOST_PIXELS = 4096
 BITS = 16
 WANTED = {"values": "a mask value or several", "bits": "a bit number of 0 to 15", "columns": "a mask column"}
 
@@ -42,7 +43,7 @@ class SegmentationConfig(Config):
         lr, weight_decay, warmup: of AdamW; warm-up in steps, then cosine to 0.
         evaluate_every: steps between validations; the best by Dice is kept.
         patience: validations without a better one before training stops.
-        side: pixels of the square targets of training; None for four times the patch grid.
+        side: pixels of the square targets of training, at most 4096; None for four times the patch grid.
         unet_encoder: of the reference ``unet``, a name of segmentation-models-pytorch.
         unet_weights: ``"imagenet"`` (from its hub) or None for random ones.
         unet_side: pixels of its square input, a multiple of 32.
@@ -69,10 +70,10 @@ class SegmentationConfig(Config):
     warmup: NonNegativeInt = 50
     evaluate_every: PositiveInt = 100
     patience: PositiveInt = 5
-    side: PositiveInt | None = None
+    side: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     unet_encoder: str = "efficientnet-b0"
     unet_weights: Literal["imagenet"] | None = None
-    unet_side: int = Field(default=256, ge=32, multiple_of=32)
+    unet_side: int = Field(default=256, ge=32, le=MOST_PIXELS, multiple_of=32)
     surface_tolerance: PositiveFloat = 4.0
 
     @model_validator(mode="after")
@@ -81,12 +82,16 @@ class SegmentationConfig(Config):
             raise ValueError(f"classes: 1 to {MOST_CLASSES} are needed, got {len(self.classes)}")
         columns = self.coding == "columns"
         for name, code in self.classes.items():
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"classes: a name is one line of text, got {name!r}")
             no_bit = self.coding == "bits" and not (isinstance(code, int) and code < BITS)
             if isinstance(code, str) != columns or no_bit:
                 raise ValueError(f"classes: {name} takes {WANTED[self.coding]}, got {code!r}")
         for name in (one for pair in self.mirror or () for one in pair):
             if name not in self.classes:
                 raise ValueError(f"mirror: {name!r} is no class")
+        if self.unet_side == 32 and self.batch_size == 1:
+            raise ValueError("unet_side of 32 leaves one pixel at the U-Net's bottom: batch_size must be 2 or more")
         if self.test_flips and self.mirror is None:
             raise ValueError("test_flips needs mirror: the pairs of classes that change places, or []")
         return self

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raddino.corpus.dataset import query
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.progress import track
-from raddino.tasks.base import SPLITS, Absent
+from raddino.tasks.base import Absent
 from raddino.tasks.segmentation.settings import SegmentationConfig
 
 if TYPE_CHECKING:
@@ -111,16 +111,15 @@ class Targets:
         counts = [self._pixels[int(row)] for row in rows]
         return np.array(counts, dtype=np.int64).reshape(len(rows), len(self.names))
 
-    def foreground(self, rows: np.ndarray) -> dict[str, dict[str, int]]:
-        """Foreground pixels of each class in each split, by class name."""
-        split, pixels = self.corpus.manifest["split"].to_numpy()[rows], self.pixels(rows)
-        sums = {name: pixels[split == name].sum(0) for name in SPLITS}
-        return {name: {one: int(total[c]) for one, total in sums.items()} for c, name in enumerate(self.names)}
-
     @cached_property
     def _known_empty(self) -> np.ndarray:
         manifest = self.corpus.manifest
-        return query(manifest, self.config.empty) if self.config.empty else np.zeros(len(manifest), bool)
+        if not self.config.empty:
+            return np.zeros(len(manifest), bool)
+        try:
+            return query(manifest, self.config.empty)
+        except ConfigError as error:
+            raise ConfigError(f"empty: {str(error).removeprefix('where=')}") from None
 
     def _shape(self, row: int) -> tuple[int, ...]:
         manifest = self.corpus.manifest

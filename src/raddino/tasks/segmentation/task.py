@@ -82,7 +82,8 @@ class Segmentation:
             "validation_dice": training["dice"],
             "parameters": model.parameters,
         }
-        return [Cases(work.records(model), chosen)]
+        unseen = {f"dice ({name})": "no training mask holds the class" for name in training.get("unseen", ())}
+        return [Cases(work.records(model), chosen, notes={"absent": unseen} if unseen else {})]
 
     def statistics(self, records: pd.DataFrame) -> dict[str, Compute]:
         """See :func:`raddino.tasks.segmentation.score.statistics`."""

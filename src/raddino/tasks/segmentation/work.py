@@ -26,9 +26,9 @@ from raddino.tasks.segmentation.feeds import WHOLE, FeatureFeed, PictureFeed, re
 from raddino.tasks.segmentation.model import ABOUT, ENCODER, HEAD, UNET, ModelRecord, SegmentationModel, read_record
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, framed, is_supervised
 from raddino.tasks.segmentation.predict import to_bits
-from raddino.tasks.segmentation.score import COUNTS, score_case
+from raddino.tasks.segmentation.score import COUNTS, SURFACE, score_case
 from raddino.tasks.segmentation.targets import Targets
-from raddino.tasks.segmentation.train import STATE, Feed, Progress, train
+from raddino.tasks.segmentation.train import STATE, Progress, train
 
 RECORDS = "records.parquet"
 OURS = (ABOUT, HEAD, UNET, ENCODER, STATE, RECORDS, shown.FOLDER)
@@ -83,9 +83,10 @@ class Work:
             return SegmentationModel.load(folder, job.encoder, job.device, job.precision)
         _clear(folder)
         network = build_network(job.encoder, self.options, seed=job.seed, precision=job.precision, device=job.device)
+        learned = self._feed(network, "train")
         progress = train(
             network,
-            self._feed(network, "train"),
+            learned,
             self._feed(network, "val"),
             self.options,
             folder=folder,
@@ -93,15 +94,14 @@ class Work:
             seed=job.seed,
             device=network.device,
         )
-        model = SegmentationModel(network, self._record(network, progress)).save(folder)
-        (folder / STATE).unlink()
+        model = SegmentationModel(network, self._record(network, progress, learned.bits)).save(folder)
+        (folder / STATE).unlink(missing_ok=True)
         return model
 
     def records(self, model: SegmentationModel) -> pd.DataFrame:
         """:func:`score_case` of every test image, kept in the folder, with the images of ``shown/``."""
-        file = self.job.folder / RECORDS
-        if file.is_file():
-            return pd.read_parquet(file)
+        if (kept := self._kept(model)) is not None:
+            return kept
         rows, ids = self.rows("test"), self.job.examples.ids[self.job.examples.at["test"]]
         tolerance = self.options.surface_tolerance
         found = []
@@ -116,9 +116,24 @@ class Work:
             lambda at: {"id": str(ids[at]), "row": int(rows[at])},
             lambda at: self.predict(model, int(rows[at]), self.targets.read(int(rows[at])).shape),
         )
-        with draft_of(file) as draft:
-            table.to_parquet(draft, index=False)
+        marked = table.copy()
+        marked.attrs = {"model": model.digest}
+        with draft_of(self.job.folder / RECORDS) as draft:
+            marked.to_parquet(draft, index=False)
         return table
+
+    def _kept(self, model: SegmentationModel) -> pd.DataFrame | None:
+        """Records that this very model left here with its ``shown/``; None, to make them anew, where one is damaged."""
+        folder = self.job.folder
+        try:
+            table = pd.read_parquet(folder / RECORDS)
+            for case in json.loads((folder / shown.FOLDER / shown.INDEX).read_text()):
+                shown.read_bits(folder / shown.FOLDER / case["file"])
+        except Exception:  # pyarrow and Pillow raise many kinds
+            return None
+        wanted = {f"{kind} ({name})" for name in model.names for kind in COUNTS + SURFACE}
+        whole = table.attrs.pop("model", None) == model.digest and set(table) == wanted
+        return table if whole and len(table) == len(self.rows("test")) else None
 
     def predict(self, model: SegmentationModel, row: int, shape: tuple[int, ...]) -> np.ndarray:
         """Class bits of a test image at the mask's own ``shape``, int32, from cached features where they say all."""
@@ -157,7 +172,7 @@ class Work:
     def _patches(self, rows: np.ndarray) -> PatchRows:
         return self._features.take([self._cached[int(row)] for row in rows])
 
-    def _feed(self, network: Network, split: str) -> Feed:
+    def _feed(self, network: Network, split: str) -> FeatureFeed | PictureFeed:
         """Images and square targets of a split; a frozen encoder's features where nothing changes the images."""
         rows = self.rows(split)
         augmented = self.augmented and split == "train"
@@ -167,7 +182,8 @@ class Work:
         mirror = self.targets.mirror
         return PictureFeed(self.job.corpus, rows, bits, network, augmented=augmented, mirror=mirror)
 
-    def _record(self, network: Network, progress: Progress) -> ModelRecord:
+    def _record(self, network: Network, progress: Progress, bits: np.ndarray) -> ModelRecord:
+        held = int(np.bitwise_or.reduce(bits, axis=None))
         encoder, corpus = self.job.encoder, self.job.corpus
         prepared: dict[str, Any] = corpus.info.get("preparation") or {}
         return ModelRecord(
@@ -187,6 +203,7 @@ class Work:
                 "best_step": progress.best_step,
                 "dice": progress.best,
                 "history": progress.history,
+                "unseen": [name for position, name in enumerate(self.targets.names) if not held >> position & 1],
             },
         )
 
