@@ -146,3 +146,10 @@ def test_a_block_knows_its_unit_and_what_is_positive() -> None:
     age, sex = blocks({"rows": rows, "tasks": tasks, "encoders": [{"name": "x"}]})
     assert [age.head(kind) for kind in age.metrics] == ["MAE in years"]
     assert (sex.positive, sex.unit, [sex.head(kind) for kind in sex.metrics]) == ("M", "", ["AUROC"])
+
+
+def test_a_metric_of_one_class_is_named_and_ordered_as_the_metric():
+    one = metric("hd95 (left lung)")
+    assert one.label == f"{metric('hd95').label} (left lung)"
+    assert not one.higher_is_better
+    assert metric("odd (thing)").label == "odd (thing)"

@@ -121,7 +121,7 @@ def parse_xml(data: bytes) -> ElementTree.Element:
             message names no content.
     """
     if len(data) > MAX_XML:
-        raise RaddinoError(f"XML of {len(data)} bytes is refused: a report has at most {MAX_XML}")
+        raise RaddinoError(f"XML of more than {MAX_XML} bytes is refused: a report has fewer")
     try:
         text = data.decode("utf-8-sig")
         if "<!doctype" in text.lower() or "<!entity" in text.lower():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -181,7 +181,10 @@ class Sheet:
 
 
 def metric(key: str) -> Metric:
-    """The metric of that name; one that is not listed counts as unbounded, higher is better."""
+    """The metric of that name, or of one class, ``dice (heart)``; others count as unbounded, higher is better."""
+    name, parenthesis, part = key.partition(" (")
+    if parenthesis and name in METRICS:
+        return replace(METRICS[name], key=key, label=f"{METRICS[name].label} ({part}")
     return METRICS.get(key, Metric(key, key.replace("_", " "), bounded=False))
 
 

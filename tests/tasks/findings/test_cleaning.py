@@ -71,3 +71,11 @@ def test_unknown_rule():
 def test_long_texts():
     assert clean("1. FINDINGS: " * 20_000 + "x") == "x"
     assert clean("XXXX " * 50_000) == "___"
+    for many in ("- ", "-\n", "1. - ", "\n- ", "FINDINGS: - "):
+        assert clean(many * 20_000 + "x") == "x"
+    assert clean("\n" * 100_000 + "x") == "x"
+
+
+def test_marks_behind_a_bullet_within_the_text_stay_for_the_rule_is_fixed():
+    assert clean("- - 12. FINDINGS: ") == "12."
+    assert clean("a\n- - b") == "a - b"

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from findings_corpus import TEXTS
 from raddino.errors import RaddinoError
-from raddino.tasks.findings.language import load_language
+from raddino.tasks.findings.language import identity, load_language
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tiny_language import tiny_decoder, tiny_tokenizer
 
@@ -51,3 +52,43 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raddino.tasks.findings.language.find_spec", lambda name: None)
     with pytest.raises(RaddinoError, match=r"raddino\[llm-small\]"):
         load("smollm2")
+
+
+def _folder(place: Path, seed: int = 3) -> Path:
+    tokenizer = tiny_tokenizer(TEXTS, 300)
+    tiny_decoder(FindingsConfig().tiny, tokenizer, seed).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
+
+
+def test_missing_weights_are_refused_and_never_random(tmp_path: Path) -> None:
+    file = _folder(tmp_path) / "model.safetensors"
+    held = load_file(file)
+    del held["model.norm.weight"]
+    save_file(held, file, metadata={"format": "pt"})
+    with pytest.raises(RaddinoError, match=r"1 weights are missing.*model\.norm\.weight"):
+        load(str(tmp_path))
+
+
+class Trap:
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+def test_a_pickle_in_a_folder_is_refused_by_the_safe_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (_folder(tmp_path) / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Trap()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(RaddinoError, match="refused by the safe loader"):
+        load(str(tmp_path))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_folders_of_one_name_and_a_folder_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (_folder(tmp_path / place / "lm", seed) for seed, place in enumerate(("a", "b")))
+    assert identity(str(one)) != identity(str(other))
+    assert identity("some/hub-id") == identity("tiny") == ""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert identity("~/a/lm") == identity(str(one))
+    assert FindingsConfig(language_model="~/a/lm").language_name == "lm"
+    assert load("~/a/lm").model.config.num_hidden_layers == FindingsConfig().tiny.layers

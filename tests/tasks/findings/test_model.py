@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from findings_corpus import TEXTS, report_corpus, small_encoder
+from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
 from raddino.encoders.base import Features
 from raddino.errors import RaddinoError
 from raddino.tasks.findings.data import Writer
@@ -201,3 +202,21 @@ def test_a_language_model_that_llava_would_change_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(RaddinoError, match="logits"):
         assemble(small_encoder(), Language("granite", GraniteForCausalLM(scaled), tokenizer), config)
+
+
+def test_a_language_model_of_another_build_is_one_line() -> None:
+    encoder = small_encoder()
+    config = FindingsConfig(language_model="tiny")
+    language = load_language(config, TEXTS, 0, torch.float32)
+    shape = GPT2Config(vocab_size=len(language.tokenizer), n_embd=32, n_layer=1, n_head=2)
+    with pytest.raises(RaddinoError, match=r"is a 'gpt2'.*Llama"):
+        assemble(encoder, Language("mine", GPT2LMHeadModel(shape), language.tokenizer), config)
+
+
+def test_a_damaged_configuration_builds_no_model_of_default_size(tmp_path: Path) -> None:
+    folder = train_quickly(tmp_path, 4).folder
+    assert str(tmp_path) not in (folder / "config.json").read_text()
+    for content in ("{}", '{"model_type": "llama"}', "[]", "{"):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(RaddinoError, match=r"cannot be loaded.*train again"):
+            load_model(folder, CPU, torch.float32)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from raddino.errors import ConfigError
+from raddino.errors import ConfigError, RaddinoError
 from raddino.tasks.findings.prompts import chat_template, conversation, load_template, prompt_names, render
 from raddino.tasks.findings.tiny_language import tiny_tokenizer
 
@@ -63,3 +63,41 @@ def test_wrong_templates_are_one_line(tmp_path: Path) -> None:
         load_template(str(tmp_path / "mine.yaml"))
     (tmp_path / "mine.yaml").write_text("ask: Say what you see.\n")
     assert load_template(str(tmp_path / "mine.yaml")).ask == "Say what you see."
+
+
+def test_braces_besides_the_place_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    for words in ("{names} }", "{names} {", "{names.__class__}", "none"):
+        file.write_text(f"ask: hi\nseveral: '{words}'\n")
+        with pytest.raises(ConfigError, match=r"must hold \{names\} once and no other braces"):
+            load_template(str(file))
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("{{ ''.__class__.__mro__ }}", "chat template fails"),
+        ("{{ cycler.__init__.__globals__ }}", "chat template fails"),
+        ("{% include '/etc/passwd' %}", "chat template fails"),
+        ("{% for i in range(10000000) %}{% endfor %}", "chat template fails"),
+        ("{% for %}", "chat template fails"),
+        ("{{ raise_exception('no system role') }}", "no system role"),
+        ("hello", "tells 0 of 1 image"),
+        ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "tells 2 of 1 image"),
+    ],
+)
+def test_a_chat_template_that_fails_or_loses_images_is_one_line(own: str, said: str) -> None:
+    with pytest.raises(RaddinoError, match=said) as caught:
+        render(tokenizer(own), conversation(load_template("findings")))
+    assert "\n" not in str(caught.value)
+
+
+def test_of_several_chat_templates_the_default_is_taken() -> None:
+    several = {"tool_use": "x", "default": OWN}
+    assert chat_template(several, "plain") == chat_template(OWN, "plain")
+
+
+def test_special_tokens_without_a_role_are_taken_out_too() -> None:
+    made = tokenizer(None)
+    made.add_tokens(["<|header|>"], special_tokens=True)
+    assert "<|header|>" not in render(made, conversation(load_template("findings"), indication="a<|header|>b"))

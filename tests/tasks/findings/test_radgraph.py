@@ -111,7 +111,7 @@ def test_an_interpreter_that_answers_otherwise_is_refused(place, tmp_path):
     script.write_text("#!/bin/sh\necho 0.1.18\n")
     script.chmod(0o755)
     judge = radgraph.find_radgraph(script, place, device="cpu")
-    with pytest.raises(RaddinoError, match=r"answered something else than scores|ended before it read"):
+    with pytest.raises(RaddinoError, match=r"answered something else than scores"):
         judge(["a"], ["b"])
 
 
@@ -126,3 +126,34 @@ def test_what_was_given_must_be_there(place, interpreter, tmp_path):
     (place / "radgraph/weights.th").unlink()
     with pytest.raises(RaddinoError, match=r"no radgraph/weights\.th"):
         radgraph.find_radgraph(interpreter(), place)
+
+
+LISTENS = """case "$2" in *metadata*) echo 0.1.18; exit 0;; esac
+"""
+
+
+@pytest.mark.parametrize("answer", ["5", "[1]", '{"x": 1}', '{"rewards": "abc"}', '{"rewards": [5]}', "\xff", "null"])
+def test_garbage_for_an_answer_is_one_line(place, tmp_path, answer):
+    judge = radgraph.find_radgraph(_script(tmp_path, f"{LISTENS}cat > /dev/null\necho '{answer}'"), place, device="cpu")
+    with pytest.raises(RaddinoError, match="answered something else than scores"):
+        judge(["a"], ["b"])
+
+
+@pytest.mark.parametrize("body", ["sleep 600", "cat > /dev/null\nsleep 600"])
+def test_a_python_that_hangs_is_given_up(place, tmp_path, monkeypatch, body):
+    monkeypatch.setattr(radgraph, "SILENCE", 0.5)
+    judge = radgraph.find_radgraph(_script(tmp_path, LISTENS + body), place, device="cpu")
+    with pytest.raises(RaddinoError, match="was silent"):
+        judge(["a" * 200_000], ["b"])
+
+
+def test_a_version_that_is_none_is_refused(place, tmp_path):
+    with pytest.raises(RaddinoError, match="does not tell the package's version"):
+        radgraph.find_radgraph(_script(tmp_path, "echo hello; echo world"), place, device="cpu")
+
+
+def _script(folder, body):
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return script

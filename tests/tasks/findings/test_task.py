@@ -159,10 +159,12 @@ def test_what_was_written_is_not_written_again(
     second = CASE_TASKS["findings"].run(job)
     assert made == ["train 48 24 FindingsConfig", "write 10", "write 4"]
     pd.testing.assert_frame_equal(first[0].records, second[0].records)
-    file.write_text("{")
-    made.clear()
-    CASE_TASKS["findings"].run(job)
-    assert made.count("write 10") == 2
+    damaged = [json.dumps({**held, "texts": texts}) for texts in ("abc", [1, 2], held["texts"] * 2, None)]
+    for content in ("{", "[]", *damaged):
+        file.write_text(content)
+        made.clear()
+        CASE_TASKS["findings"].run(job)
+        assert made.count("write 10") == 2
 
 
 def test_a_judge_that_is_given_and_missing_stops_before_training(
@@ -182,6 +184,10 @@ def test_no_folder_of_this_machine_stands_beside_a_number(
     corpus: MemoryCorpus, made: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "my-model").mkdir()
-    cases = CASE_TASKS["findings"].run(job_of(corpus, tmp_path / "work", language_model=str(tmp_path / "my-model")))
+    prompt = tmp_path / "mine.yaml"
+    prompt.write_text("ask: What is seen?")
+    places = {"language_model": str(tmp_path / "my-model"), "prompt": str(prompt)}
+    cases = CASE_TASKS["findings"].run(job_of(corpus, tmp_path / "work", **places))
     assert cases[0].chosen["options"]["language_model"] == "my-model"
+    assert cases[0].chosen["options"]["prompt"] == "mine.yaml"
     assert str(tmp_path) not in json.dumps(cases[0].chosen["options"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
 from raddino.errors import RaddinoError
@@ -83,6 +83,61 @@ def test_interrupted_training_ends_in_the_same_weights(
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert sorted(path.name for path in (tmp_path / "parts" / "out").iterdir()) == ["job.json", "model"]
+
+
+@pytest.mark.parametrize("part", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"])
+def test_a_damaged_checkpoint_is_one_line_and_one_that_lacks_a_part_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    plain = trainer._Progress.on_step_end
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            raise KeyboardInterrupt
+        return plain(self, args, state, control, **kwargs)
+
+    config = QUICK.model_copy(update={"stages": QUICK.stages[1:]})
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Progress, "on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, config)
+    file = tmp_path / "out/stage-1/checkpoint-3" / part
+    file.write_bytes(b"junk" * 50)
+    with pytest.raises(RaddinoError, match=r"checkpoint-3 cannot be loaded .* delete it to continue from before"):
+        run(tmp_path, config)
+    file.unlink()
+    continued = weights(run(tmp_path, config))
+    whole = weights(run(tmp_path / "whole", config))
+    assert all(torch.equal(continued[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("state", ["{", "{}", "[]", '{"global_step": 3}'])
+def test_a_checkpoint_whose_state_is_damaged_is_none(tmp_path: Path, state: str) -> None:
+    held = tmp_path / "checkpoint-3"
+    held.mkdir()
+    for part in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (held / part).touch()
+    (held / "trainer_state.json").write_text(state)
+    assert trainer._newest(tmp_path) is None
+    assert not held.exists()
+
+
+def test_damaged_records_are_one_line(tmp_path: Path) -> None:
+    made = run(tmp_path, QUICK)
+    for file in (made.folder / "findings.json", tmp_path / "out" / "job.json"):
+        for content in ("{", "[]"):
+            file.write_text(content)
+            with pytest.raises(RaddinoError, match=r"is damaged: delete the folder"):
+                run(tmp_path, QUICK)
+
+
+def test_another_language_model_in_a_folder_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"language_model": _language(tmp_path), "tune": "full"})
+    run(tmp_path, config)
+    file = Path(config.language_model) / "model.safetensors"
+    save_file({name: weight + 1 for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+    with pytest.raises(RaddinoError, match=r"other settings \(language_model"):
+        run(tmp_path, config)
 
 
 def test_work_done_is_found_and_other_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from raddino.config import Config
-from raddino.corpus.sections import openi_sections, parse_xml
+from raddino.corpus.sections import MAX_XML, openi_sections, parse_xml
 from raddino.corpus.sources.base import Incomplete, Source, find, index_images, read_table, register, require
 from raddino.errors import RaddinoError
 
@@ -69,7 +69,8 @@ def _images(root: Path) -> list[dict[str, object]]:
     rows = []
     for file in sorted(folder.glob("*.xml"), key=lambda path: (len(path.stem), path.stem)):
         try:
-            report = parse_xml(file.read_bytes())
+            with file.open("rb") as stream:
+                report = parse_xml(stream.read(MAX_XML + 1))
         except (RaddinoError, OSError) as error:
             raise Incomplete(f"{file.name} cannot be read ({error})") from None
         uid = report.find("uId")

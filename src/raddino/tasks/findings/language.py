@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -78,10 +79,10 @@ def load_language(config: FindingsConfig, texts: Sequence[str], seed: int, dtype
 
 
 def identity(name: str) -> str:
-    """SHA-256 of a folder's files, by which two folders of one name are told apart; empty for other names."""
+    """Digest of a folder's files, by which two folders of one name are told apart; empty for other names."""
     place = Path(name).expanduser()
     files = sorted(file for file in place.glob("*") if file.is_file()) if place.is_dir() else []
-    return sha256(*files) if files else ""
+    return sha256(*files)[:16] if files else ""
 
 
 def _make_room(model: Any, tokens: int, seed: int) -> None:
@@ -115,12 +116,14 @@ def _pretrained(name: str, place: str, options: dict[str, str], dtype: torch.dty
     try:
         with quiet(), redirect_stderr(StringIO()):  # a bar of the GGUF reader
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local, **options)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, dtype=dtype, trust_remote_code=False, local_files_only=local, output_loading_info=True, **options
             )
     except Exception as error:  # Transformers raises many kinds
-        words = " ".join(str(error).replace(place, "it").split())[:200]
+        refused = isinstance(error, UnpicklingError)
+        words = "refused by the safe loader" if refused else " ".join(str(error).replace(place, "it").split())[:200]
         raise RaddinoError(f"language model {name!r} cannot be loaded ({type(error).__name__}: {words})") from None
+    model, report = loaded
     refuse_lost(name, sorted(report["missing_keys"]))
     return model.eval(), tokenizer
 

@@ -166,7 +166,7 @@ def assemble(encoder: Encoder, language: Language, config: FindingsConfig, seed:
             with torch.device("meta"):
                 model = FindingsLlava(values)
         except (AttributeError, TypeError, ValueError):
-            kind = values.text_config.model_type
+            kind = language.model.config.model_type
             raise RaddinoError(
                 f"language model {language.name!r} is a {kind!r}, which LLaVA's classes do not hold: take a decoder "
                 "shaped as Llama, Mistral or Qwen2"
@@ -237,7 +237,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text())
         config, prompt = FindingsConfig.model_validate(record["config"]), Template.model_validate(record["prompt"])
-        return record | {"config": config, "prompt": prompt, "chosen": dict(record["chosen"])}
+        return record | {"config": config, "prompt": prompt, "chosen": dict(record.get("chosen", {}))}
     except FileNotFoundError:
         raise RaddinoError(f"{folder} holds no findings writer ({RECORD} is missing): train one") from None
     except (ValueError, KeyError, TypeError):
@@ -253,6 +253,9 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
     record = read_record(folder)
     factory: Any = FindingsLlava if record["needs_raddino"] else LlavaForConditionalGeneration
     try:
+        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        if kind != factory.config_class.model_type:  # another one's defaults can be of any size
+            raise ValueError(f"config.json is of a {kind!r}")
         with quiet():
             values = factory.config_class.from_pretrained(folder, local_files_only=True)
             model: Any = factory.from_pretrained(folder, config=values, dtype=dtype, local_files_only=True)
@@ -268,9 +271,11 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
 def _config(encoder: Encoder, language: Language, config: FindingsConfig, tower: bool) -> FindingsLlavaConfig:
     assert encoder.grid is not None
     vision = vision_tower(encoder).config if tower else None
+    text = deepcopy(language.model.config)
+    text.name_or_path = ""  # a folder of this machine
     values: dict[str, Any] = dict(
         vision_config=vision or Dinov2Config(hidden_size=encoder.dim, num_attention_heads=1, num_hidden_layers=1),
-        text_config=deepcopy(language.model.config),
+        text_config=text,
         image_token_index=language.image_token,
         image_seq_length=image_tokens(encoder, config),
         vision_feature_layer=-1,

@@ -119,10 +119,9 @@ class RadGraph:
                     raise RaddinoError(f"RadGraph failed in its own Python: {said['error']}")
                 rows += said["rewards"]
                 shown.advance(len(said["rewards"]))
-        if any(len(row) != len(REWARDS) for row in rows):
-            raise RaddinoError("RadGraph's Python answered something else than scores")
-        scores = np.array(rows, dtype=np.float64).reshape(-1, len(REWARDS))
-        if scores.shape != (len(references), len(REWARDS)) or not ((scores >= 0) & (scores <= 1)).all():
+        sound = len(rows) == len(references) and all(len(row) == len(REWARDS) for row in rows)
+        scores = np.array(rows if sound else [np.nan], dtype=np.float64)
+        if not ((scores >= 0) & (scores <= 1)).all():
             raise RaddinoError(f"RadGraph gave {len(rows)} of {len(references)} scores: it stopped, or is another API")
         return scores
 
@@ -243,12 +242,12 @@ def _said(line: bytes) -> dict[str, Any]:
 
 
 def _send(pipe: IO[bytes] | None, content: bytes) -> None:
+    """Give a process all that it reads; one that ended before gives no answer, which is told then."""
     assert pipe is not None
-    try:
+    with suppress(BrokenPipeError):
         pipe.write(content)
+    with suppress(BrokenPipeError):
         pipe.close()
-    except BrokenPipeError:
-        raise RaddinoError("RadGraph's Python ended before it read the reports") from None
 
 
 def _environment() -> dict[str, str]:

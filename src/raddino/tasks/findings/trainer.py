@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ class FindingsTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             load_trained(model or self.model, Path(resume_from_checkpoint) / WEIGHTS)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _read_from(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _read_from(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         if self.is_fsdp_enabled:
@@ -153,7 +162,7 @@ def load_trained(model: Any, file: Path) -> None:
     Raises:
         RaddinoError: it is damaged, or holds others.
     """
-    try:
+    with _read_from(str(file.parent)):
         held = load_file(file)
         names = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         if held.keys() != names.keys():
@@ -161,22 +170,41 @@ def load_trained(model: Any, file: Path) -> None:
         with torch.no_grad():
             for name, weight in names.items():
                 weight.copy_(held[name])
-    except Exception as error:  # safetensors raises kinds of its own
+
+
+@contextmanager
+def _read_from(checkpoint: str | None) -> Iterator[None]:
+    """Whatever fails in reading a checkpoint as one line; safetensors, torch and Transformers raise many kinds."""
+    try:
+        yield
+    except Exception as error:
         raise RaddinoError(
-            f"checkpoint {file.parent} cannot be loaded ({type(error).__name__}): delete it to continue from before"
+            f"checkpoint {checkpoint} cannot be loaded ({type(error).__name__}): delete it to continue from before"
         ) from None
 
 
 def _newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint; ``trainer_state.json`` is written last, and others are removed."""
+    """The newest whole checkpoint; others are removed."""
     found: list[tuple[int, Path]] = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / STATE).read_text())
-            found.append((int(path.name.split("-")[-1]), path))
-        except (OSError, ValueError):
+    for path in sorted(folder.glob("checkpoint-*")):
+        if (step := _step(path)) is not None:
+            found.append((step, path))
+        else:
             shutil.rmtree(path, ignore_errors=True)
     return max(found)[1] if found else None
+
+
+def _step(checkpoint: Path) -> int | None:
+    """Steps behind a checkpoint that has all its parts (its state is written last) and the best one; else None."""
+    parts = (WEIGHTS, "optimizer*", "scheduler.pt", "rng_state*.pth")
+    try:
+        state = json.loads((checkpoint / STATE).read_text())
+        best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
+        counted = checkpoint.name == f"checkpoint-{state['global_step']}" and state["train_batch_size"] > 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = counted and (best / WEIGHTS).is_file() and all(any(checkpoint.glob(part)) for part in parts)
+    return int(state["global_step"]) if whole else None
 
 
 def _arguments(
