@@ -84,6 +84,29 @@ class Examples:
     excluded: dict[str, int] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        corpus: Corpus,
+        config: TaskConfig,
+        rows: np.ndarray,
+        target: Floats,
+        excluded: dict[str, int],
+        classes: tuple[str, ...] = (),
+    ) -> Examples:
+        """Examples of corpus ``rows`` (N,) with their ``target`` (N,); reasons that exclude no image are dropped."""
+        kept = corpus.manifest.iloc[rows]
+        return cls(
+            config=config,
+            rows=rows,
+            target=target,
+            split=kept["split"].astype(str).to_numpy(),
+            ids=kept["id"].astype(str).to_numpy(),
+            patients=kept["patient"].fillna(kept["id"]).astype(str).to_numpy(),
+            excluded={reason: count for reason, count in excluded.items() if count},
+            classes=classes,
+        )
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what a probe puts out for the task: its classes, or itself."""
@@ -180,17 +203,7 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     usable = np.isfinite(target) & np.isin(split, SPLITS)
     missing = int(values.isna().sum())
     excluded = {"no value": missing, "unusable value or split": int((~usable).sum()) - missing}
-    kept = frame[usable]
-    examples = Examples(
-        config=config,
-        rows=chosen[usable],
-        target=target[usable],
-        split=split[usable],
-        ids=kept["id"].astype(str).to_numpy(),
-        patients=kept["patient"].fillna(kept["id"]).astype(str).to_numpy(),
-        excluded={reason: count for reason, count in excluded.items() if count},
-        classes=classes,
-    )
+    examples = Examples.of(corpus, config, chosen[usable], target[usable], excluded, classes)
     _require_enough(examples)
     return examples
 

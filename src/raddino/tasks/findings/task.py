@@ -105,16 +105,7 @@ class FindingsTask:
             "nothing left of the text by the cleaning rule": int((given & (words == 0)).sum()),
             "no split": int(((words > 0) & ~known).sum()),
         }
-        kept = frame[usable]
-        examples = Examples(
-            config=config,
-            rows=rows[usable],
-            target=words[usable],
-            split=split[usable],
-            ids=kept["id"].astype(str).to_numpy(),
-            patients=kept["patient"].fillna(kept["id"]).astype(str).to_numpy(),
-            excluded={reason: count for reason, count in excluded.items() if count},
-        )
+        examples = Examples.of(corpus, config, rows[usable], words[usable], excluded)
         _require_enough(examples)
         return examples
 

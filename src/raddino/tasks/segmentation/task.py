@@ -41,17 +41,8 @@ class Segmentation:
         rows = targets.rows(inside)
         target, unusable = _foregrounds(targets, rows)
         excluded = {"no mask": len(inside) - len(rows), "unusable split": len(asked) - len(inside), **unusable}
-        rows, target = rows[np.isfinite(target)], target[np.isfinite(target)]
-        frame = corpus.manifest.iloc[rows]
-        examples = Examples(
-            config=config,
-            rows=rows,
-            target=target,
-            split=frame["split"].astype(str).to_numpy(),
-            ids=frame["id"].astype(str).to_numpy(),
-            patients=frame["patient"].fillna(frame["id"]).astype(str).to_numpy(),
-            excluded={reason: count for reason, count in excluded.items() if count},
-        )
+        usable = np.isfinite(target)
+        examples = Examples.of(corpus, config, rows[usable], target[usable], excluded)
         _require_enough(examples)
         return examples
 
