@@ -4,8 +4,8 @@ The functions behind the commands carry the commands' names and are imported on 
 
     import raddino
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
-    raddino.evaluate(...), raddino.report(...), raddino.compare(...), raddino.leaderboard(...), raddino.export(...)
-    raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
+    raddino.evaluate(...), raddino.segment(...), raddino.report(...), raddino.compare(...), raddino.leaderboard(...)
+    raddino.export(...), raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
 """
 
 import importlib
@@ -19,6 +19,7 @@ _HOMES = {
     "pretrain": "raddino.training.pretrain",
     "embed": "raddino.features.extract",
     "evaluate": "raddino.benchmark.evaluate",
+    "segment": "raddino.tasks.segmentation.segment",
     "report": "raddino.report.html",
     "compare": "raddino.benchmark.compare",
     "leaderboard": "raddino.benchmark.leaderboard",
