@@ -1,11 +1,13 @@
 """Paired tests: against a direct DeLong, against resampling, and under the null."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
 from raddino.metrics.bootstrap import PatientBootstrap
-from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p
+from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import auroc
 
 
@@ -124,3 +126,43 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.02, np.nan, 0.9]), [0.04, np.nan, 0.9])
     assert holm([]).size == 0
+
+
+def test_randomisation_agrees_with_the_exact_sign_flip_test_of_a_mean():
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.normal(0.4, 1, 10), rng.normal(0, 1, 10)
+    values = np.concatenate([ours, theirs])
+
+    def mean(weights):
+        return weights @ values / weights.sum(-1)
+
+    signs = np.array(list(itertools.product([-1, 1], repeat=10)))
+    exact = (np.abs(signs @ (ours - theirs)) >= abs((ours - theirs).sum()) - 1e-12).mean()
+    assert paired_randomisation_p(mean, np.arange(10), 20000) == pytest.approx(exact, abs=0.01)
+
+
+def test_randomisation_moves_patients_and_not_images():
+    values = np.concatenate([np.ones(40), np.zeros(40)])
+
+    def mean(weights):
+        return weights @ values / weights.sum(-1)
+
+    assert paired_randomisation_p(mean, np.arange(40), 500) == pytest.approx(1 / 501)
+    assert paired_randomisation_p(mean, np.zeros(40), 500) == 1.0
+
+
+def test_randomisation_without_a_difference_or_a_value():
+    def nothing(weights):
+        return np.full(weights.shape[:-1], np.nan)
+
+    assert np.isnan(paired_randomisation_p(nothing, np.arange(4), 50))
+    assert paired_randomisation_p(lambda weights: weights.sum(-1), np.arange(4), 50) == 1.0
+
+
+def test_randomisation_is_uniform_where_systems_are_exchangeable():
+    rng = np.random.default_rng(0)
+    found = []
+    for trial in range(200):
+        values = rng.normal(size=60)
+        found.append(paired_randomisation_p(lambda w, v=values: w @ v / w.sum(-1), np.arange(30), 200, trial))
+    assert kstest(found, "uniform").pvalue > 0.01

@@ -17,7 +17,7 @@ from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.tasks.base import Examples, Statistic, TaskConfig
-from raddino.tasks.cases import CASE_TASKS, Cases, Job
+from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
 from raddino.tasks.findings import task as _findings  # noqa: F401  (registers it)
 from raddino.tasks.segmentation import task as _segmentation  # noqa: F401
 
@@ -177,6 +177,11 @@ def case_metric(kind: str, metric: str, records: pd.DataFrame) -> Callable[[Any]
     if metric not in computed:
         raise RaddinoError(f"{metric} cannot be computed from the records")
     return computed[metric]
+
+
+def both_metrics(kind: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Compute]:
+    """Every metric as a function of the weights (..., 2 N) of our records and then of theirs."""
+    return CASE_TASKS[kind].statistics(pd.concat([ours, theirs], ignore_index=True))
 
 
 def variant_name(encoder: str, cases: Cases) -> str:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from raddino.benchmark.cases import case_metric, read_cases
-from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, adjust
+from raddino.benchmark.cases import both_metrics, case_metric, read_cases
+from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, PAIRED_RANDOMISATION, adjust
 from raddino.benchmark.results import Results, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
-from raddino.metrics.comparison import delong_p, paired_bootstrap_p
+from raddino.metrics.comparison import delong_p, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
@@ -52,7 +52,8 @@ def compare(
     """Test B against A on the images they share, from ``predictions.parquet`` of both.
 
     Rows are paired by task, metric and encoder. Differences come from the same resamples of patients on both
-    sides; p is DeLong's for the AUROC of a task and a paired bootstrap's elsewhere, with Holm's correction over
+    sides; p is DeLong's for the AUROC of a task, that of a paired approximate randomisation for segmentation and
+    findings, and a paired bootstrap's elsewhere, with Holm's correction over
     all that was compared within a metric (evaluation.md, "Statistics").
 
     Args:
@@ -170,6 +171,11 @@ def _difference(
         table = tables[0]
         exact = delong_p(table["target"], table["score_b"], table["score_a"], table["patient"])
         test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
+    if cases is not None:
+        ours, theirs = (table.drop(columns=["id", "patient"]) for table in cases)
+        both = both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]
+        exact = paired_randomisation_p(both, cases[0]["patient"], resamples, seed)
+        test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
     return {"to": "A", "value": value, "low": interval.low, "high": interval.high, "p": p, "test": test}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from raddino.benchmark.cases import CaseScores
+from raddino.benchmark.cases import CaseScores, both_metrics
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
-from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p
+from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import TASKS, Examples, Statistic
@@ -18,6 +18,7 @@ from raddino.tasks.base import TASKS, Examples, Statistic
 AGGREGATED = ("auprc", "auroc")
 DELONG = "DeLong, clustered by patient"
 PAIRED_BOOTSTRAP = "paired bootstrap over patients"
+PAIRED_RANDOMISATION = "paired approximate randomisation over patients"
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,13 @@ def compare(
 ) -> None:
     """Fill in ``difference``, paired over the shared resamples, of an encoder's rows to the reference's.
 
-    p is DeLong's, clustered by patient, for the AUROC of a single task, and a paired bootstrap's elsewhere and
-    where DeLong's is not defined.
+    p is DeLong's, clustered by patient, for the AUROC of a single task, that of a paired approximate randomisation
+    for tasks with a record an image, and a paired bootstrap's elsewhere and where these are not defined.
     """
+    ours, theirs = scores[0], reference_scores[0]
+    both = {}
+    if isinstance(ours, CaseScores) and isinstance(theirs, CaseScores):
+        both = both_metrics(ours.examples.config.kind, ours.cases.records, theirs.cases.records)
     by_metric = {other.row["metric"]: other for other in reference}
     for one in measured:
         other = by_metric.get(one.row["metric"])
@@ -171,8 +176,12 @@ def compare(
         interval = percentile_interval(samples)
         test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
         if one.row["metric"] == "auroc" and len(scores) == 1:
-            exact = _delong(scores[0], reference_scores[0])
+            exact = _delong(ours, theirs)
             test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
+        if one.row["metric"] in both:
+            patients = ours.examples.patients[ours.examples.at["test"]]
+            exact = paired_randomisation_p(both[one.row["metric"]], patients, len(samples), one.row["seed"])
+            test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,

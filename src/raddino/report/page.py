@@ -163,7 +163,8 @@ def _method(data: dict[str, Any]) -> str:
 
 
 def _short(test: str) -> str:
-    return "DeLong" if test.startswith("DeLong") else "bootstrap"
+    words = {"DeLong": "DeLong", "paired approximate": "randomisation"}
+    return next((word for start, word in words.items() if test.startswith(start)), "bootstrap")
 
 
 def _p(value: float) -> str:
