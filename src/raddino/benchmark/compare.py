@@ -53,8 +53,7 @@ def compare(
 
     Rows are paired by task, metric and encoder. Differences come from the same resamples of patients on both
     sides; p is DeLong's for the AUROC of a task, that of a paired approximate randomisation for segmentation and
-    findings, and a paired bootstrap's elsewhere, with Holm's correction over
-    all that was compared within a metric (evaluation.md, "Statistics").
+    findings, and a paired bootstrap's elsewhere, with Holm's correction over all that was compared within a metric.
 
     Args:
         a, b: result folders of ``evaluate``.
