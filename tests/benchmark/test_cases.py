@@ -60,7 +60,7 @@ class RegressAge:
         job.folder.mkdir(parents=True, exist_ok=True)
         age = job.examples.target[job.examples.at["test"]]
         guesses = {"": 40 + job.encoder.scale, "shuffled": 90.0}
-        chosen = {"options": job.options.model_dump()}
+        chosen = {"options": job.options.model_dump(), "saw": type(job.encoder).__name__}
         yield from (Cases(self._records(age, guess), chosen, variant=name) for name, guess in guesses.items())
         yield Cases(self._records(age, 50.0), chosen, variant="constant", alone=True)
 
@@ -131,6 +131,14 @@ def test_models_lie_in_folders_of_their_own_and_records_can_be_read_back(corpus,
     records = read_cases(tmp_path / "r", "age (all)", "constant")
     assert list(records) == ["id", "patient", "squared"]
     assert read_cases(tmp_path / "r", "left", "scale1.0") is None
+
+
+def test_flips_of_the_probe_are_not_for_what_is_trained(corpus, suite, tmp_path):
+    values = yaml.safe_load(suite.read_text())
+    suite.write_text(yaml.safe_dump(values | {"probe": values["probe"] | {"flips": True}}))
+    rows = judge(corpus, suite, tmp_path / "r", 1.0).rows().set_index(["task", "metric"])
+    assert "+flips" in rows.loc[("left", "auroc"), "encoder_fingerprint"]
+    assert rows.loc[("age (all)", "mse"), "detail"].iloc[0]["saw"] == "Brightness"
 
 
 def test_only_case_tasks_need_no_probe(corpus, suite, tmp_path):

@@ -105,8 +105,9 @@ def evaluate(
     plan = plan_suite(corpus, suite, targets, probe, analyses, options)
     examples, absent = select_all(corpus, plan)
     loaded, identities, failures = load_encoders(corpus, encoders, names, device)
+    bare = loaded
     if plan.probe.flips:
-        loaded = {name: Flipped(encoder) for name, encoder in loaded.items()}
+        loaded = {name: Flipped(encoder) for name, encoder in bare.items()}
     probed = [one for one in examples if not is_case_task(one.config)]
     cased = [one for one in examples if is_case_task(one.config)]
     needed = np.unique(np.concatenate([one.rows for one in probed])) if probed else np.empty(0, np.int64)
@@ -139,7 +140,7 @@ def evaluate(
                 scores[name] = found
                 judged[name] = dict(found)
         job = partial(
-            Job, corpus, encoder=encoder, spec=specs[name], options=None, folder=Path(out), seed=seed,
+            Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
             batch_size=batch_size, precision=precision, device=device, cache=cache,
         )  # fmt: skip
         failures[name] = failed | _train_all(name, cased, job, judged, identities)
