@@ -185,3 +185,9 @@ def test_out_and_errors(results: Path, tmp_path: Path) -> None:
     shutil.rmtree(results)
     with pytest.raises(RaddinoError, match=r"metrics\.json "):
         report(results)
+
+
+def test_places_may_be_words(results: Path, run: Path) -> None:
+    other = results / "other.html"
+    assert report(str(results), run=str(run), out=str(other)) == other
+    assert other.is_file()

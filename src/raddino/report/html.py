@@ -26,12 +26,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def report(
-    results: Path,
+    results: str | Path,
     *,
-    run: Path | None = None,
+    run: str | Path | None = None,
     corpus: Corpus | None = None,
     encoder: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
 ) -> Path:
     """Write ``report.html``, self-contained, and ``table.tex`` beside it.
 
@@ -48,9 +48,10 @@ def report(
     Raises:
         RaddinoError: ``results`` or ``run`` is not such a folder, or ``encoder`` is unknown.
     """
-    found, log = read_results(results), read_run(run) if run else None
-    out = out or results / "report.html"
-    spec = encoder or (str(run / "encoder") if run and (run / "encoder" / "config.json").is_file() else None)
+    folder, ran = Path(results), Path(run) if run else None
+    found, log = read_results(folder), read_run(ran) if ran else None
+    file = Path(out) if out else folder / "report.html"
+    spec = encoder or (str(ran / "encoder") if ran and (ran / "encoder" / "config.json").is_file() else None)
     synthetic = _synthetic(found.metrics, corpus, log)
     shown = blocks(found.metrics)
     probed = not shown or any(block.kind not in CASE_KINDS for block in shown)
@@ -71,7 +72,7 @@ def report(
         probed=probed,
         variants=variants,
         detailed=DETAILED,
-        cases=case_parts(results, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic"))),
+        cases=case_parts(folder, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic"))),
         drawn_cases=stamp_of(corpus.info.get("synthetic", corpus.synthetic)) if corpus else "",
         signs=SIGNS,
         run=log,
@@ -81,9 +82,9 @@ def report(
         words=_last_words(log),
         **_galleries(corpus, spec, found.metrics, shown),
     )
-    out.write_text(page, encoding="utf-8")
-    out.with_name("table.tex").write_text(latex_table(found.metrics), encoding="utf-8")
-    return out
+    file.write_text(page, encoding="utf-8")
+    file.with_name("table.tex").write_text(latex_table(found.metrics), encoding="utf-8")
+    return file
 
 
 def _template() -> Any:
