@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPVisionModel
 
 from raddino.encoders.clip import MEAN, STD
 from raddino.encoders.load import load_encoder
-from raddino.encoders.weights import sha256
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 from transformers_folders import SHAPES, close, has_names, prepared, publish, radiograph
 
 PROCESSOR = {

@@ -9,8 +9,8 @@ from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, D
 from raddino.encoders import dinov2, rad_dino
 from raddino.encoders.base import ENCODERS
 from raddino.encoders.load import load_encoder
-from raddino.encoders.weights import sha256
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 from raddino.vit import VisionTransformer
 from raddino.vit.weights import load_backbone
 from transformers_folders import SHAPES, close, has_names, prepared, publish, radiograph

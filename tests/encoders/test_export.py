@@ -17,8 +17,8 @@ from raddino.encoders.base import Provenance
 from raddino.encoders.export import FORMATS, export
 from raddino.encoders.export_weights import at_input_size, timm_model, timm_state
 from raddino.encoders.ours import VitEncoder, save_encoder
-from raddino.encoders.weights import sha256
 from raddino.errors import ConfigError, RaddinoError
+from raddino.files import sha256
 from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import fold_grey, load_backbone
 

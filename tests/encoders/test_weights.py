@@ -9,8 +9,9 @@ import pytest
 from raddino.encoders import weights
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.load import load_encoder
-from raddino.encoders.weights import Weights, find_weights, is_here, sha256
+from raddino.encoders.weights import Weights, find_weights, is_here
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

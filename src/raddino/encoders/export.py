@@ -19,8 +19,8 @@ from raddino.encoders import export_graph, export_weights
 from raddino.encoders.card import TRANSFORMERS, Interface, model_card
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder
-from raddino.encoders.weights import sha256
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.files import sha256
 from raddino.registry import Registry
 
 RECORD = "export.json"

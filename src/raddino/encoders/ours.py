@@ -22,8 +22,9 @@ from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance, fingerprint
 from raddino.encoders.card import model_card
 from raddino.encoders.preparation import Preparation
-from raddino.encoders.weights import Weights, sha256
+from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 from raddino.vit import VisionTransformer
 from raddino.vit.packed import can_pack, images_a_pass, packed
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface

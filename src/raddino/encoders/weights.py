@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import torch
 
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 
 HUB = "https://huggingface.co/"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -111,15 +111,6 @@ def is_here(family: str) -> bool:
         return True
     repository = about.home.removeprefix(HUB)
     return HUB_ID.fullmatch(repository) is not None and _cached(repository, None) is not None
-
-
-def sha256(*files: Path) -> str:
-    """Hex digest of a file; of several, the digest of their digests in this order."""
-    digests = []
-    for file in files:
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _placed(family: str) -> Path | None:

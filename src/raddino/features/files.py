@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raddino.errors import RaddinoError
+from raddino.files import draft_of
 
 SUFFIXES = (".safetensors", ".parquet")
 AGAIN = "delete it and embed again"
-
-
-def draft_name(path: Path) -> Path:
-    """A new name beside ``path``."""
-    return path.with_name(f".{uuid.uuid4().hex}.draft")
-
-
-@contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends without an error.
-
-    It gets the rights that the umask gives, whoever writes it (safetensors would let its owner alone read it).
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_name(path)
-    try:
-        draft.touch()
-        rights = stat.S_IMODE(draft.stat().st_mode)
-        yield draft
-        draft.chmod(rights)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def check_suffix(path: Path) -> None:

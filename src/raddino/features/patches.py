@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from raddino.errors import RaddinoError
-from raddino.features.files import draft_name
+from raddino.files import draft_name
 
 FILE = "patches.npy"
 

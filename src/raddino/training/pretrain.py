@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from raddino.device import resolve_device
 from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
+from raddino.files import lock, write_text
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import checkpoint_backbone, latest_step, load_checkpoint
 from raddino.training.loader import Collate, Positions, Samples, make_loader
@@ -85,7 +84,7 @@ def pretrain(
         raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
     if done:
         load_checkpoint(out / "checkpoints", done, task, optimizer)
-    lock = _lock(out)
+    held = lock(out, f"another process trains in {out}: wait for it, or give another --out")
     _write_identity(out, config, environment)
     if not done:
         _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
@@ -119,7 +118,7 @@ def pretrain(
         loop.run(loader, done)
     else:
         loop.export(done)
-    lock.close()
+    held.close()
     return out / "encoder"
 
 
@@ -165,7 +164,7 @@ def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any]
     if not out.is_dir():
         raise ConfigError(f"{out} is a file: give a folder as --out")
     if not (out / "config.yaml").is_file():
-        if {path.name for path in out.iterdir()} - _WRITTEN_FIRST:
+        if {path.name for path in out.iterdir() if path.suffix != ".draft"} - _WRITTEN_FIRST:
             raise ConfigError(f"{out} is not empty and not a run: give another --out")
         return
     old = {"fraction": 1.0, "corpus": _read_json(out / "environment.json").get("corpus", {})}
@@ -178,18 +177,7 @@ def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any]
         )
 
 
-_WRITTEN_FIRST = {".lock", "environment.json", ".environment.json.partial", ".config.yaml.partial"}
-
-
-def _lock(out: Path) -> IO[bytes]:
-    """A lock on the run folder that ends with this process, however it ends."""
-    out.mkdir(parents=True, exist_ok=True)
-    handle = (out / ".lock").open("ab")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RaddinoError(f"another process trains in {out}: wait for it, or give another --out") from None
-    return handle
+_WRITTEN_FIRST = {".lock", "environment.json"}
 
 
 def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
@@ -198,9 +186,7 @@ def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, An
         ("environment.json", json.dumps(environment, indent=2) + "\n"),
         ("config.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)),
     ):
-        partial = out / f".{name}.partial"
-        partial.write_text(text)
-        os.replace(partial, out / name)
+        write_text(out / name, text)
 
 
 def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict[str, Any]:

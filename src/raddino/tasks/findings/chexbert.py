@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from raddino.device import resolve_device
-from raddino.encoders.weights import sha256, weights_folder
+from raddino.encoders.weights import weights_folder
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 from raddino.metrics.clinical import FINDINGS_14
 from raddino.metrics.ranking import Floats
 from raddino.progress import bar

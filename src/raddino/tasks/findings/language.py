@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from raddino.encoders.huggingface import quiet, refuse_lost
-from raddino.encoders.weights import sha256
 from raddino.errors import RaddinoError
+from raddino.files import sha256
 from raddino.tasks.findings.prompts import IMAGE, chat_template
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tiny_language import tiny_decoder, tiny_tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 
 from raddino import __version__
 from raddino.errors import RaddinoError
-from raddino.features.files import draft_of
+from raddino.files import draft_of
 from raddino.images.dicom import quiet
 from raddino.images.errors import UnreadableImage
 from raddino.tasks.segmentation.codes import Coded, codes_of

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from raddino.config import validate
 from raddino.encoders.base import Encoder
-from raddino.encoders.weights import sha256
 from raddino.errors import ConfigError, RaddinoError
-from raddino.features.files import draft_of
+from raddino.files import draft_of, sha256
 from raddino.tasks.segmentation.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised
 from raddino.tasks.segmentation.predict import Predictor, to_bits

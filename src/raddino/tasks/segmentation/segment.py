@@ -16,7 +16,7 @@ from PIL import Image
 
 from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError
-from raddino.features.files import draft_of
+from raddino.files import draft_of
 from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.read import read_image, sniff, to_grey
 from raddino.progress import bar

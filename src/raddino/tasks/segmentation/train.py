@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from raddino.errors import RaddinoError
-from raddino.features.files import draft_of
+from raddino.files import draft_of
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import bar

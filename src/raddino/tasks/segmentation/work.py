@@ -14,9 +14,9 @@ import torch
 
 from raddino.errors import RaddinoError
 from raddino.features.extract import embed, fit_where_needed
-from raddino.features.files import draft_of
 from raddino.features.forward import feature_key, resolve_precision
 from raddino.features.patches import PatchRows
+from raddino.files import draft_of
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import track
