@@ -24,6 +24,7 @@ COLUMN_NAMES = {
     "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
     "study": ("study_id", "study", "studyid", "study_instance_uid"),
     "source": ("source", "dataset"),
+    "namespace": ("namespace",),
     "split": ("split", "subset"),
     "view": ("view", "view_position", "viewposition", "projection"),
     "sex": ("sex", "gender", "patient_sex", "patient_gender"),
@@ -41,10 +42,11 @@ COLUMN_NAMES = {
 }
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
+TEXTS = ("report", *CONTEXT[:-1])
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
 WHOLE = re.compile(r"\d+\.0")
 OWN_NAME = re.compile(r"label_[a-z0-9_]{1,60}|mask_[a-z0-9_]{1,40}")
-IDENTIFIERS = ("path", "id", "patient", "study")
+IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
 DEFAULT_SOURCE = "local"
 PROBED = 100
 
@@ -69,7 +71,7 @@ def read_items(
 
     Returns:
         A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``
-        and ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of absolute
+        and ``study``, ``source``, ``namespace`` (None where not given), ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of absolute
         paths and codes, see :mod:`raddino.images.mask_codes`); and the classes of each mask where the manifest
         has a ``mask_<name>_classes`` column.
 
@@ -94,7 +96,7 @@ def read_items(
         raise RaddinoError(f"no file in {images}; give a folder, a glob like 'xrays/**/*.dcm', or a manifest")
     table = pd.DataFrame(files, columns=["file", "name"])
     table = table.assign(source=source or DEFAULT_SOURCE, synthetic=False)
-    return table.assign(**dict.fromkeys(("patient", "study", "split", *FACTS))), {}
+    return table.assign(**dict.fromkeys(("patient", "study", "namespace", "split", *FACTS))), {}
 
 
 def canonical_items(
@@ -175,6 +177,7 @@ def _canonical(
             "patient": text.get("patient", empty),
             "study": text.get("study", empty),
             "source": source_names,
+            "namespace": text.get("namespace", empty),
             "split": parse_splits(text["split"]) if "split" in text else empty,
             "view": _map(parse_view, text.get("view", empty)),
             "sex": _map(parse_sex, text.get("sex", empty)),
