@@ -162,7 +162,9 @@ def test_corpora_of_two_keys_are_combined_only_where_patients_cannot_be_the_same
 
     keys = "the first of two keys", "the second of two keys"
     mine, theirs = one("mine", keys[0]), one("theirs", keys[1])
-    with pytest.raises(RaddinoError, match=r"mine and theirs hold patients hashed with two different keys.*RADDINO_KEY"):
+    with pytest.raises(
+        RaddinoError, match=r"mine and theirs hold patients hashed with two different keys.*RADDINO_KEY"
+    ):
         combine([mine, theirs])
     west = [one(f"west{n}", key, namespace="west") for n, key in enumerate(keys)]
     assert len(combine([mine, west[1]])) == 2
@@ -228,7 +230,9 @@ def test_the_digest_follows_every_value_and_file(images):
 
 
 def test_names_that_are_no_text_are_hashed(tmp_path):
-    table = pd.DataFrame({"name": ["\udcfc.png", "\udcfd.png"], "patient": ["\udcfc", None], "study": None}, dtype=object)
+    table = pd.DataFrame(
+        {"name": ["\udcfc.png", "\udcfd.png"], "patient": ["\udcfc", None], "study": None}, dtype=object
+    )
     table = table.assign(source="s", namespace="", split=None, synthetic=False)
     items, _ = pseudonymise(table, "a key of this test")
     assert items["id"].nunique() == 2

@@ -79,7 +79,8 @@ def test_every_file_operation_may_fail(images, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         for place, name in ((os, "replace"), (os, "fsync"), (pathlib.Path, "rename"), (pathlib.Path, "mkdir"),
-                            (pathlib.Path, "touch"), (pathlib.Path, "write_text"), (pd.DataFrame, "to_parquet")):  # fmt: skip
+                            (pathlib.Path, "touch"), (pathlib.Path, "write_text"),
+                            (pd.DataFrame, "to_parquet")):  # fmt: skip
             patched.setattr(place, name, failing(getattr(place, name)))
         prepare(images, tmp_path / "counted", workers=1)
         operations = 10**9 - left[0]

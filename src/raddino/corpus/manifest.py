@@ -71,9 +71,9 @@ def read_items(
 
     Returns:
         A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``
-        and ``study``, ``source``, ``namespace`` (None where not given), ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of absolute
-        paths and codes, see :mod:`raddino.images.mask_codes`); and the classes of each mask where the manifest
-        has a ``mask_<name>_classes`` column.
+        and ``study``, ``source``, ``namespace`` (None where not given), ``split``, facts, ``synthetic``,
+        ``label_*``, ``mask_*`` (tuples of absolute paths and codes, see :mod:`raddino.images.mask_codes`); and the
+        classes of each mask where the manifest has a ``mask_<name>_classes`` column.
 
     Raises:
         RaddinoError: nothing there, or paths that lead nowhere.

@@ -49,7 +49,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
         raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
     spaces = [row.pop("namespace") for row in rows]
-    known = sorted({space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]})
+    known = sorted(
+        {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}
+    )
     manifest = _manifest(rows)
     notes = _notes(manifest, spaces.count(None))
     check_patient_splits(manifest)
