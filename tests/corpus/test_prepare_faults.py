@@ -212,6 +212,20 @@ def test_drafts_of_a_killed_prepare_are_removed(images, tmp_path):
     assert contents(prepare(images, out, workers=1).path) == contents(prepare(images, tmp_path / "x", workers=1).path)
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "other"])
+def test_a_damaged_record_is_refused(images, tmp_path, monkeypatch, damage):
+    out = tmp_path / "corpus"
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr("raddino.corpus.prepare.seal", lambda *_: 1 / 0)
+        prepare(images, out, workers=1)
+    record = out / PARTIAL / "000001.json"
+    text = record.read_text()
+    at = text.index('"label_x": ') + len('"label_x": ')
+    flipped = text[:at] + ("1" if text[at] == "0" else "0") + text[at + 1 :]
+    record.write_text({"flip": flipped, "cut": text[:-9], "other": '{"rows": []}'}[damage])
+    assert "000001.json is damaged" in refused(images, out)
+
+
 def rights(folder: Path) -> tuple[set[int], set[int]]:
     """Modes of the folders and of the files."""
     found = [folder, *folder.rglob("*")]

@@ -13,10 +13,10 @@ import pandas as pd
 from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
-from raddino.corpus.pack import Record, ShardTask
+from raddino.corpus.pack import Record, ShardTask, record_digest
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
-from raddino.files import draft_of, write_text
+from raddino.files import draft_of, read_json, write_text
 from raddino.images.phi import key_name
 
 PLACES = ("shard", "offset", "length")
@@ -38,9 +38,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         made_by: entries on settings, kept as they are.
 
     Raises:
-        RaddinoError: no image was packed, or a patient stands in two splits.
+        RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
     """
-    records = [json.loads(task.record.read_text()) for task in tasks]
+    records = [_read(task) for task in tasks]
     rows = [row for record in records for row in record["rows"]]
     skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
     reasons = Counter(entry["reason"] for entry in skipped)
@@ -70,6 +70,14 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         "fingerprint": fingerprint(manifest),
     }
     write_text(out / "corpus.json", json.dumps(info, indent=1) + "\n")
+
+
+def _read(task: ShardTask) -> Record:
+    remedy = f"delete {task.out} and run prepare again"
+    record = read_json(task.record, remedy)
+    if record.pop("sha256", None) != record_digest(record):
+        raise RaddinoError(f"{task.record} is damaged: {remedy}")
+    return record
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
