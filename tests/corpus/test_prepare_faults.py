@@ -215,9 +215,10 @@ def test_drafts_of_a_killed_prepare_are_removed(images, tmp_path):
 @pytest.mark.parametrize("damage", ["flip", "cut", "other"])
 def test_a_damaged_record_is_refused(images, tmp_path, monkeypatch, damage):
     out = tmp_path / "corpus"
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patched:
         patched.setattr("raddino.corpus.prepare.seal", lambda *_: 1 / 0)
-        prepare(images, out, workers=1)
+        with pytest.raises(ZeroDivisionError):
+            prepare(images, out, workers=1)
     record = out / PARTIAL / "000001.json"
     text = record.read_text()
     at = text.index('"label_x": ') + len('"label_x": ')
