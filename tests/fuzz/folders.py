@@ -16,7 +16,8 @@ CONFIG = {
     "steps": 1, "batch_size": 4, "precision": "fp32",
     "vit": {"embed_dim": 24, "depth": 1, "num_heads": 2, "patch_size": 8, "image_size": 32},
     "ssl": {"head": {"prototypes": 16, "hidden": 16, "bottleneck": 8}},
-    "views": {"global_size": 32, "local_size": 16, "local_views": 1}, "monitor": {"every": 1, "images": 16, "patience": 0},
+    "views": {"global_size": 32, "local_size": 16, "local_views": 1},
+    "monitor": {"every": 1, "images": 16, "patience": 0},
 }  # fmt: skip
 SUITE = {
     "description": "Two tasks.",

@@ -33,10 +33,11 @@ def extended_jpeg(pixels: np.ndarray, precision: int, quantiser: int = 8) -> byt
     alternating = [run << 4 | size for run in range(16) for size in range(1, 15)]
     symbols = [END_OF_BLOCK, RUN_OF_16, *alternating]
     number = {symbol: at for at, symbol in enumerate(symbols)}
+    grey = pixels.astype(float) - (1 << (precision - 1))
     bits, before = [], 0
     for top in range(0, pixels.shape[0], 8):
         for start in range(0, pixels.shape[1], 8):
-            block = dctn(pixels[top : top + 8, start : start + 8].astype(float) - (1 << (precision - 1)), norm="ortho") / quantiser
+            block = dctn(grey[top : top + 8, start : start + 8], norm="ortho") / quantiser
             levels = [round(block[at]) for at in ZIGZAG]
             bits.append(_code(_size(levels[0] - before), 5) + _extra(levels[0] - before))
             before, zeros = levels[0], 0

@@ -14,8 +14,8 @@ import yaml
 NUMBERS = (0, 1, 2, 3, 7, 8, 12, 16, 32, 127, 128, 255, 256, 4095, 32767, 32768, 65535, 2**31 - 1, 2**32 - 1, 2**63)
 VRS = (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"FD", b"FL", b"IS", b"LO", b"OB", b"OW", b"PN", b"SQ", b"SS", b"UI",
        b"UL", b"UN", b"US", b"UT", b"ZZ", b"\0\0")  # fmt: skip
-WORDS = ("", " ", "0", "-1", "1", "1e400", "NaN", "1,5", "-", "\\", "MONOCHROME1", "RGB", "INVERSE", "YES", "CT", "HAND",
-         "L\\F", "PA", "999Y", "19000101", "é\x00ü", "../../../etc/passwd", "x" * 300, "9" * 400)  # fmt: skip
+WORDS = ("", " ", "0", "-1", "1", "1e400", "NaN", "1,5", "-", "\\", "MONOCHROME1", "RGB", "INVERSE", "YES", "CT",
+         "HAND", "L\\F", "PA", "999Y", "19000101", "é\x00ü", "../../../etc/passwd", "x" * 300, "9" * 400)  # fmt: skip
 VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 0.5, -1e308, 10**400, 2**31, 2**63, float("nan"), float("inf")),
     *("", "x", "NaN", "0", "../../../../etc/passwd", "/etc/passwd", "é", "x" * 10_000, "\x00", "\n", "a\\b"),

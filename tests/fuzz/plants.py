@@ -1,9 +1,12 @@
 """Faults to be planted in the process that tries files, before the wall: each must be seen."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
+
+import numpy as np
+
+SICK = (40, 30)
 
 
 def crash() -> None:
@@ -45,38 +48,23 @@ def hog() -> None:
     def eat() -> None:
         while True:
             held.append(bytearray(os.urandom(2**20)) * 16)
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     _before_packing(eat)
 
 
 def lie() -> None:
     """A file that is turned upside down, and nothing is said."""
-    from raddino.corpus import pack
-
-    encode = pack.encode_png
-    pack.encode_png = lambda pixels: encode(pixels[::-1] if _is_sick() else pixels)
+    _while_packing(lambda pixels: pixels[::-1])
 
 
 def _before_packing(fault: Callable[[], object]) -> None:
+    _while_packing(lambda pixels: fault() or pixels)
+
+
+def _while_packing(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Pack ``change(pixels)`` for each picture of the shape :data:`SICK`."""
     from raddino.corpus import pack
 
     encode = pack.encode_png
-
-    def faulty(pixels):
-        if _is_sick():
-            fault()
-        return encode(pixels)
-
-    pack.encode_png = faulty
-
-
-def _is_sick() -> bool:
-    """Whether the image being packed is the first of its batch: found on the stack, so that no signature matters."""
-    frame = sys._getframe(2)
-    while frame:
-        row = frame.f_locals.get("row")
-        if isinstance(row, dict) and "id" in row:
-            return row["id"] == "i0"
-        frame = frame.f_back
-    return False
+    pack.encode_png = lambda pixels: encode(change(pixels) if pixels.shape == SICK else pixels)

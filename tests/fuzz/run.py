@@ -71,7 +71,7 @@ class Tally:
 
     @property
     def silent_share(self) -> float:
-        """Of the files whose damage mattered (refused, noted or grossly wrong), those that were wrong without a word."""
+        """Of the files whose damage mattered (refused, noted, grossly wrong), those wrong without a word."""
         mattered = self.counts["refused"] + self.counts["noted"] + self.counts["silent"]
         return self.counts["silent"] / mattered if mattered else 0.0
 
