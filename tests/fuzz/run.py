@@ -325,18 +325,19 @@ def _count(findings: Findings, trials: list[Trial], answer: Answer) -> None:
             tally.counts["shape"] += r is None
             wrong = r is not None and r < ALIKE
         else:
-            wrong = not _as_recorded(trial, outcome)
+            wrong = bool(trial.seed.gives) and not _as_recorded(trial, outcome)
         tally.counts["wrong"] += wrong
         tally.counts["silent"] += wrong and not outcome.notes
 
 
 def _as_recorded(trial: Trial, outcome: Outcome) -> bool:
     """Whether a folder gave what it gave before the damage."""
-    before = trial.seed.gives
-    return not before or (
-        len(before) == len(outcome.seen)
-        and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, outcome.seen, strict=True))
-    )
+    before, after = trial.seed.gives, outcome.seen
+    return len(before) == len(after) and all(map(_equal, before, after))
+
+
+def _equal(a: np.ndarray, b: np.ndarray | None) -> bool:
+    return b is not None and (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
 def table(findings: Findings) -> str:
