@@ -4,8 +4,6 @@ import os
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 SICK = (40, 30)
 
 
@@ -53,18 +51,16 @@ def hog() -> None:
     _before_packing(eat)
 
 
-def lie() -> None:
-    """A file that is turned upside down, and nothing is said."""
-    _while_packing(lambda pixels: pixels[::-1])
-
-
 def _before_packing(fault: Callable[[], object]) -> None:
-    _while_packing(lambda pixels: fault() or pixels)
-
-
-def _while_packing(change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Pack ``change(pixels)`` for each picture of the shape :data:`SICK`."""
+    """Let ``fault`` happen to each picture of the shape :data:`SICK`."""
     from raddino.corpus import pack
 
-    encode = pack.encode_png
-    pack.encode_png = lambda pixels: encode(change(pixels) if pixels.shape == SICK else pixels)
+    prepare_image = pack.prepare_image
+
+    def faulty(*args):
+        made = prepare_image(*args)
+        if (made[-1]["height"], made[-1]["width"]) == SICK:
+            fault()
+        return made
+
+    pack.prepare_image = faulty

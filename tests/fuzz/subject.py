@@ -49,8 +49,7 @@ def serve(connection: Connection, log: str, plant: str | None) -> None:
     if plant:
         module, _, name = plant.partition(":")
         getattr(importlib.import_module(module), name)()
-    import raddino.corpus.prepare  # noqa: F401 - so that no job pays for it
-
+    _keep_wall()
     connection.send("ready")
     while True:
         try:
@@ -58,6 +57,18 @@ def serve(connection: Connection, log: str, plant: str | None) -> None:
         except EOFError:
             return
         connection.send(JOBS[job](Path(folder), names))
+
+
+def _keep_wall() -> None:
+    """Let every ``prepare`` in this process decode behind one and the same wall, which takes a second to start."""
+    from raddino.corpus import pool, prepare  # noqa: F401 - so that no job pays for it
+
+    class Kept(pool.Wall):
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    kept = Kept()
+    pool.Wall = lambda: kept
 
 
 def attempt(work: Callable[[], list[Outcome]], number: int) -> list[Outcome]:
