@@ -44,7 +44,7 @@ def mutate(data: bytes, number: int, name: str, other: bytes = b"") -> bytes:
     if structured and rng.random() < 0.5:
         return rng.choice(structured)(data, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        data = rng.choice(plain)(data, rng)
+        data = rng.choice(plain)(data, rng) if data else data
     return data
 
 
@@ -287,7 +287,7 @@ def parquet_edit(data: bytes, rng: random.Random) -> bytes:
         )
         table = table.set_column(at, name, pa.array(list(map(rng.choice(made), column))))
     else:
-        fitting = [one for one in VALUES if isinstance(one, type(column[0])) and one not in (10**400, 2**63)]
+        fitting = [one for one in VALUES if type(one) is type(column[0]) and one not in (10**400, 2**63)]
         value = rng.choice(fitting or [None]) if not isinstance(column[0], list) else None
         column[rng.randrange(len(column))] = value
         table = table.set_column(at, name, pa.array(column, from_pandas=True))
