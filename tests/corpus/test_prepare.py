@@ -183,7 +183,7 @@ def test_unreadable_files_are_listed_and_stop_nothing(images, tmp_path):
     assert len(corpus) == 37
     assert corpus.info["skipped"] == skipped["reason"].value_counts().to_dict()
     assert set(skipped["reason"]) == {
-        "not a DICOM, PNG, JPEG or TIFF file", "file not found", "constant image: all pixels are equal",
+        "not a DICOM, PNG, JPEG, JPEG 2000 or TIFF file", "file not found", "constant image: all pixels are equal",
     }  # fmt: skip
     assert corpus.manifest["warnings"].dropna().tolist() == [
         "mask lungs left out: empty file",
