@@ -72,7 +72,7 @@ def parse(data: bytes) -> Dataset:
     from pydicom.tag import Tag
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    allowed = [Tag(element) for element in (*ALLOWED_ELEMENTS, *OVERLAY_BIT_POSITIONS)]
+    allowed = [*map(Tag, ALLOWED_ELEMENTS), *map(Tag, OVERLAY_BIT_POSITIONS)]
     _check_inflated_size(data)
     try:
         dataset = dcmread(BytesIO(data), force=True, specific_tags=allowed)

@@ -9,6 +9,7 @@ import numpy as np
 from raddino.images.decode import whole
 from raddino.images.elements import told, values
 from raddino.images.errors import UnreadableImage
+from raddino.images.phi import OVERLAY_BIT_POSITIONS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -75,8 +76,6 @@ def stray_bits(dataset: Dataset, valid: np.ndarray | None) -> list[str]:
 
 def overlay_bits(dataset: Dataset) -> list[int]:
     """OverlayBitPosition of each overlay plane, groups 6000 to 601E."""
-    from raddino.images.phi import OVERLAY_BIT_POSITIONS
-
     found = [values(dataset, tag) for tag in OVERLAY_BIT_POSITIONS]
     return [int(position) for positions in found for position in positions if 0 < int(position) < 16]
 

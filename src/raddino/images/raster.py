@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageOps
 
+from raddino.images.codestream import J2K_START
 from raddino.images.damage import check_jpeg, check_jpeg2000, check_png
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
-from raddino.images.tiff import as_stored, black_is_zero, is_deep
+from raddino.images.tiff import as_stored, bits_per_sample, black_is_zero
 from raddino.images.types import Facts, Radiograph
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
@@ -22,6 +23,8 @@ COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA")
 CHECKS: dict[str, Callable[[bytes], list[str]]] = {"PNG": check_png, "JPEG": check_jpeg, "JPEG2000": check_jpeg2000}
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the header
 PNG_GREY_ALPHA, PNG_RGBA = 4, 6
+J2K_DEPTH = 42  # bytes behind the start of a codestream (ISO 15444-1 A.5.1)
+FLOAT_EXACT = 2**24
 LOW_BYTES = {"RGB": "RGB;16L", "RGBA": "RGBA;16L"}
 JSRT_SIDE, JSRT_BITS, JSRT_SPACING_MM = 2048, 12, 0.175
 
@@ -42,23 +45,19 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
         image, notes = _open(data, kind)
         if getattr(image, "n_frames", 1) > 1:
             raise NotARadiograph(f"{kind} with several pages")
-        bits, deep_png = GREY_MODES.get(image.mode, 8), kind == "PNG" and data[PNG_DEPTH] == 16
+        bits = _bits(image, data, kind)
         if image.mode in GREY_MODES:
             pixels, valid = _grey(image)
-        elif deep_png:
-            bits = 16
+        elif kind == "PNG" and bits == 16:
             pixels, valid = _equal_channels(_deep_png(data), 257 * CHANNEL_TOLERANCE, kind)
         elif image.mode in COLOUR_MODES:
-            if is_deep(image):
+            if bits > 8:
+                bits = 8
                 notes.append(f"{kind} of more than 8 bits in colour was read at 8 bits")
             channels = np.asarray(_upright(image).convert("RGBA"))
             pixels, valid = _equal_channels(channels, CHANNEL_TOLERANCE, kind)
         else:
             raise UnreadableImage(f"{kind} in {image.mode} colours")
-    finite = np.isfinite(pixels)
-    if not finite.all():
-        valid = finite if valid is None else valid & finite
-        pixels = np.where(finite, pixels, 0)
     facts = Facts(bits_stored=bits, photometric="MONOCHROME1" if white_is_zero else None)
     return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
 
@@ -134,28 +133,48 @@ def _open(data: bytes, kind: str) -> tuple[Image.Image, list[str]]:
     return image, CHECKS[kind](data) if kind in CHECKS else []
 
 
+def _bits(image: Image.Image, data: bytes, kind: str) -> int:
+    """Bits of a channel as the file says."""
+    if kind == "PNG":
+        return data[PNG_DEPTH]
+    if kind == "JPEG2000":
+        return (data[data.find(J2K_START) + J2K_DEPTH] & 0x7F) + 1
+    return bits_per_sample(image) or GREY_MODES.get(image.mode, 8)
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF or TIFF orientation says."""
+    """Turned as its EXIF or TIFF orientation says; not at all where that is damaged."""
     image.load()
-    return ImageOps.exif_transpose(image)
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
 
 
 def _grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels of one channel and, where one grey stands for transparent, the mask of the others."""
+    """Pixels of one channel and, where some are not finite or the grey that stands for transparent, the mask of the
+    others.
+
+    Integers too large for float32 are counted from the lowest of them.
+    """
     values = as_stored(np.asarray(_upright(image.convert("L") if image.mode == "1" else image)), image)
     hidden = image.info.get("transparency")
-    valid = values != hidden if isinstance(hidden, int) else np.ones(values.shape, dtype=bool)
-    return values.astype(np.float32), None if valid.all() else valid
+    valid = np.asarray(values != hidden) if isinstance(hidden, int) else None
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        values, valid = np.where(finite, values, 0), None if finite.all() else finite
+    elif values.itemsize == 4 and max(-int(values.min()), int(values.max())) > FLOAT_EXACT:
+        values = values.astype(np.int64) - int(values.min())
+    return values.astype(np.float32), valid
 
 
 def _equal_channels(channels: np.ndarray, tolerance: int, kind: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Grey of (H, W, 2 to 4) channels, the last of an even number being alpha, and the mask of what is not
-    transparent."""
-    colours = channels.shape[-1] // 2 * 2 - 1
+    """Grey of (H, W, 2 to 4) channels, the last of 2 or 4 being alpha, and the mask of what is not transparent."""
+    colours = 1 if channels.shape[-1] == 2 else 3
     colour, alpha = channels[..., :colours].astype(np.int32), channels[..., colours:]
     if np.ptp(colour, axis=-1).max(initial=0) > tolerance:
         raise NotARadiograph(f"{kind} in colour")
-    valid = (alpha > 0).all(axis=-1)
+    valid = np.asarray((alpha > 0).all(axis=-1))
     return colour[..., colours // 2].astype(np.float32), None if valid.all() else valid
 
 

@@ -38,16 +38,16 @@ def black_is_zero(data: bytes) -> tuple[bool, bytes]:
 def as_stored(values: np.ndarray, image: Image.Image) -> np.ndarray:
     """Values (H, W) as Pillow gives them for ``image``; those that it takes for the other sign are put right."""
     sign = _tag(image, SAMPLE_FORMAT, UNSIGNED)
-    if values.dtype == np.int32 and sign == UNSIGNED and _tag(image, BITS_PER_SAMPLE, 0) == 32:
+    if values.dtype == np.int32 and sign == UNSIGNED and bits_per_sample(image) == 32:
         return values.view(np.uint32)
     if values.dtype == np.uint8 and sign == SIGNED:
         return values.view(np.int8)
     return values
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether a channel has more than 8 bits."""
-    return _tag(image, BITS_PER_SAMPLE, 0) > 8
+def bits_per_sample(image: Image.Image) -> int:
+    """Bits of a channel; 0 where the file does not say, or is no TIFF."""
+    return _tag(image, BITS_PER_SAMPLE, 0)
 
 
 def _tag(image: Image.Image, number: int, default: int) -> int:
