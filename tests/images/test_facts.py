@@ -23,6 +23,17 @@ def test_age(text, years):
         ("PA", "PA"), ("ap", "AP"), ("AP Supine", "AP"), ("LL", "LATERAL"), ("Lateral", "LATERAL"),
         ("RAO", "OBLIQUE"), ("postero-anterior", "PA"), ("frontal", "FRONTAL"), ("?", None), ("", None),
         (None, None), ("PARTIAL", None),
+        ("a.p.", "AP"), ("A.P.", "AP"), ("A-P", "AP"), ("a/p", "AP"), ("p.a.", "PA"), ("p.-a.", "PA"), ("P A", "PA"),
+        ("AP_horizontal", "AP"), ("thorax a.p. liegend", "AP"), ("chest, PA, erect", "PA"), ("map", None), ("SPA", None),
+        ("LLD", "FRONTAL"), ("RLD", "FRONTAL"), ("left lateral decubitus", "FRONTAL"), ("R lat decub", "FRONTAL"),
+        ("Lateral decubitus AP", "AP"), ("LLD PA", "PA"), ("decúbito lateral izquierdo", "FRONTAL"), ("RLDEC", "FRONTAL"),
+        ("décubitus latéral gauche", "FRONTAL"), ("Linksseitenlage a.p.", "AP"), ("dorsal decubitus lateral", "LATERAL"),
+        ("ventral decubitus", None), ("decubito supino AP", "AP"), ("RL", "LATERAL"), ("LLO", "OBLIQUE"),
+        ("left lateral oblique", "OBLIQUE"), ("RPO", "OBLIQUE"), ("oblicua", "OBLIQUE"), ("schräg", "OBLIQUE"),
+        ("lateral izquierda", "LATERAL"), ("perfil", "LATERAL"), ("profil gauche", "LATERAL"), ("seitlich", "LATERAL"),
+        ("latero-laterale", "LATERAL"), ("Póstero-anterior", "PA"), ("ântero-posterior", "AP"), ("posteroanterior", "PA"),
+        ("antero-posteriore", "AP"), ("postéro-antérieur", "PA"), ("anteroposterior", "AP"), ("dorso-ventral", "PA"),
+        ("ventrodorsal", "AP"), ("thorax de face", "FRONTAL"), ("frontale", "FRONTAL"), ("surface", None),
     ],
 )  # fmt: skip
 def test_view(text, view):

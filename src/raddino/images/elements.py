@@ -19,7 +19,7 @@ def told(dataset: Dataset, keyword: str) -> bool:
     if element is None or element.value is None:
         return False
     if isinstance(element.value, bytes):
-        return bool(element.value.strip(b"\0 "))
+        return bool(element.value.strip())
     return not isinstance(element.value, (str, MutableSequence)) or len(element.value) > 0
 
 
@@ -31,7 +31,7 @@ def unusable(dataset: Dataset, keyword: str) -> bool:
 def values(dataset: Dataset, keyword: str | int) -> list[Any]:
     """All values of an element, by keyword or tag; none when it is missing, empty or cannot be parsed."""
     try:
-        value = dataset.get(keyword)
+        value = dataset[keyword].value if keyword in dataset else None
     except Exception:
         return []
     if value is None or (isinstance(value, str) and not value):

@@ -76,8 +76,8 @@ def stray_bits(dataset: Dataset, valid: np.ndarray | None) -> list[str]:
 
 def overlay_bits(dataset: Dataset) -> list[int]:
     """OverlayBitPosition of each overlay plane, groups 6000 to 601E."""
-    found = [values(dataset, tag) for tag in OVERLAY_BIT_POSITIONS]
-    return [int(position) for positions in found for position in positions if 0 < int(position) < 16]
+    found = [position for tag in OVERLAY_BIT_POSITIONS for position in values(dataset, tag)]
+    return [position for position in found if isinstance(position, int) and 0 < position < 16]
 
 
 def _as_pixel(value: int, bits: int, signed: bool) -> int:

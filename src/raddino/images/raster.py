@@ -1,4 +1,4 @@
-"""PNG, JPEG, JPEG 2000 and TIFF to calibrated grey, by Pillow, the raw files of the JSRT, and mask files."""
+"""PNG, JPEG, JPEG 2000 and TIFF to calibrated grey, the raw files of the JSRT, and mask files."""
 
 import io
 import warnings
@@ -9,21 +9,23 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageOps
 
-from raddino.images.codestream import J2K_START
-from raddino.images.damage import check_jpeg, check_jpeg2000, check_png
+from raddino.images.codestream import read_codestream
+from raddino.images.damage import check_jpeg, check_png
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
+from raddino.images.openjpeg import decode_jpeg2000
 from raddino.images.tiff import as_stored, bits_per_sample, black_is_zero
 from raddino.images.types import Facts, Radiograph
+from raddino.images.wall import printed
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
 CHANNEL_TOLERANCE = 4
 GREY_MODES = {"1": 1, "L": 8, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16, "I": 32, "F": 32}
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA")
-CHECKS: dict[str, Callable[[bytes], list[str]]] = {"PNG": check_png, "JPEG": check_jpeg, "JPEG2000": check_jpeg2000}
+CHECKS: dict[str, Callable[[bytes], list[str]]] = {"PNG": check_png, "JPEG": check_jpeg}
+COMPLAINT = "the decoder reported damaged data"
 PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the header
 PNG_GREY_ALPHA, PNG_RGBA = 4, 6
-J2K_DEPTH = 42  # bytes behind the start of a codestream (ISO 15444-1 A.5.1)
 FLOAT_EXACT = 2**24
 LOW_BYTES = {"RGB": "RGB;16L", "RGBA": "RGBA;16L"}
 JSRT_SIDE, JSRT_BITS, JSRT_SPACING_MM = 2048, 12, 0.175
@@ -46,8 +48,11 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
         if getattr(image, "n_frames", 1) > 1:
             raise NotARadiograph(f"{kind} with several pages")
         bits = _bits(image, data, kind)
+        component = None
+        if kind == "JPEG2000":
+            component, bits, notes = _jpeg2000(data)
         if image.mode in GREY_MODES:
-            pixels, valid = _grey(image)
+            pixels, valid = _grey(image, component)
         elif kind == "PNG" and bits == 16:
             pixels, valid = _equal_channels(_deep_png(data), 257 * CHANNEL_TOLERANCE, kind)
         elif image.mode in COLOUR_MODES:
@@ -58,6 +63,7 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
             pixels, valid = _equal_channels(channels, CHANNEL_TOLERANCE, kind)
         else:
             raise UnreadableImage(f"{kind} in {image.mode} colours")
+        notes += [COMPLAINT] * bool(printed())
     facts = Facts(bits_stored=bits, photometric="MONOCHROME1" if white_is_zero else None)
     return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
 
@@ -89,7 +95,7 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
             return _gif_greys(image)
         if image.mode not in MASK_MODES:
             raise UnreadableImage("mask is not a single channel of whole numbers")
-        values = as_stored(np.asarray(image.convert("L") if image.mode == "1" else image), image)
+        values = _jpeg2000(data)[0] if kind == "JPEG2000" else _values(image, image)
     if values.dtype == np.uint8:
         return values
     if values.min() < 0 or values.max() > 65535:
@@ -137,9 +143,17 @@ def _bits(image: Image.Image, data: bytes, kind: str) -> int:
     """Bits of a channel as the file says."""
     if kind == "PNG":
         return data[PNG_DEPTH]
-    if kind == "JPEG2000":
-        return (data[data.find(J2K_START) + J2K_DEPTH] & 0x7F) + 1
     return bits_per_sample(image) or GREY_MODES.get(image.mode, 8)
+
+
+def _jpeg2000(data: bytes) -> tuple[np.ndarray, int, list[str]]:
+    """Values (H, W) of the first component, which Pillow would spread over 16 bits, their bits, and notes on damage."""
+    stream = read_codestream(data)
+    if stream is None:
+        raise UnreadableImage("JPEG 2000 stream has no header")
+    values, notes = decode_jpeg2000(stream)
+    byte = stream.precision <= 8 and not stream.signed
+    return values.astype(np.uint8) if byte else values, stream.precision, notes
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -151,13 +165,19 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _grey(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels of one channel and, where some are not finite or the grey that stands for transparent, the mask of the
-    others.
+def _values(image: Image.Image, turned: Image.Image) -> np.ndarray:
+    """(H, W) of one channel as stored in the file of ``image``; 1 bit gives 0 and 255."""
+    return as_stored(np.asarray(turned.convert("L") if turned.mode == "1" else turned), image)
+
+
+def _grey(image: Image.Image, values: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels of one channel, by Pillow unless given; and the mask of those that are finite and not of the grey that
+    stands for transparent, None where all are.
 
     Integers too large for float32 are counted from the lowest of them.
     """
-    values = as_stored(np.asarray(_upright(image.convert("L") if image.mode == "1" else image)), image)
+    if values is None:
+        values = _values(image, _upright(image))
     hidden = image.info.get("transparency")
     valid = np.asarray(values != hidden) if isinstance(hidden, int) else None
     if values.dtype.kind == "f":
