@@ -160,8 +160,10 @@ def test_facts_and_identifiers(make_dicom, ramp):
         ("64", "1.6", (64, 25), []), ("3.5", "0.5", (3.5, 14), []), (None, "1.7", (None, None), []),
         ("0", "0.0", (None, None), []), ("", "", (None, None), []),
         ("70", "170", (70, None), ["PatientSize"]), ("70000", "1.7", (None, None), ["PatientWeight"]),
-        ("-70", "1.7", (None, None), ["PatientWeight"]), ("70,5", "1,70", (None, None), ["PatientWeight", "PatientSize"]),
-        ("nan", "1.7", (None, None), ["PatientWeight"]), ("70", "0.5", (70, None), ["BMI of PatientWeight and PatientSize"]),
+        ("-70", "1.7", (None, None), ["PatientWeight"]),
+        ("70,5", "1,70", (None, None), ["PatientWeight", "PatientSize"]),
+        ("nan", "1.7", (None, None), ["PatientWeight"]),
+        ("70", "0.5", (70, None), ["BMI of PatientWeight and PatientSize"]),
         ("7", "1.7", (7, None), ["BMI of PatientWeight and PatientSize"]),
     ],
 )  # fmt: skip
