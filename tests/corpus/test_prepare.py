@@ -287,13 +287,13 @@ def test_interrupted_work_is_continued(images, tmp_path, monkeypatch):
     whole = prepare(images, tmp_path / "whole", workers=1)
     packed = []
 
-    def interrupted(task, advance):
+    def interrupted(task, wall, advance):
         def stop_inside() -> None:
             advance()
             if packed:
                 raise KeyboardInterrupt
 
-        original(task, stop_inside)
+        original(task, wall, stop_inside)
         packed.append(task.number)
 
     original = pool.pack_shard
@@ -303,7 +303,7 @@ def test_interrupted_work_is_continued(images, tmp_path, monkeypatch):
     assert packed == [0]
     with pytest.raises(RaddinoError, match="half prepared"):
         Corpus.open(tmp_path / "corpus")
-    monkeypatch.setattr(pool, "pack_shard", lambda task, advance: (packed.append(task.number), original(task)))
+    monkeypatch.setattr(pool, "pack_shard", lambda task, *rest: (packed.append(task.number), original(task, *rest)))
     (tmp_path / "corpus/shards/000001.tar.part").write_bytes(b"half a shard")
     again = prepare(images, tmp_path / "corpus", workers=1)
     assert packed == [0, 1, 2]

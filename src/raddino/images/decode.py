@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raddino.images.codestream import Codestream, read_codestream, rle_segments
+from raddino.images.codestream import Codestream, jpeg_segments, read_codestream, rle_segments
 from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.raster import LARGEST_PIXELS
 from raddino.images.wall import printed
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 RLE = "1.2.840.10008.1.2.5"
 MOST_BITS = 16
+LOSSLESS = 0xC3
 GDCM_SYNTAXES = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg-lossless": "1.2.840.10008.1.2.4.57"}
 GDCM_CHATTER = b"Unsupported JPEG data precision"  # of each 12-bit picture, before it takes its 12-bit codec
 COMPLAINT = "the decoder reported damaged data"
@@ -133,14 +135,27 @@ def _decode(stream: Codestream) -> tuple[np.ndarray, list[str]]:
         from raddino.images.jpeg import decode_jpeg
 
         return decode_jpeg(stream.data)
-    return _gdcm(stream)
+    return _lossless(stream) if stream.method == "jpeg-lossless" else _gdcm(stream)
+
+
+def _lossless(stream: Codestream) -> tuple[np.ndarray, list[str]]:
+    """Lossless JPEG as of 16 bits, which moves every value by the same amount and cuts none off (T.81 H.1.2.1).
+
+    A value outside the range of the stream's own precision then shows that bytes were altered.
+    """
+    at = next(at for marker, at in jpeg_segments(stream.data) if marker == LOSSLESS)
+    data = stream.data[:at] + bytes([MOST_BITS]) + stream.data[at + 1 :]
+    moved, notes = _gdcm(replace(stream, data=data, precision=MOST_BITS))
+    values = moved - np.uint16((1 << MOST_BITS - 1) - (1 << stream.precision - 1))
+    if values.max() >> stream.precision:
+        notes, values = [COMPLAINT], values & np.uint16((1 << stream.precision) - 1)
+    return values, notes
 
 
 def _gdcm(stream: Codestream) -> tuple[np.ndarray, list[str]]:
-    """Lossless JPEG, and DCT JPEG of 12 bits. GDCM wants BitsStored to be BitsAllocated, whatever the precision."""
+    """JPEG of 12 or 16 bits, (H, W) uint16. GDCM wants BitsStored to be BitsAllocated, whatever the precision."""
     import gdcm
 
-    bits = 8 if stream.precision <= 8 else 16
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
     fragment.SetByteStringValue(stream.data)
     fragments.AddFragment(fragment)
@@ -153,10 +168,10 @@ def _gdcm(stream: Codestream) -> tuple[np.ndarray, list[str]]:
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
     syntax = gdcm.TransferSyntax.GetTSType(GDCM_SYNTAXES[stream.method])
     image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, bits, bits, bits - 1, 0))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 16, 15, 0))
     raw = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM gives char* as str
     said = [line for line in printed().splitlines() if not line.startswith(GDCM_CHATTER)]
-    return np.frombuffer(raw, f"u{bits // 8}").reshape(stream.rows, stream.columns), [COMPLAINT] if said else []
+    return np.frombuffer(raw, np.uint16).reshape(stream.rows, stream.columns), [COMPLAINT] if said else []
 
 
 def _rle(frame: bytes, rows: int, columns: int, bits: int) -> np.ndarray:

@@ -110,11 +110,11 @@ class Wall:
 
     def _start(self) -> Connection:
         ours, theirs = multiprocessing.Pipe()
-        with uninterrupted(), theirs:
-            command = [sys.executable, "-P", "-c", BOOT, str(theirs.fileno()), *sys.path]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
         self._connection = ours
         with contextlib.suppress(EOFError, OSError):
+            with uninterrupted(), theirs:
+                command = [sys.executable, "-P", "-c", BOOT, str(theirs.fileno()), *sys.path]
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             if ours.poll(START_SECONDS) and ours.recv_bytes() == b"ready":
                 return ours
         self.close()
@@ -132,7 +132,7 @@ class Wall:
         return _Ended(KILLED if status in (-signal.SIGKILL, -signal.SIGTERM) else ENDED)
 
 
-def seconds_for(*files: str) -> int:
+def seconds_for(*files: str | os.PathLike[str]) -> int:
     """Processor time that decoding files may take: 8 s, and 1 s more for each MiB."""
     sizes = (os.path.getsize(file) for file in files if os.path.isfile(file))
     return SECONDS + SECONDS_PER_MIB * (sum(sizes) >> 20)
