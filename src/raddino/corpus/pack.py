@@ -33,6 +33,7 @@ class Recipe(Config):
         shorter_side: pixels; images are never enlarged.
         bits: 8 or 16 bits a pixel.
         frontal_only: leave lateral and oblique views out.
+        secondary_capture: take DICOM Secondary Capture too.
         splits: proportions of train, val and test for patients without a given split.
         seed: of the split.
     """
@@ -40,6 +41,7 @@ class Recipe(Config):
     shorter_side: int = Field(default=518, ge=16, le=8192)
     bits: Literal[8, 16] = 8
     frontal_only: bool = False
+    secondary_capture: bool = False
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
 
@@ -111,7 +113,7 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
         check_frontal(item["view"])
     files = [item["file"], *(part for parts in item["masks"].values() for part in parts if not is_code(part))]
     frontal_only = recipe.frontal_only and item["view"] is None
-    wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only)
+    wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
     rendered = wall.call(render, *wanted, seconds=seconds_for(*files))
     row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)

@@ -45,7 +45,12 @@ class Rendered:
 
 
 def render(
-    file: str, masks: Mapping[str, Sequence[str]], shorter_side: int, bits: int, frontal_only: bool
+    file: str,
+    masks: Mapping[str, Sequence[str]],
+    shorter_side: int,
+    bits: int,
+    frontal_only: bool,
+    secondary_capture: bool,
 ) -> Rendered:
     """Read and prepare one image and its masks, each of which unites files and codes.
 
@@ -55,11 +60,12 @@ def render(
         shorter_side: pixels.
         bits: 8 or 16.
         frontal_only: set aside what its header calls lateral or oblique.
+        secondary_capture: take DICOM Secondary Capture too.
 
     Raises:
         ImageError: the image is unreadable or set aside.
     """
-    radiograph = read_image(file)
+    radiograph = read_image(file, secondary_capture)
     if frontal_only:
         check_frontal(radiograph.facts.view)
     image = to_grey(radiograph, shorter_side, bits)

@@ -87,7 +87,7 @@ def _monochrome(dataset: Dataset) -> list[str]:
     if not written:
         raise UnreadableImage("PhotometricInterpretation is missing: bright and dark cannot be told apart")
     if written.startswith(COLOURS) or whole(dataset, "SamplesPerPixel", 1) > 1:
-        raise NotARadiograph("colour picture")
+        raise NotARadiograph("colour picture (secondary capture)")
     match = MONOCHROME.fullmatch(written)
     if match is None:
         raise UnreadableImage("PhotometricInterpretation is not known: bright and dark cannot be told apart")

@@ -47,6 +47,7 @@ class Source:
             (list of sentences) in ``attrs``, and may name another ``source`` where the images are another one's.
         options: what can be chosen.
         record: name in the ``source`` column, where several releases hold the same images.
+        secondary_capture: whether its DICOM files were published as Secondary Capture, and are taken as such.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Source:
     build: Callable[[Path, Any], pd.DataFrame]
     options: type[Config] = Config
     record: str = ""
+    secondary_capture: bool = False
 
     def read(self, root: Path | str, **options: Any) -> pd.DataFrame:
         """The manifest of a copy, in the columns that ``prepare`` takes.
