@@ -74,7 +74,7 @@ def prepare(
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
     secondary_capture: Annotated[
-        bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; its pixels may hold text.")
+        bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
     ] = False,
     where: Annotated[
         str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
