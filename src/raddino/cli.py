@@ -80,6 +80,9 @@ def prepare(
     shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
+    secondary_capture: Annotated[
+        bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
+    ] = False,
     where: Annotated[
         str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
     ] = None,
@@ -89,7 +92,7 @@ def prepare(
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
     workers: Workers = None,
 ) -> None:
-    """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
+    """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
     import warnings
 
     from raddino.corpus.prepare import prepare as run
@@ -103,7 +106,8 @@ def prepare(
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
-            bits=bits, frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+            bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
+            workers=workers,
             source_options=source_options or None, fraction=fraction,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip

@@ -6,28 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from raddino.config import Config
 from raddino.corpus.manifest import CONTEXT
-from raddino.corpus.shards import ShardWriter, encode_png
+from raddino.corpus.render import Rendered, check_frontal, render
+from raddino.corpus.shards import ShardWriter
 from raddino.corpus.splits import split_of
 from raddino.files import write_text
-from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
-from raddino.images.intensity import resize_nearest
-from raddino.images.mask_codes import decode, is_code
+from raddino.images.errors import ImageError
+from raddino.images.mask_codes import is_code
 from raddino.images.phi import patient_hash, study_hash
-from raddino.images.read import read_image, read_mask, to_grey
-from raddino.images.types import Radiograph
+from raddino.images.wall import Wall, seconds_for
 
 PARTIAL = ".partial"
 HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
-MASK_ASPECT_TOLERANCE = 0.02
 Record = dict[str, Any]
 
 
@@ -38,6 +34,7 @@ class Recipe(Config):
         shorter_side: pixels; images are never enlarged.
         bits: 8 or 16 bits a pixel.
         frontal_only: leave lateral and oblique views out.
+        secondary_capture: take DICOM Secondary Capture too.
         splits: proportions of train, val and test for patients without a given split.
         seed: of the split.
     """
@@ -45,6 +42,7 @@ class Recipe(Config):
     shorter_side: int = Field(default=518, ge=16, le=8192)
     bits: Literal[8, 16] = 8
     frontal_only: bool = False
+    secondary_capture: bool = False
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
 
@@ -78,11 +76,12 @@ class ShardTask:
         return self.out / PARTIAL / f"{self.number:06d}.json"
 
 
-def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> None:
+def pack_shard(task: ShardTask, wall: Wall, advance: Callable[[], None] = lambda: None) -> None:
     """Read, prepare and pack every item; a file that cannot be read is recorded with its reason.
 
     Args:
         task: the work.
+        wall: where files are decoded.
         advance: called after every image; what it raises ends the shard, which then leaves nothing behind.
     """
     rows: list[Record] = []
@@ -91,13 +90,11 @@ def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> N
     try:
         for item in task.items:
             try:
-                image, masks, row = prepare_image(item, task.recipe, task.key)
+                rendered, row = prepare_image(item, task.recipe, task.key, wall)
             except ImageError as error:
                 skipped.append({"hash": item["id"], "reason": error.reason})
-            except Exception as error:
-                skipped.append({"hash": item["id"], "reason": f"unexpected {type(error).__name__}"})
             else:
-                rows.append(_write(writer, task.name, image, masks, row))
+                rows.append(_write(writer, task.name, rendered, row))
             advance()
         size = writer.close()
     except BaseException:
@@ -112,77 +109,43 @@ def record_digest(record: Record) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], Record]:
-    """One file to its packed array (H, W), its masks at the same size, and its manifest row.
+def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[Rendered, Record]:
+    """One file, and its masks, ready to be packed, and its manifest row.
 
     Raises:
         ImageError: the file is unreadable or set aside; its ``reason`` holds nothing private.
     """
-    _check_view(item["view"], recipe)
-    radiograph = read_image(item["file"])
-    row = _facts(item, radiograph, key)
-    _check_view(row["view"], recipe)
-    image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
-    notes = list(radiograph.warnings)
-    masks = {}
-    for name, parts in item["masks"].items():
-        try:
-            masks[name] = _mask(parts, radiograph.pixels.shape, image.shape)
-        except ImageError as error:
-            notes.append(f"mask {name} left out: {error.reason}")
+    if recipe.frontal_only:
+        check_frontal(item["view"])
+    files = [item["file"], *(part for parts in item["masks"].values() for part in parts if not is_code(part))]
+    frontal_only = recipe.frontal_only and item["view"] is None
+    wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
+    rendered = wall.call(render, *wanted, seconds=seconds_for(*files))
+    row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
-    row |= {"height": image.shape[0], "width": image.shape[1], **item["labels"]}
-    row |= {"warnings": "; ".join(notes) or None, "sha256": digest(image)}
-    row["sha256_masks"] = _joint_digest(masks) if masks else None
-    return image, masks, row
+    row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
+    row |= {"warnings": "; ".join(rendered.notes) or None, "sha256": rendered.sha256}
+    row["sha256_masks"] = rendered.sha256_masks
+    return rendered, row
 
 
-def _check_view(view: str | None, recipe: Recipe) -> None:
-    if recipe.frontal_only and view in ("LATERAL", "OBLIQUE"):
-        raise NotARadiograph(f"{view.lower()} view left out")
-
-
-def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
+def _facts(item: Record, rendered: Rendered, key: str) -> Record:
     """What is known of an image: the manifest's word first, then the header's, identifiers hashed."""
     row = {name: item[name] for name in ("id", "source", "report", *CONTEXT, "licence", "synthetic")}
     for name in HEADER_FACTS:
-        row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
-    told, space = radiograph.identifiers, item["namespace"]
+        row[name] = getattr(rendered.facts, name) if item[name] is None else item[name]
+    told, space = rendered.identifiers, item["namespace"]
     patient = item["patient"] or (told.patient and patient_hash(key, space, told.patient))
     row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))
     return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 
 
-def digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's type, shape and little-endian values."""
-    header = f"{array.dtype.name}{array.shape}".encode()
-    return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
-
-
-def _joint_digest(masks: dict[str, np.ndarray]) -> str:
-    parts = (f"{name} {digest(mask)}" for name, mask in sorted(masks.items()))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _mask(parts: Sequence[str], source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """The greatest value that one of ``parts`` has at each pixel of ``shape``."""
-    return reduce(np.maximum, (_layer(part, source_shape, shape) for part in parts))
-
-
-def _layer(part: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    mask = decode(part, source_shape) if is_code(part) else read_mask(part)
-    aspects = mask.shape[1] / mask.shape[0], source_shape[1] / source_shape[0]
-    if abs(aspects[0] / aspects[1] - 1) > MASK_ASPECT_TOLERANCE:
-        raise UnreadableImage("its shape is not the image's")
-    return resize_nearest(mask, (shape[0], shape[1]))
-
-
-def _write(writer: ShardWriter, shard: str, image: np.ndarray, masks: dict[str, np.ndarray], row: Record) -> Record:
+def _write(writer: ShardWriter, shard: str, rendered: Rendered, row: Record) -> Record:
     """Append the members of one image; returns its row with their places."""
-    offset, length = writer.add(f"{row['id']}.png", encode_png(image))
+    offset, length = writer.add(f"{row['id']}.png", rendered.png)
     places = {}
-    for name, mask in masks.items():
-        at, size = writer.add(f"{row['id']}.mask_{name}.png", encode_png(mask))
+    for name, png in rendered.masks.items():
+        at, size = writer.add(f"{row['id']}.mask_{name}.png", png)
         places[f"mask_{name}"] = f"{shard}:{at}:{size}"
     facts = {name: value for name, value in row.items() if value is not None}
     writer.add(f"{row['id']}.json", json.dumps(facts, sort_keys=True).encode())

@@ -48,6 +48,7 @@ def prepare(
     shorter_side: int = 518,
     bits: int = 8,
     frontal_only: bool = False,
+    secondary_capture: bool = False,
     key: str | None = None,
     workers: int | None = None,
     where: str | None = None,
@@ -73,6 +74,8 @@ def prepare(
         shorter_side: pixels; images are reduced to it and never enlarged.
         bits: 8 or 16 bits a pixel.
         frontal_only: leave lateral and oblique views out.
+        secondary_capture: take DICOM Secondary Capture too, see :func:`raddino.images.admit.admit`; a data set that was
+            published as such takes it without being asked.
         key: for hashing identifiers, see :func:`raddino.images.phi.load_key`.
         workers: processes; None for one a core. The result does not depend on it.
         where: pandas query that rows of the manifest must satisfy.
@@ -93,10 +96,13 @@ def prepare(
         raise ConfigError(f"workers must be at least 1, got {workers}")
     if os.path.lexists(out) and not out.is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
+    spec = split_spec(images)
+    secondary_capture = secondary_capture or (spec is not None and spec[0].secondary_capture)
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
-    recipe = validate(Recipe, {**values, "splits": tuple(splits), "seed": seed})
+    values |= {"secondary_capture": secondary_capture, "splits": tuple(splits), "seed": seed}
+    recipe = validate(Recipe, values)
     made_by: Record = {}
-    if spec := split_spec(images):
+    if spec:
         if source is not None:
             raise ConfigError(f"source is given twice: {images} names one, source={source!r} another")
         raw = spec[0].read(spec[1], **(source_options or {}))

@@ -19,19 +19,21 @@ PIXEL_ELEMENTS = (
     "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing",
-    "PixelAspectRatio",
+    "PixelAspectRatio", "PresentationLUTShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip",
 )  # fmt: skip
 # what may be told,
 FACT_ELEMENTS = (
     "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation",
-    "PresentationIntentType", "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight",
-    "PatientSize",
+    "PresentationIntentType", "BurnedInAnnotation", "RecognizableVisualFeatures", "SOPClassUID", "ConversionType",
+    "ImageType", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
 )  # fmt: skip
 # and what is hashed, or used up in an age, and goes no further.
 PRIVATE_ELEMENTS = (
     "PatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate",
 )  # fmt: skip
 ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + PRIVATE_ELEMENTS
+# OverlayBitPosition repeats in groups 6000 to 601E: which unused bits of a pixel hold a drawing.
+OVERLAY_BIT_POSITIONS = tuple(range(0x6000_0102, 0x6020_0102, 0x2_0000))
 DIGITS = 20
 SHORTEST_KEY = 16
 

@@ -21,6 +21,7 @@ def test_rsna(tmp_path, draw, table, packed, without):
             PatientAge="051Y",
             PatientSex="F",
             ViewPosition="PA",
+            ConversionType="WSD",
         )
     corpus = packed(f"rsna-pneumonia:{root}", 6)
     assert corpus.manifest["label_pneumonia"].tolist() == [0, 0, 0, 0, 1, 1]

@@ -49,6 +49,7 @@ class Source:
         record: name in the ``source`` column, where several releases hold the same images.
         namespace: whose patients they are; one name for data sets with patients in common, empty for the user's own.
             None for ``record`` or ``name``.
+        secondary_capture: whether its DICOM files were published as Secondary Capture, and are taken as such.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Source:
     options: type[Config] = Config
     record: str = ""
     namespace: str | None = None
+    secondary_capture: bool = False
 
     def read(self, root: Path | str, **options: Any) -> pd.DataFrame:
         """The manifest of a copy, in the columns that ``prepare`` takes.

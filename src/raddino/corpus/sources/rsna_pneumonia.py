@@ -78,6 +78,7 @@ register(
         layout=LAYOUT,
         documented="Kaggle, RSNA Pneumonia Detection Challenge, Data; Shih et al., Radiology: AI 1(1):e180041 (2019)",
         build=build,
+        secondary_capture=True,
         options=RsnaOptions,
         namespace="nih",
     )

@@ -57,5 +57,6 @@ register(
         documented="Kaggle, SIIM-ACR Pneumothorax Segmentation, Data; Filice et al., J Digit Imaging 33:490 (2020)",
         build=build,
         namespace="nih",
+        secondary_capture=True,
     )
 )

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -18,17 +19,17 @@ from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import draft_of
 from raddino.images.errors import ImageError, UnreadableImage
-from raddino.images.read import read_image, sniff, to_grey
+from raddino.images.wall import Wall, seconds_for
 from raddino.progress import bar
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
 from raddino.tasks.segmentation.dicom_seg import need_highdicom, write_dicom_seg
 from raddino.tasks.segmentation.model import SegmentationModel
 from raddino.tasks.segmentation.predict import to_bits
+from raddino.tasks.segmentation.read import Prepared, read_prepared
 
 FORMATS = ("png", "dicom-seg")
 ABOUT, SKIPPED = "segment.json", "skipped.csv"
 AHEAD = 4
-HEADER = 256
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,6 @@ class Segmented:
     written: int = 0
     present: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One file, read: grey (h, w) as the model sees it, the size of its masks, and whether it is DICOM."""
-
-    grey: np.ndarray
-    stored: tuple[int, int]
-    dicom: bool
 
 
 def segment(
@@ -117,7 +109,7 @@ def segment(
     return Segmented(out, written, present, dict(Counter(reason for _, reason in skipped)))
 
 
-def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
+def _write(place: Path, file: Path, read: Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
     """All files of one image, masks first."""
     if format == "dicom-seg" and not read.dicom:
         raise UnreadableImage("DICOM SEG is written of DICOM files only")
@@ -141,25 +133,21 @@ def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, f
 
 def _read(
     todo: Sequence[tuple[str, Path]], shorter_side: int | None
-) -> Iterator[tuple[str, Path, _Prepared | ImageError]]:
-    """Files read by threads, a few ahead, in order; an error stands in the place of an image."""
+) -> Iterator[tuple[str, Path, Prepared | ImageError]]:
+    """Files read behind walls, a few ahead, in order; an error stands in the place of an image."""
 
-    def read(file: Path) -> _Prepared | ImageError:
+    def read(file: Path, wall: Wall) -> Prepared | ImageError:
         try:
-            radiograph = read_image(file)
-            height, width = radiograph.pixels.shape
-            with file.open("rb") as stream:
-                kind = sniff(stream.read(HEADER))
-            return _Prepared(to_grey(radiograph, shorter_side), (height, width), kind == "DICOM")
+            return wall.call(read_prepared, file, shorter_side, seconds=seconds_for(file))
         except ImageError as error:
             return error
-        except Exception as error:  # foreign decoders raise many kinds
-            return UnreadableImage(f"unexpected {type(error).__name__}")
 
-    with ThreadPoolExecutor(AHEAD) as threads:
+    with ExitStack() as stack:
+        walls = [stack.enter_context(Wall()) for _ in range(min(AHEAD, len(todo)))]
+        threads = stack.enter_context(ThreadPoolExecutor(AHEAD))
         for start in range(0, len(todo), AHEAD):
             part = todo[start : start + AHEAD]
-            for (place, file), found in zip(part, threads.map(read, [file for _, file in part]), strict=True):
+            for (place, file), found in zip(part, threads.map(read, [file for _, file in part], walls), strict=True):
                 yield place, file, found
 
 
