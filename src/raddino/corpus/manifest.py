@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from raddino.corpus.dataset import query
+from raddino.corpus.where import query
 from raddino.corpus.labels import label_columns, listed_labels, numeric_labels, snake_case
 from raddino.corpus.splits import parse_splits
 from raddino.errors import ConfigError, RaddinoError, did_you_mean

@@ -17,6 +17,7 @@ from raddino.corpus.manifest import CONTEXT, FACTS
 from raddino.corpus.pack import PARTIAL, Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
+from raddino.files import sha256, write_json
 
 PLACES = ("shard", "offset", "length")
 COLUMNS = (
@@ -61,10 +62,10 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         "notes": notes,
         "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True)},
         "manifest_bytes": (out / "manifest.parquet").stat().st_size,
+        "manifest_sha256": sha256(out / "manifest.parquet"),
         "fingerprint": fingerprint(manifest),
     }
-    (out / PARTIAL / "corpus.part").write_text(json.dumps(info, indent=1) + "\n")
-    (out / PARTIAL / "corpus.part").rename(out / "corpus.json")
+    write_json(out / "corpus.json", info)
     shutil.rmtree(out / PARTIAL)
     return Corpus.open(out)
 
