@@ -17,6 +17,10 @@ SUFFIXES = (".safetensors", ".parquet")
 AGAIN = "delete it and embed again"
 
 
+class Undigested(RaddinoError):
+    """No feature file, or one of a version that wrote no digests."""
+
+
 def check_suffix(path: Path) -> None:
     """Refuse a file name of another format. Raises RaddinoError."""
     if path.suffix not in SUFFIXES:
@@ -29,7 +33,7 @@ def write_features(
     """Write a feature file, whole or not at all, in the format of its suffix.
 
     Args:
-        tensors: ``cls``, ``rows`` and perhaps ``mean_patch``.
+        tensors: ``cls``, ``rows`` and perhaps ``mean_patch``; in safetensors perhaps ``patch_crc32``.
         ids: of the images.
         header: what else the file says of itself.
         split: of the images, a further column of Parquet.
@@ -54,7 +58,7 @@ def read_features(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[st
     """What :func:`write_features` was given, without the splits.
 
     Raises:
-        RaddinoError: the file is missing, damaged, not a feature file, or one of a version that wrote no digests.
+        RaddinoError: the file is missing or damaged; :class:`Undigested` where it carries no digest.
     """
     from pyarrow import ArrowException
     from safetensors import SafetensorError
@@ -63,7 +67,7 @@ def read_features(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict[st
         raise RaddinoError(f"feature file {path} does not exist")
     check_suffix(path)
     if not check_seal(path, AGAIN):
-        raise RaddinoError(f"{path} is no feature file, or one without a digest as versions before 0.2 wrote: {AGAIN}")
+        raise Undigested(f"{path} is no feature file, or one of an older version, without a digest: {AGAIN}")
     try:
         tensors, ids, header = (_read_parquet if path.suffix == ".parquet" else _read_safetensors)(path)
         _check(tensors, ids)
@@ -77,6 +81,9 @@ def _check(tensors: dict[str, np.ndarray], ids: list[str]) -> None:
     count = len(tensors["rows"])
     if tensors["rows"].shape != (count,) or tensors["rows"].dtype != np.int64 or len(ids) != count:
         raise ValueError("rows or ids of another shape")
+    crcs = tensors.get("patch_crc32")
+    if crcs is not None and (crcs.shape != (count,) or crcs.dtype != np.uint32):
+        raise ValueError("patch_crc32 of another shape or type")
     for name in ("cls", "mean_patch"):
         if name in tensors:
             held = tensors[name]
