@@ -17,7 +17,7 @@ from pyarrow import parquet
 from raddino.errors import RaddinoError
 from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 
-Kind = Literal["text", "number", "whole", "flag", "vector"]
+Kind = Literal["text", "number", "whole", "flag", "vector", "nothing"]
 MOST_CELLS, MOST_BYTES, MOST_COLUMNS, MOST_GROUPS = 2**28, 2**32, 4096, 1024
 ROWS_PER_BYTE = 64
 """Rows that a byte of a file may stand for: tables of measurements do not repeat themselves more often."""
@@ -81,13 +81,14 @@ class TableFile:
     def check(self, needed: Mapping[str, Kind]) -> None:
         """Refuse a table without one of the columns ``needed``, or with one of another kind.
 
-        A whole number is a number too; of a column without any value the kind is not known.
+        A whole number is a number too; a column without any value fits.
         """
         for name, kind in needed.items():
             if name not in self.kinds:
                 raise RaddinoError(f"{self.path} lacks the column {name!r}: {self.remedy}")
             found = self.kinds[name]
-            if found != kind and not (kind == "number" and found == "whole"):
+            fits = found in (kind, "nothing") or (kind == "number" and found == "whole")
+            if not fits and len(self):
                 raise RaddinoError(f"{self.path} has {found} in column {name!r}, not {kind}: {self.remedy}")
 
     def read(self, names: Iterable[str] | None = None) -> pd.DataFrame:
@@ -101,7 +102,7 @@ class TableFile:
     def column(self, name: str) -> np.ndarray | pd.api.extensions.ExtensionArray:
         """(N,) values of one column, a numpy or pandas array."""
         with self._reading():
-            if self.kinds[name] != "text":
+            if self.kinds[name] not in ("text", "nothing"):
                 return self._plain.read([name], use_threads=False).column(0).to_pandas().to_numpy()
             if self._differ(name):
                 found = self._plain.read([name], use_threads=False).column(0)
@@ -173,8 +174,10 @@ def _kind(name: str, schema: pa.Schema) -> Kind:
         return "whole"
     if pa.types.is_floating(of):
         return "number"
-    if pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_null(of):
+    if pa.types.is_string(of) or pa.types.is_large_string(of):
         return "text"
+    if pa.types.is_null(of):
+        return "nothing"
     raise ValueError(f"column {name!r} is of type {str(of)[:40]}")
 
 
