@@ -19,6 +19,7 @@ from raddino.tasks.segmentation import work
 from raddino.tasks.segmentation.model import SegmentationModel
 from raddino.tasks.segmentation.score import score_case
 from raddino.tasks.segmentation.settings import SegmentationConfig
+from raddino.tables import write_table
 from raddino.tasks.segmentation.shown import FOLDER, choose_shown, read_bits, read_shown, write_bits
 from raddino.tasks.segmentation.task import Segmentation
 
@@ -185,16 +186,15 @@ def test_damaged_records_and_pictures_are_made_anew_without_training(tmp_path, h
     elif harm == "columns":
         table.drop(columns=table.columns[2]).to_parquet(records)
     elif harm == "other model":
-        table.attrs = {"model": "another"}
-        (table * 0).to_parquet(records)
+        write_table(records, table * 0, {"model": "another"})
     elif harm == "shown":
         (job.folder / "shown" / "shown.json").write_text("junk")
     else:
         next((job.folder / "shown").glob("*.png")).unlink()
     pd.testing.assert_frame_equal(TASK.run(job)[0].records, expected)
     assert weights.stat().st_mtime_ns == before
-    for case in json.loads((job.folder / "shown" / "shown.json").read_text()):
-        read_bits(job.folder / "shown" / case["file"])
+    for case in read_shown(job.folder):
+        read_bits(job.folder / "shown" / case["file"], case["sha256"])
 
 
 def test_shown_images_are_chosen_once_each_and_bits_survive(tmp_path):
