@@ -162,7 +162,7 @@ def read_record(folder: Path) -> ModelRecord:
         texts = all(isinstance(said[key], str) for key in KNOWN)
         if version != FORMAT or record.names != tuple(record.options.classes) or not texts:
             raise ValueError
-        if "provenance" in said:
+        if said.get("provenance"):
             Provenance.from_dict(said["provenance"])
     except (ConfigError, KeyError, TypeError, ValueError, RaddinoError):
         raise RaddinoError(f"{file} is damaged: {again}") from None
