@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,9 +24,9 @@ class Config(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's counterparts of JSON's types; dates are texts, a key stands once, and what aliases write out is bounded."""
+    """YAML's counterparts of JSON's types: dates are texts, a key stands once, aliases are bounded."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         sign: [(tag, rule) for tag, rule in rules if not tag.endswith(":timestamp")]
         for sign, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -69,7 +69,7 @@ def parse_yaml(text: str) -> Any:
     if len(text) > LARGEST_YAML:
         raise ValueError(f"more than {LARGEST_YAML // 1024} KiB")
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a safe loader)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
         raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
 

@@ -121,7 +121,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(corpus):
     file = corpus.path / "manifest.parquet"
     table = corpus.manifest
     file.write_bytes(bytes(file.stat().st_size))
-    with pytest.raises(RaddinoError, match="is not the one that corpus.json describes"):
+    with pytest.raises(RaddinoError, match=r"is not the one that corpus\.json describes"):
         Corpus.open(corpus.path)
     _describe(corpus)
     with pytest.raises(RaddinoError, match=r"manifest\.parquet is damaged"):

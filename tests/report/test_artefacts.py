@@ -53,7 +53,7 @@ def test_public_leaves_out_places_machines_and_people() -> None:
 @pytest.mark.parametrize("text", ['{"format": 1, "rows": [{"x": 1}]}', '{"format": 1, "rows": [], "encoders": [1]}'])
 def test_damaged_results_are_a_one_line_error(tmp_path, text):
     (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(RaddinoError, match="damaged .*: evaluate again"):
+    with pytest.raises(RaddinoError, match=r"damaged .*: evaluate again"):
         read_results(tmp_path)
 
 

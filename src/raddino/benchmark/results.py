@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raddino.benchmark.schema import FORMAT, check_metrics
+from raddino.benchmark.schema import check_metrics
 from raddino.corpus.labels import snake_case
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError

@@ -200,7 +200,8 @@ class Corpus:
 def _read_info(file: Path, again: str) -> dict[str, Any]:
     info = read_json(file, again)
     if info.get("format") != FORMAT:
-        raise RaddinoError(f"corpus {file.parent} has format {str(info.get('format'))[:40]}; this version reads {FORMAT}")
+        found = str(info.get("format"))[:40]
+        raise RaddinoError(f"corpus {file.parent} has format {found}; this version reads {FORMAT}")
     try:
         _Info.model_validate(info)
     except ValidationError as error:

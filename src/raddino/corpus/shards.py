@@ -51,7 +51,7 @@ def _check_chunks(data: bytes, shape: tuple[int, int]) -> None:
             raise ValueError("a chunk is damaged")
         kinds.append(bytes(body[:4]))
         at += 12 + length
-    if data[:8] != SIGNATURE or kinds[:2] != [b"IHDR", b"IDAT"] or set(kinds[1:-1]) != {b"IDAT"} or kinds[-1] != b"IEND":
+    if data[:8] != SIGNATURE or set(kinds[1:-1]) != {b"IDAT"} or [*kinds[:1], *kinds[-1:]] != [b"IHDR", b"IEND"]:
         raise ValueError("not a PNG of one grey image")
     width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", data[16:29])
     if (height, width) != shape or colour != GREY or depth not in DEPTHS or any(methods):

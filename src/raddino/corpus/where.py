@@ -36,8 +36,8 @@ def query(table: pd.DataFrame, where: str) -> np.ndarray:
     """Which rows of ``table`` satisfy a pandas query, as (N,) bool.
 
     Suites are passed around, so a query can compare and nothing else: columns and constants, ``and or not & | ~``,
-    ``+ - * / // %`` of numbers, and the methods :data:`METHODS` with constants. No outside variable is in its reach, and
-    what it costs grows with its length and the rows alone.
+    ``+ - * / // %`` of numbers, and the methods :data:`METHODS` with constants. No outside variable is in its reach,
+    and what it costs grows with its length and the rows alone.
 
     Raises:
         ConfigError: one line with what is wrong and, for a misspelt column, the nearest name.
@@ -107,9 +107,10 @@ def _refuse_call(node: ast.Call) -> None:
         if not _is_constant(value) and not isinstance(value, ast.List | ast.Tuple):
             raise ValueError(f".{node.func.attr}() takes constants only")
     pattern, plain = given.get("pat"), given.get("regex")
-    if node.func.attr == "contains" and not (isinstance(plain, ast.Constant) and plain.value is False):
-        if not (isinstance(pattern, ast.Constant) and PATTERN.fullmatch(str(pattern.value))):
-            raise ValueError("str.contains takes words with | between them; for * + ? {} () as signs add regex=False")
+    literal = isinstance(plain, ast.Constant) and plain.value is False
+    harmless = isinstance(pattern, ast.Constant) and PATTERN.fullmatch(str(pattern.value)) is not None
+    if node.func.attr == "contains" and not (literal or harmless):
+        raise ValueError("str.contains takes words with | between them; for * + ? {} () as signs add regex=False")
 
 
 def _is_constant(node: ast.AST) -> bool:

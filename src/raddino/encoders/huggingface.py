@@ -217,7 +217,7 @@ def weight_files(weights: Weights) -> list[Path]:
 
 
 def _check_config(name: str, config: dict[str, Any]) -> None:
-    """Refuse what Transformers acts on before weights are read: a number that it makes a list of, code from elsewhere."""
+    """Refuse what Transformers acts on before it reads weights: a number that it makes a list of, foreign code."""
     for key, value in _entries(config):
         if key == "num_labels" and isinstance(value, int | float) and value > MOST_LABELS:
             raise RaddinoError(f"{name}: config.json says {key} is {value:.3g}; {AGAIN}")

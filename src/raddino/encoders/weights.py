@@ -121,7 +121,8 @@ def read_index(file: Path) -> list[str]:
     """
     remedy = "fetch the weights again"
     parts = read_json(file, remedy).get("weight_map")
-    if not isinstance(parts, dict) or not all(isinstance(part, str) and PART.fullmatch(part) for part in parts.values()):
+    beside = isinstance(parts, dict) and all(isinstance(one, str) and PART.fullmatch(one) for one in parts.values())
+    if not parts or not beside:
         raise RaddinoError(f"{file} is damaged (weight_map names other than .safetensors files beside it): {remedy}")
     return sorted(set(parts.values()))
 

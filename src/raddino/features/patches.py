@@ -65,7 +65,7 @@ class PatchRows:
 
     def _check(self, rows: np.ndarray, crcs: np.ndarray) -> None:
         for row, crc in zip(rows.tolist(), crcs.tolist(), strict=True):
-            if not self._sound[row] and zlib.crc32(self.array[row]) != crc:
+            if not self._sound[row] and zlib.crc32(self.array[row].data) != crc:
                 file = Path(str(self.array.filename))
                 raise RaddinoError(f"{file} is damaged in row {row}: delete the folder {file.parent} and embed again")
             self._sound[row] = True

@@ -13,13 +13,13 @@ from raddino.config import validate
 from raddino.encoders.floors import Pixels
 from raddino.encoders.ours import save_encoder
 from raddino.errors import RaddinoError
+from raddino.tables import write_table
 from raddino.tasks.base import Absent, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Job
 from raddino.tasks.segmentation import work
 from raddino.tasks.segmentation.model import SegmentationModel
 from raddino.tasks.segmentation.score import score_case
 from raddino.tasks.segmentation.settings import SegmentationConfig
-from raddino.tables import write_table
 from raddino.tasks.segmentation.shown import FOLDER, choose_shown, read_bits, read_shown, write_bits
 from raddino.tasks.segmentation.task import Segmentation
 

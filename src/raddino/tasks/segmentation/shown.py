@@ -113,7 +113,7 @@ def write_shown(
 
 
 def read_shown(folder: Path) -> list[Case]:
-    """Entries ``id``, ``row`` (of the corpus), ``dice``, ``place``, ``file``, ``sha256`` and ``names``; none where none were kept.
+    """What :func:`write_shown` kept, ``row`` counting in the corpus; nothing where nothing was kept.
 
     Raises:
         RaddinoError: the list is damaged.
