@@ -120,7 +120,7 @@ class PatchFile:
         start, crcs = 0, []
         for part in patches:
             array[rows[start : start + len(part)]] = part
-            crcs += [zlib.crc32(np.ascontiguousarray(one, np.float16)) for one in part]
+            crcs += [zlib.crc32(np.ascontiguousarray(one, np.float16).data) for one in part]
             start += len(part)
         array.flush()
         return np.array(crcs, np.uint32)
