@@ -69,7 +69,7 @@ def places(tmp_path_factory) -> Path:
     os.environ["RADDINO_KEY"] = "the key of these tests"
     _corpus(place)
     grey = toy_corpus(place / "grey")
-    embed(grey, Means(), rows=np.arange(30), cache=place / "cache", patches=True, out=place / "features.safetensors")
+    embed(grey, Means(), cache=place / "cache", patches=True, out=place / "features.safetensors")
     FeatureSet.load(place / "features.safetensors").save(place / "features.parquet")
     made = small_vit()
     save_encoder(
@@ -153,7 +153,7 @@ def read_features(file: Path) -> str:
 
 def read_cache(folder: Path) -> str:
     corpus = toy_corpus(folder.parent / "grey")
-    held = embed(corpus, Means(), rows=np.arange(30), cache=folder, patches=True)
+    held = embed(corpus, Means(), cache=folder, patches=True)
     return _said(held.cls, held.mean_patch, held.rows, held.ids, np.asarray(held.patches))
 
 

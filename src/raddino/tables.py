@@ -60,17 +60,17 @@ class TableFile:
         if not path.is_file():
             raise RaddinoError(f"{path} is missing: {remedy}")
         with self._reading():
+            said = self._meta.metadata or {}
+            self.about = {key.decode(): value.decode() for key, value in said.items() if key != b"pandas"}
+            if SEAL in self.about and not check_seal(path, remedy):
+                raise ValueError("its seal is broken")
             self._refuse_bombs()
             schema = self._meta.schema.to_arrow_schema()
             self.kinds: dict[str, Kind] = {
                 name: "vector" if name in vectors and _is_vector(schema.field(name).type) else _kind(name, schema)
                 for name in schema.names
             }
-            said = self._meta.metadata or {}
-            self.about = {key.decode(): value.decode() for key, value in said.items() if key != b"pandas"}
             self.rows = self._meta.num_rows
-            if SEAL in self.about and not check_seal(path, remedy):
-                raise ValueError("its seal is broken")
 
     def __len__(self) -> int:
         return self.rows
@@ -124,15 +124,17 @@ class TableFile:
 
     def _differ(self, name: str) -> bool:
         """Whether a text is stored for each row, and all of them together can be held."""
-        at = list(self.kinds).index(name)
-        chunks = [self._meta.row_group(group).column(at) for group in range(self._meta.num_row_groups)]
+        at, groups = list(self.kinds).index(name), range(self._meta.num_row_groups)
+        # a row is read first: Arrow raises where a column is damaged, and its metadata would end the process
+        rows = [next(self._shared.iter_batches(1, row_groups=[group], columns=[name]), None) for group in groups]
+        chunks = [self._meta.row_group(group).column(at) for group in groups]
         if sum(chunk.total_uncompressed_size for chunk in chunks) < FEW_BYTES * len(self) + 2**20:
             return False
         longest = 0
-        for group, chunk in enumerate(chunks):
-            if chunk.has_dictionary_page:  # the only texts that may stand in more rows than are stored
-                batch = next(self._shared.iter_batches(1, row_groups=[group], columns=[name], use_threads=False))
-                texts = batch.column(0).dictionary if pa.types.is_dictionary(batch.column(0).type) else batch.column(0)
+        for row, chunk in zip(rows, chunks, strict=True):
+            if row is not None and chunk.has_dictionary_page:  # the texts that may stand in more rows than are stored
+                texts = row.column(0)
+                texts = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
                 longest = max(longest, pc.max(pc.binary_length(texts)).as_py() or 0)
         return longest * len(self) <= LARGEST_TEXTS
 
@@ -142,8 +144,7 @@ class TableFile:
             raise ValueError(f"{columns} columns in {self._meta.num_row_groups} row groups")
         if rows * columns > MOST_CELLS or rows > ROWS_PER_BYTE * self.path.stat().st_size:
             raise ValueError(f"{rows} rows of {columns} columns in {self.path.stat().st_size} bytes")
-        groups = (self._meta.row_group(group) for group in range(self._meta.num_row_groups))
-        sizes = [group.column(at).total_uncompressed_size for group in groups for at in range(columns)]
+        sizes = [self._meta.row_group(group).total_byte_size for group in range(self._meta.num_row_groups)]
         if sum(sizes) > MOST_BYTES or min(sizes, default=0) < 0:
             raise ValueError(f"{sum(sizes)} bytes when it is unpacked")
 
