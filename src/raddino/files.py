@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -17,10 +18,16 @@ from typing import IO, Any
 from raddino.errors import RaddinoError
 
 LARGEST_JSON = 2**26
+CHUNK = 2**20
 DEEPEST_JSON = 64
 LOCK = ".lock"
 DRAFTS = ".*.draft"
 """Matches every :func:`draft_name`."""
+UNSEALED = "raddino-sha256:" + 64 * "0"
+"""Stands once in a file that is to carry its own digest, wherever its format takes a text (:func:`seal`)."""
+SEAL = "seal"
+"""Key of that text in the JSON files, safetensors headers and Parquet metadata that we write."""
+_SEAL = re.compile(rb"raddino-sha256:([0-9a-f]{64})")
 
 
 def draft_name(path: Path) -> Path:
@@ -82,6 +89,62 @@ def sha256(*files: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
+def seal(path: Path) -> None:
+    """Put, in the place of :data:`UNSEALED`, the SHA-256 that the file has with it."""
+    place, digest, _ = _digest_of(path)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(digest)
+
+
+def check_seal(path: Path, remedy: str) -> bool:
+    """Whether a file carries its digest; files of versions before 0.2, and other people's, do not.
+
+    Raises:
+        RaddinoError: it does, and the digest is another.
+    """
+    try:
+        _, digest, said = _digest_of(path)
+    except LookupError:
+        return False
+    if said != digest:
+        raise RaddinoError(f"{path} is damaged (not the bytes that were written): {remedy}")
+    return True
+
+
+def _digest_of(path: Path) -> tuple[int, bytes, bytes]:
+    """Place of the digest in a file, what it has to be, and what stands there.
+
+    Raises:
+        LookupError: the file has no place for one.
+    """
+    with path.open("rb") as file:
+        found, carried, before = None, b"", 0
+        while found is None and (chunk := file.read(CHUNK)):
+            found, before = _SEAL.search(carried + chunk), file.tell() - len(carried) - len(chunk)
+            carried = chunk[1 - len(UNSEALED) :]
+        if found is None:
+            raise LookupError
+        start = before + found.start(1)
+        digest, left = hashlib.sha256(), start
+        file.seek(0)
+        while left and (chunk := file.read(min(left, CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+        digest.update(UNSEALED[-len(found[1]) :].encode())
+        file.seek(len(found[1]), os.SEEK_CUR)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return start, digest.hexdigest().encode(), found[1]
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write an object for :func:`read_json` with its digest, whole or not at all; NaN and infinity are refused."""
+    with draft_of(path) as draft:
+        draft.write_text(json.dumps(values | {SEAL: UNSEALED}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        seal(draft)
+
+
 def lock(folder: Path, busy: str) -> IO[bytes]:
     """Hold ``folder`` (made where it is missing) until the handle is closed or this process ends, however it ends.
 
@@ -105,6 +168,8 @@ def lock(folder: Path, busy: str) -> IO[bytes]:
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """The object in a JSON file that anyone may have written: bounded in size and depth, numbers finite.
 
+    What :func:`write_json` wrote is compared with its digest.
+
     Args:
         path: of the file.
         remedy: what the user can do when it is damaged.
@@ -119,6 +184,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where an object should be")
         _check_depth(values)
+        if values.pop(SEAL, None) is not None and not check_seal(path, remedy):
+            raise ValueError("its seal is broken")
     except FileNotFoundError:
         raise RaddinoError(f"{path} is missing: {remedy}") from None
     except OSError as error:

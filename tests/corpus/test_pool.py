@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from raddino.corpus.prepare import prepare
 from raddino.corpus.shards import ShardWriter
 from raddino.errors import RaddinoError

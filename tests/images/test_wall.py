@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import behind_wall as behind
 import numpy as np
 import pytest
 
+import behind_wall as behind
 from raddino.errors import RaddinoError
 from raddino.images import wall as module
 from raddino.images.errors import NotARadiograph, UnreadableImage

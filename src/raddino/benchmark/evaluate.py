@@ -25,7 +25,8 @@ from raddino.benchmark.cases import (
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
-from raddino.benchmark.results import FORMAT, PREDICTED, Results, environment, identify_variant
+from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
+from raddino.benchmark.schema import FORMAT
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder

@@ -81,6 +81,10 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     for row in results.data["rows"]:
         if row["metric"] not in HEADLINE:
             continue
+        if lacking := [field for field in (*BOARD[:6], "resamples", "data_fingerprint") if field not in row]:
+            raise RaddinoError(f"{results.path}: a row lacks {lacking[0]!r}; run evaluate again")
+        if row["encoder"] not in known:
+            raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
         alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ()))}
         made.append(

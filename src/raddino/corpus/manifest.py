@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from raddino.corpus.dataset import query
 from raddino.corpus.labels import label_columns, listed_labels, numeric_labels, snake_case
 from raddino.corpus.splits import parse_splits
+from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 from raddino.images.mask_codes import CELL, split_cell

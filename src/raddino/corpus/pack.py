@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.render import Rendered, check_frontal, render
 from raddino.corpus.shards import ShardWriter
 from raddino.corpus.splits import split_of
-from raddino.files import write_text
+from raddino.files import write_json
 from raddino.images.errors import ImageError
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import patient_hash, study_hash
@@ -100,13 +99,7 @@ def pack_shard(task: ShardTask, wall: Wall, advance: Callable[[], None] = lambda
     except BaseException:
         writer.abandon()
         raise
-    record = {"size": size, "rows": rows, "skipped": skipped}
-    write_text(task.record, json.dumps({**record, "sha256": record_digest(record)}))
-
-
-def record_digest(record: Record) -> str:
-    """SHA-256 of what a shard's record holds beside it."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    write_json(task.record, {"size": size, "rows": rows, "skipped": skipped})
 
 
 def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[Rendered, Record]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -13,10 +12,10 @@ import pandas as pd
 from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
-from raddino.corpus.pack import Record, ShardTask, record_digest
+from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
-from raddino.files import draft_of, read_json, write_text
+from raddino.files import draft_of, read_json, sha256, write_json, write_text
 from raddino.images.phi import key_name
 
 PLACES = ("shard", "offset", "length")
@@ -40,7 +39,7 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
     Raises:
         RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
     """
-    records = [_read(task) for task in tasks]
+    records = [read_json(task.record, f"delete {task.out} and run prepare again") for task in tasks]
     rows = [row for record in records for row in record["rows"]]
     skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
     reasons = Counter(entry["reason"] for entry in skipped)
@@ -67,17 +66,10 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         "notes": notes,
         "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True)},
         "manifest_bytes": (out / "manifest.parquet").stat().st_size,
+        "manifest_sha256": sha256(out / "manifest.parquet"),
         "fingerprint": fingerprint(manifest),
     }
-    write_text(out / "corpus.json", json.dumps(info, indent=1) + "\n")
-
-
-def _read(task: ShardTask) -> Record:
-    remedy = f"delete {task.out} and run prepare again"
-    record = read_json(task.record, remedy)
-    if record.pop("sha256", None) != record_digest(record):
-        raise RaddinoError(f"{task.record} is damaged: {remedy}")
-    return record
+    write_json(out / "corpus.json", info)
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ from raddino.encoders.card import model_card
 from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
-from raddino.files import sha256
+from raddino.files import read_json, sha256
 from raddino.vit import VisionTransformer
 from raddino.vit.packed import can_pack, images_a_pass, packed
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface
@@ -323,15 +323,7 @@ def _sha256(file: Path) -> str:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        values = json.loads(file.read_text())
-    except ValueError:
-        raise RaddinoError(f"{file} is not valid JSON") from None
-    if not isinstance(values, dict):
-        raise RaddinoError(f"{file} must hold a JSON object, found a {type(values).__name__}")
-    return values
+    return read_json(file, "save the encoder again") if file.is_file() else {}
 
 
 def _register_shipped(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +23,12 @@ class PatchRows:
     Attributes:
         array: (M, H, W, D) float16 ``np.memmap``; row i belongs to image i of the corpus.
         at: (N,) row numbers.
+        crc32: (N,) uint32 of each row's bytes, compared when a row is read for the first time; None for no comparison.
     """
 
-    def __init__(self, array: np.memmap, at: np.ndarray) -> None:
-        self.array, self.at = array, np.asarray(at, dtype=np.int64)
+    def __init__(self, array: np.memmap, at: np.ndarray, crc32: np.ndarray | None = None) -> None:
+        self.array, self.at, self.crc32 = array, np.asarray(at, dtype=np.int64), crc32
+        self._sound = np.zeros(len(array), bool)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,7 +44,13 @@ class PatchRows:
         return len(self.at)
 
     def __getitem__(self, index: int | slice | np.ndarray | list[int]) -> np.ndarray:
-        """(H, W, D) or (n, H, W, D) of the chosen images; a whole number is a view, nothing is copied."""
+        """(H, W, D) or (n, H, W, D) of the chosen images; a whole number is a view, nothing is copied.
+
+        Raises:
+            RaddinoError: not the bytes that were written.
+        """
+        if self.crc32 is not None:
+            self._check(np.atleast_1d(self.at[index]), np.atleast_1d(self.crc32[index]))
         return self.array[self.at[index]]
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
@@ -50,7 +59,16 @@ class PatchRows:
 
     def take(self, positions: list[int] | np.ndarray) -> PatchRows:
         """The images at ``positions``, in that order; reads nothing."""
-        return PatchRows(self.array, self.at[positions])
+        taken = PatchRows(self.array, self.at[positions], None if self.crc32 is None else self.crc32[positions])
+        taken._sound = self._sound
+        return taken
+
+    def _check(self, rows: np.ndarray, crcs: np.ndarray) -> None:
+        for row, crc in zip(rows.tolist(), crcs.tolist(), strict=True):
+            if not self._sound[row] and zlib.crc32(self.array[row].data) != crc:
+                file = Path(str(self.array.filename))
+                raise RaddinoError(f"{file} is damaged in row {row}: delete the folder {file.parent} and embed again")
+            self._sound[row] = True
 
 
 class PatchFile:
@@ -92,14 +110,20 @@ class PatchFile:
         finally:
             draft.unlink(missing_ok=True)
 
-    def write(self, rows: np.ndarray, patches: list[np.ndarray]) -> None:
-        """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and flush them to the disk."""
+    def write(self, rows: np.ndarray, patches: list[np.ndarray]) -> np.ndarray:
+        """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and flush them to the disk.
+
+        Returns:
+            CRC-32 of each row's bytes, (n,) uint32.
+        """
         array = self.open("r+")
-        start = 0
+        start, crcs = 0, []
         for part in patches:
             array[rows[start : start + len(part)]] = part
+            crcs += [zlib.crc32(np.ascontiguousarray(one, np.float16).data) for one in part]
             start += len(part)
         array.flush()
+        return np.array(crcs, np.uint32)
 
     def open(self, mode: Literal["r", "r+"] = "r") -> np.memmap:
         """The array.
