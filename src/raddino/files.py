@@ -80,7 +80,7 @@ def draft_of(path: Path, *, keep: bool = False) -> Iterator[Path]:
     with writing(path), _draft_beside(path) as (place, rights):
         draft = place / path.name
         yield draft
-        _settle(draft, rights)
+        draft.chmod(rights)
         if keep:
             with suppress(FileExistsError):
                 os.link(draft, path)
@@ -102,7 +102,7 @@ def draft_folder(folder: Path) -> Iterator[Path]:
         yield draft
         for path in draft.rglob("*"):
             if path.is_file():
-                _settle(path, rights)
+                path.chmod(rights)
         if folder.exists():
             os.replace(folder, old)
         try:
@@ -164,13 +164,6 @@ def _flock(handle: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _settle(file: Path, rights: int) -> None:
-    """Give a finished file its rights, and wait until it is on the disk, which may refuse it only now."""
-    file.chmod(rights)
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
