@@ -46,13 +46,16 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except RaddinoError:
-        raise
     except Exception as error:
         number = _refusal(error)
-        if number not in REMEDIES:
+        ours = isinstance(error, RaddinoError) and DRAFTS not in str(
+            error
+        )  # of a draft in a draft the outer name is told
+        if ours or number not in REMEDIES:
             raise
-        raise UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}") from None
+        refused = UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}")
+        refused.errno = number
+        raise refused from None
 
 
 def _refusal(error: Exception) -> int:
@@ -134,16 +137,19 @@ def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder, locked; made again where another process takes it, not yet locked, for one that was left."""
+    """A new folder, locked; made again where another process, as it tidies up, takes it before it is locked."""
+    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
     for _ in range(TRIES):
         place = drafts / uuid.uuid4().hex
-        with suppress(FileNotFoundError, BlockingIOError):
+        try:
             place.mkdir(parents=True)
             handle = (place / LOCK).open("ab")
             _flock(handle)
             if (place / LOCK).exists():
                 return place, handle
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
+        except (FileNotFoundError, FileExistsError, BlockingIOError) as error:
+            failure = error
+    raise failure
 
 
 def _remove_left(drafts: Path) -> None:

@@ -75,6 +75,8 @@ def write_dicom_seg(
             image = dcmread(source, stop_before_pixels=True, force=True)
             image = _completed(image if carry_header else _minimum(image))
             made = _segmentation(highdicom, image, masks, names, model)
+            if "ImageOrientationPatient" not in image:
+                made.PatientOrientation = None  # type 2C (PS3.3 C.7.6.1); the source says it
     except (AttributeError, KeyError):
         raise UnreadableImage("its DICOM header lacks what a segmentation repeats (study, series, UIDs)") from None
     except (TypeError, ValueError) as error:
