@@ -48,10 +48,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _refusal(error)
-        ours = isinstance(error, RaddinoError) and DRAFTS not in str(
-            error
-        )  # of a draft in a draft the outer name is told
-        if ours or number not in REMEDIES:
+        told = isinstance(error, RaddinoError) and DRAFTS not in str(error)  # a draft in a draft is told by the outer
+        if told or number not in REMEDIES:
             raise
         refused = UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}")
         refused.errno = number
