@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.files import draft_of, writing
 
 FILE = "patches.npy"
@@ -77,8 +77,8 @@ class PatchFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         needed, free = images * int(np.prod(self.shape[1:])) * 2, shutil.disk_usage(self.path.parent).free
         if needed > free:
-            raise RaddinoError(
-                f"patch features of {images} images take {needed / 1e9:.1f} GB, the disk of the feature cache has "
+            raise UnwritableError(
+                f"patch features of {images} images take {needed / 1e9:.1f} GB, the disk of {self.path.parent} has "
                 f"{free / 1e9:.1f}: free some, give another cache folder, or embed fewer rows"
             )
         if self.path.is_file():
