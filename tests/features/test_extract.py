@@ -1,5 +1,7 @@
 """Embedding: once, in any order, through interruptions, and never with spoiled features."""
 
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -174,6 +176,21 @@ def test_a_broken_image_is_one_line(corpus, workers):
     with pytest.raises(RaddinoError, match="takes grey") as error:
         embed(corpus, small_vit(), batch_size=8, workers=workers)
     assert "\n" not in str(error.value)
+
+
+def test_a_killed_reader_is_one_line_and_the_rerun_equals(corpus, tmp_path, monkeypatch):
+    read, main = corpus.read, os.getpid()
+
+    def deadly(row):
+        if row == 20 and os.getpid() != main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(row)
+
+    monkeypatch.setattr(corpus, "read", deadly)
+    with pytest.raises(RaddinoError, match=r"a process that reads images died .* with fewer workers"):
+        embed(corpus, Means(), workers=2, batch_size=4)
+    again = embed(corpus, Means(), batch_size=4)
+    np.testing.assert_array_equal(again.cls, embed(corpus, Means(), batch_size=4, cache=tmp_path / "other").cls)
 
 
 def test_bf16_is_near_and_kept_apart(corpus):

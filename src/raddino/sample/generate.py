@@ -18,6 +18,8 @@ from raddino.progress import track
 
 FORMATS = {"png": ".png", "dicom": ".dcm"}
 STRUCTURES = ("lungs", "zones", "heart", "ribs")
+PATIENCE = 2.0
+"""Seconds without an image after which it is seen whether the processes live."""
 NOTICE = "Synthetic images drawn by raddino. No patient was imaged. Never mix them silently with real data."
 
 
@@ -41,7 +43,8 @@ def sample(
         ``out``.
 
     Raises:
-        RaddinoError: an argument out of range, or a folder that holds something else.
+        RaddinoError: an argument out of range, a folder that holds something else or cannot be written, or a process
+            that was killed.
     """
     out = Path(out)
     _check(n, seed, size, format, workers)
@@ -116,10 +119,27 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterable[dict[str, Any]]]]:
     if workers == 1:
         yield lambda jobs: map(make_image, jobs)
         return
+    others = set(multiprocessing.active_children())
     with workers_heap():
         pool = multiprocessing.get_context("spawn").Pool(workers)
+    members = set(multiprocessing.active_children()) - others
     with pool:
-        yield lambda jobs: pool.imap(make_image, jobs, chunksize=4)
+        yield lambda jobs: _watched(pool.imap(make_image, jobs), members)
+
+
+def _watched(results: Any, members: set[Any]) -> Iterator[dict[str, Any]]:
+    """Results of a pool; what a process held when it was killed never comes, and the pool would wait for ever."""
+    while True:
+        try:
+            yield results.next(timeout=PATIENCE)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            if not all(member.is_alive() for member in members):
+                raise RaddinoError(
+                    "a process that draws died (out of memory, or killed): run the same command again to continue, "
+                    "perhaps with fewer workers"
+                ) from None
 
 
 def make_image(job: tuple[str, int, int, int, str]) -> dict[str, Any]:
