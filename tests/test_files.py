@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from raddino import files
 from raddino.errors import RaddinoError, UnwritableError
-from raddino.files import draft_folder, draft_of, is_free, lock, read_json, sha256, write_text, writing
+from raddino.files import check_writable, draft_folder, draft_of, is_free, lock, read_json, sha256, write_text, writing
 
 
 @contextmanager
@@ -126,6 +126,23 @@ def test_a_folder_where_a_file_should_be(tmp_path):
     with pytest.raises(UnwritableError, match="a folder stands where a file should be"):
         write_text(tmp_path / "x", "a")
     assert tree(tmp_path) == ["x"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no such device")
+def test_devices_are_written_and_never_replaced():
+    write_text(Path("/dev/null"), "a")
+    with pytest.raises(UnwritableError, match=r"^/dev/full cannot be written \(No space left on device\)"):
+        write_text(Path("/dev/full"), "a")
+    assert Path("/dev/null").is_char_device()
+    assert Path("/dev/full").is_char_device()
+
+
+def test_what_cannot_be_written_is_seen_before(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert tree(tmp_path) == ["a", "a/b"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UnwritableError, match="a file stands where"):
+        check_writable(tmp_path / "file")
 
 
 def test_no_rights(tmp_path, monkeypatch):

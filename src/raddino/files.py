@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from raddino.errors import RaddinoError, UnwritableError
@@ -75,9 +76,15 @@ def draft_of(path: Path, *, keep: bool = False) -> Iterator[Path]:
         path: of the file.
         keep: leave a file that another process has put there meanwhile.
 
+    A device or a pipe is written as it is.
+
     Raises:
         UnwritableError: see :func:`writing`.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with writing(path):
+            yield path
+        return
     with writing(path), _draft_beside(path) as (place, rights):
         draft = place / path.name
         yield draft
@@ -112,6 +119,14 @@ def draft_folder(folder: Path) -> Iterator[Path]:
             if old.exists():
                 os.replace(old, folder)
             raise
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where it is missing, and see whether files can be made in it. Raises UnwritableError."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
 
 
 def is_free(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,9 +119,9 @@ def reason_of(what: str, error: Exception) -> str:
     """What a report may say of a failure: our own words, of a foreign error only its kind.
 
     Raises:
-        UnwritableError: the failure itself, where the disk is to blame: it would cost whatever comes next too.
+        OSError: the failure itself, where a full disk or a lack of rights is to blame: it would cost what follows too.
     """
-    if isinstance(error, UnwritableError):
+    if isinstance(error, UnwritableError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         raise error
     expected = isinstance(error, RaddinoError)
     log.warning("%s failed", what, exc_info=not expected)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from raddino.errors import RaddinoError
 from raddino.features.files import read_features, write_features
 from raddino.features.patches import PatchRows
-from raddino.files import writing
+from raddino.files import check_writable
 
 FORMAT = "1"
 
@@ -146,10 +145,7 @@ class FeatureCache:
         Raises:
             RaddinoError: it cannot be made, or nothing can be written in it.
         """
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
+        check_writable(self.folder)
 
     def add(self, part: FeatureSet, with_patches: bool = False) -> None:
         """Keep a part; ``with_patches`` says that the patches of its rows are on disk.

@@ -218,7 +218,7 @@ def _write_skipped(out: Path, skipped: list[tuple[str, str]]) -> None:
         with writing(file):
             file.unlink(missing_ok=True)
         return
-    with draft_of(file) as draft, draft.open("w", newline="") as text:
+    with draft_of(file) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as text:
         csv.writer(text).writerows([("image", "reason"), *skipped])
 
 
