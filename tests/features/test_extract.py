@@ -193,6 +193,15 @@ def test_a_killed_reader_is_one_line_and_the_rerun_equals(corpus, tmp_path, monk
     np.testing.assert_array_equal(again.cls, embed(corpus, Means(), batch_size=4, cache=tmp_path / "other").cls)
 
 
+def test_an_error_in_a_reader_is_told_as_what_it_is(corpus, monkeypatch):
+    def broken(row):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(corpus, "read", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        embed(corpus, Means(), workers=2, batch_size=4)
+
+
 def test_bf16_is_near_and_kept_apart(corpus):
     encoder = small_vit()
     full = embed(corpus, encoder)

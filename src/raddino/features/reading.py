@@ -83,8 +83,9 @@ def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -
     )
     try:
         yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, OSError, EOFError) as error:  # a dead process is told by torch, or met by its broken pipe
+        dead = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
+        if not dead or str(error).startswith("Caught "):  # raised in a process that lives
             raise
         raise RaddinoError(
             "a process that reads images died (out of memory or of shared memory, /dev/shm, or killed): run the same "
