@@ -16,6 +16,7 @@ from raddino.benchmark.results import AGAIN, public
 from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.files import writing
 from raddino.tables import read_table, write_table
 from raddino.tasks.base import Examples, Statistic, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
@@ -143,8 +144,9 @@ def save_cases(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
                 at = one.examples.at["test"]
                 who = {"encoder": encoder, "id": one.examples.ids[at], "patient": one.examples.patients[at]}
                 tables.setdefault(task, []).append(pd.DataFrame(who).join(one.cases.records.reset_index(drop=True)))
-    for stale in (folder / FOLDER).glob("*.parquet"):
-        stale.unlink()
+    with writing(folder / FOLDER):
+        for stale in (folder / FOLDER).glob("*.parquet"):
+            stale.unlink()
     for task, parts in tables.items():
         write_table(folder / FOLDER / f"{slug(task)}.parquet", pd.concat(parts, ignore_index=True))
 

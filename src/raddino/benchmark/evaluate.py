@@ -34,6 +34,7 @@ from raddino.encoders.flipped import Flipped
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
+from raddino.files import check_writable
 from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples
 from raddino.tasks.cases import Job
@@ -93,7 +94,7 @@ def evaluate(
 
     Raises:
         RaddinoError: a patient or an image stands in two splits, two images share an id, an encoder, suite or
-            analysis is not known, or nothing can be measured.
+            analysis is not known, nothing can be measured, or the disk is full or refuses.
     """
     check_patient_splits(corpus.manifest)
     check_images(corpus.manifest)
@@ -117,6 +118,7 @@ def evaluate(
         for name, spec in zip(identities, encoders, strict=True)
     }
 
+    check_writable(Path(out))
     features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, Scores]] = {}
     judged: dict[str, dict[str, Scores | CaseScores]] = {}
@@ -180,6 +182,7 @@ def evaluate(
         "analyses": further,
     }
     results = Results(Path(out), data, _predictions(scores))
+    results.withdraw()
     save_cases(Path(out), judged)
     results.save()
     return results

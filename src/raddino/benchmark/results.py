@@ -18,7 +18,7 @@ from raddino.benchmark.schema import check_metrics
 from raddino.corpus.labels import snake_case
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
-from raddino.files import read_json, write_json
+from raddino.files import read_json, write_json, write_text, writing
 from raddino.tables import Kind, read_table, write_table
 
 AGAIN = "run evaluate again"
@@ -88,12 +88,16 @@ class Results:
 
         A report on earlier results in the folder is removed.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in DERIVED:
-            (self.path / name).unlink(missing_ok=True)
+        self.withdraw()
         write_table(self.path / "predictions.parquet", self.predictions)
-        self.leaderboard().to_csv(self.path / "leaderboard.csv", index=False)
+        write_text(self.path / "leaderboard.csv", self.leaderboard().to_csv(index=False))
         write_json(self.path / "metrics.json", _plain(self.data))
+
+    def withdraw(self) -> None:
+        """Remove what makes the folder a result, and the report on it: other files in it are about to change."""
+        with writing(self.path):
+            for name in DERIVED:
+                (self.path / name).unlink(missing_ok=True)
 
     def rows(self) -> pd.DataFrame:
         """All measured rows, one metric of one encoder on one task each."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from raddino.errors import RaddinoError
 from raddino.features.files import Undigested, read_features, write_features
 from raddino.features.patches import PatchRows
+from raddino.files import check_writable
 
 FORMAT = "1"
 
@@ -152,10 +151,7 @@ class FeatureCache:
         Raises:
             RaddinoError: it cannot be made, or nothing can be written in it.
         """
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
+        check_writable(self.folder)
 
     def add(self, part: FeatureSet) -> None:
         """Keep a part; with ``patch_crc32`` it says that the patches of its rows are on disk.
@@ -166,15 +162,4 @@ class FeatureCache:
         crcs = part.patch_crc32
         kind = b"" if crcs is None else b"patches"
         name = hashlib.sha256(part.rows.tobytes() + kind).hexdigest()[:16]
-        with self._writing():
-            part._write(self.folder / f"{name}.safetensors", {} if crcs is None else {"patch_crc32": crcs})
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RaddinoError(
-                f"the feature cache {self.folder.parent} cannot be written ({error.strerror or type(error).__name__}): "
-                "give a folder that can, with cache="
-            ) from None
+        part._write(self.folder / f"{name}.safetensors", {} if crcs is None else {"patch_crc32": crcs})

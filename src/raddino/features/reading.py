@@ -72,7 +72,7 @@ def _collate(images: list[Tensor | RaddinoError]) -> Tensor | RaddinoError:
 def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -> Iterator[Tensor | RaddinoError]:
     # forked, so that networks need not be sent; worker processes never touch them
     fork = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    yield from DataLoader(
+    loader = DataLoader(
         samples,
         batch_size=batch_size,
         num_workers=workers,
@@ -81,6 +81,16 @@ def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -
         multiprocessing_context=fork,
         worker_init_fn=_leave_stopping_to_the_parent,
     )
+    try:
+        yield from loader
+    except (RuntimeError, OSError, EOFError) as error:  # a dead process is told by torch, or met by its broken pipe
+        dead = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
+        if not dead or str(error).startswith("Caught "):  # raised in a process that lives
+            raise
+        raise RaddinoError(
+            "a process that reads images died (out of memory or of shared memory, /dev/shm, or killed): run the same "
+            "command again to continue, with fewer workers or with 0 for threads"
+        ) from None
 
 
 def _leave_stopping_to_the_parent(worker: int) -> None:

@@ -8,8 +8,6 @@ and MAIRA-2 read patches after the final norm; that, other projectors and pooled
 
 from __future__ import annotations
 
-import os
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from raddino.encoders.huggingface import check_declared, quiet, weight_files
 from raddino.encoders.ours import VitEncoder
 from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
-from raddino.files import read_json, sha256, write_json
+from raddino.files import draft_folder, read_json, sha256, write_json, write_text
 from raddino.tasks.findings.language import Language
 from raddino.tasks.findings.prompts import Template, load_template
 from raddino.tasks.findings.settings import FindingsConfig
@@ -211,23 +209,18 @@ def save_model(
     saved.model.vision_tower = vision_tower(encoder).to(dtype) if tower else nn.Identity()
     _adopt(saved, model)
     saved.generation_config = _generation(language, config)
-    draft = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    with quiet():
-        saved.to(dtype).save_pretrained(draft)
-        _processor(encoder, language, config).save_pretrained(draft)
     record = {
         "encoder": encoder.fingerprint,
         "needs_raddino": not standard,
         "config": config.public(),
         "prompt": load_template(config.prompt).model_dump(),
     }
-    record["sha256"] = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.is_file()}
-    write_json(draft / RECORD, record | facts)
-    (draft / "README.md").write_text(_readme(encoder, config, standard, tower), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(draft, folder)
+    with draft_folder(folder) as draft, quiet():
+        saved.to(dtype).save_pretrained(draft)
+        _processor(encoder, language, config).save_pretrained(draft)
+        record["sha256"] = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.is_file()}
+        write_json(draft / RECORD, record | facts)
+        write_text(draft / "README.md", _readme(encoder, config, standard, tower))
     return folder
 
 

@@ -104,7 +104,6 @@ class SegmentationModel:
 
     def save(self, folder: Path) -> SegmentationModel:
         """Write weights, then :data:`ABOUT`, which makes the folder a model; returns the model as it stands there."""
-        folder.mkdir(parents=True, exist_ok=True)
         digests = {}
         for name, tensors in _files(self.network).items():
             with draft_of(folder / name) as draft:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
@@ -13,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from raddino.errors import RaddinoError
-from raddino.files import read_json, sha256, write_json
+from raddino.files import draft_folder, read_json, sha256, write_json
 
 FOLDER, INDEX = "shown", "shown.json"
 PLACES = ("best", "median", "worst")
@@ -99,17 +98,15 @@ def write_shown(
         about: ``id`` and ``row`` of test image i.
         predicted: (H, W) bits of test image i at the mask's own size.
     """
-    there = folder / FOLDER
-    shutil.rmtree(there, ignore_errors=True)
-    there.mkdir(parents=True)
     listed = []
-    for place, positions in choose_shown(dice).items():
-        for number, at in enumerate(positions):
-            file = f"{place}-{number}.png"
-            write_bits(there / file, predicted(at))
-            said = {"dice": float(dice[at]), "place": place, "file": file, "sha256": sha256(there / file)}
-            listed.append({**about(at), **said, "names": list(names)})
-    write_json(there / INDEX, {"cases": listed})
+    with draft_folder(folder / FOLDER) as there:
+        for place, positions in choose_shown(dice).items():
+            for number, at in enumerate(positions):
+                file = f"{place}-{number}.png"
+                write_bits(there / file, predicted(at))
+                said = {"dice": float(dice[at]), "place": place, "file": file, "sha256": sha256(there / file)}
+                listed.append({**about(at), **said, "names": list(names)})
+        write_json(there / INDEX, {"cases": listed})
 
 
 def read_shown(folder: Path) -> list[Case]:

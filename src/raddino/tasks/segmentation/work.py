@@ -16,6 +16,7 @@ from raddino.errors import RaddinoError
 from raddino.features.extract import embed, fit_where_needed
 from raddino.features.forward import feature_key, resolve_precision
 from raddino.features.patches import PatchRows
+from raddino.files import writing
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import track
@@ -225,8 +226,9 @@ def _clear(folder: Any) -> None:
     foreign = [path.name for path in folder.iterdir() if path.name not in OURS and not path.name.endswith(".draft")]
     if foreign:
         raise RaddinoError(f"{folder} holds {foreign[0]!r}, which no segmentation task wrote: choose another folder")
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != STATE:
-            path.unlink()
+    with writing(folder):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != STATE:
+                path.unlink()
