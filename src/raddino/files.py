@@ -2,67 +2,175 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 
 LARGEST_JSON = 2**26
 DEEPEST_JSON = 64
 LOCK = ".lock"
-
-
-def draft_name(path: Path) -> Path:
-    """A new name beside ``path``."""
-    return path.with_name(f".{uuid.uuid4().hex}.draft")
+DRAFTS = f".{os.getuid()}.draft"
+"""Folder of unfinished files, one a user, beside what they will become; gone when none is left."""
+TRIES = 100
+REMEDIES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), "free some space there, or give another place"
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "get the right to write there, or give another place"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file stands where a folder should be; give another place"),
+    errno.EISDIR: "a folder stands where a file should be; give another place",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
+_TORCH = re.compile("unexpected pos|PytorchStreamWriter")
 
 
 @contextmanager
-def draft_of(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its name when the block ends without an error.
+def writing(path: Path) -> Iterator[None]:
+    """The disk's refusals inside, whichever library meets them, as one line about ``path``; other errors as they are.
 
-    It gets the rights that the umask gives, whoever writes it (safetensors would let its owner alone read it).
+    Raises:
+        UnwritableError: no space, no rights, a quota, a limit, a file in the place of a folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = draft_name(path)
     try:
-        draft.touch()
-        rights = stat.S_IMODE(draft.stat().st_mode)
+        yield
+    except RaddinoError:
+        raise
+    except Exception as error:
+        number = _refusal(error)
+        if number not in REMEDIES:
+            raise
+        raise UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}") from None
+
+
+def _refusal(error: Exception) -> int:
+    """Number of the system's error behind a library's, 0 for none; torch does not tell which."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = _SAFETENSORS.search(str(error))
+    return int(told[1]) if told else errno.EIO if _TORCH.search(str(error)) else 0
+
+
+@contextmanager
+def draft_of(path: Path, *, keep: bool = False) -> Iterator[Path]:
+    """A place for a file of this name that takes its place at ``path`` when the block ends without an error.
+
+    Nothing is left of it where the block fails, and what a killed process left is removed by the next draft beside it.
+    The file gets the rights that the umask gives, whoever writes it (safetensors would let its owner alone read it).
+
+    Args:
+        path: of the file.
+        keep: leave a file that another process has put there meanwhile.
+
+    Raises:
+        UnwritableError: see :func:`writing`.
+    """
+    with writing(path), _draft_beside(path) as (place, rights):
+        draft = place / path.name
         yield draft
-        draft.chmod(rights)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        _settle(draft, rights)
+        if keep:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        else:
+            os.replace(draft, path)
 
 
 @contextmanager
 def draft_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place when the block ends without an error.
+    """A new folder that takes the place of ``folder`` when the block ends without an error; as :func:`draft_of`.
 
-    What stood there before is removed last, so that a reader finds the old folder or the new one, whole.
+    What stood there before is removed last.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = draft_name(folder), draft_name(folder)
-    try:
+    with writing(folder), _draft_beside(folder) as (place, rights):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        draft, old = place / "new", place / "old"
         draft.mkdir()
         yield draft
+        for path in draft.rglob("*"):
+            if path.is_file():
+                _settle(path, rights)
         if folder.exists():
             os.replace(folder, old)
-        os.replace(draft, folder)
+        try:
+            os.replace(draft, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+
+
+def is_free(folder: Path) -> bool:
+    """Whether a folder is still to be made, or holds nothing but unfinished files."""
+    return not folder.exists() or (folder.is_dir() and all(path.suffix == ".draft" for path in folder.iterdir()))
+
+
+@contextmanager
+def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
+    """A folder of this process alone on the disk of ``path``, and the rights of a new file."""
+    drafts = path.parent / DRAFTS
+    _remove_left(drafts)
+    place, handle = _claim(drafts)
+    try:
+        yield place, stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
     finally:
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
-        for leftover in (draft, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+        handle.close()
+        with suppress(OSError):
+            drafts.rmdir()
+
+
+def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder, locked; made again where another process takes it, not yet locked, for one that was left."""
+    for _ in range(TRIES):
+        place = drafts / uuid.uuid4().hex
+        with suppress(FileNotFoundError, BlockingIOError):
+            place.mkdir(parents=True)
+            handle = (place / LOCK).open("ab")
+            _flock(handle)
+            if (place / LOCK).exists():
+                return place, handle
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
+
+
+def _remove_left(drafts: Path) -> None:
+    """Remove drafts that no living process holds."""
+    with suppress(OSError):
+        for place in drafts.iterdir():
+            with suppress(OSError), (place / LOCK).open("ab") as handle:
+                if _flock(handle):
+                    shutil.rmtree(place, ignore_errors=True)
+
+
+def _flock(handle: IO[bytes]) -> bool:
+    """Lock a file; False on a file system that has no locks. Raises BlockingIOError where it is held."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _settle(file: Path, rights: int) -> None:
+    """Give a finished file its rights, and wait until it is on the disk, which may refuse it only now."""
+    file.chmod(rights)
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,16 +196,19 @@ def lock(folder: Path, busy: str) -> IO[bytes]:
         busy: what to tell the user where another process holds it.
 
     Raises:
-        RaddinoError: another process holds it.
+        RaddinoError: another process holds it, or the file system has no locks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = (folder / LOCK).open("ab")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / LOCK).open("ab")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _flock(handle):
+            return handle
+        busy = f"{folder} cannot be locked: its file system has no locks; give a folder on another"
     except BlockingIOError:
-        handle.close()
-        raise RaddinoError(busy) from None
-    return handle
+        pass
+    handle.close()
+    raise RaddinoError(busy)
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
