@@ -29,7 +29,7 @@ _BACKBONE = "teacher.backbone."
 
 
 def latest_step(folder: Path) -> int | None:
-    """Number of the newest checkpoint in ``checkpoints/``, None without one; a folder gets its name when it is whole."""
+    """Number of the newest checkpoint in ``checkpoints/``, None without one; what has its name is whole."""
     return max(_steps(folder), default=None)
 
 

@@ -125,7 +125,9 @@ class Samples(Dataset):
         except RaddinoError as error:
             return error
         except OSError as error:
-            return RaddinoError(f"corpus {self.corpus.path} cannot be read ({error.strerror}): is its disk still there?")
+            return RaddinoError(
+                f"corpus {self.corpus.path} cannot be read ({error.strerror}): is its disk still there?"
+            )
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
         return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position), row
 

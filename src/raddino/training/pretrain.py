@@ -163,9 +163,10 @@ def _refuse_foreign(out: Path) -> None:
         return
     if not out.is_dir():
         raise ConfigError(f"{out} is a file: give a folder as --out")
-    if not (out / "config.yaml").is_file() and {
-        path.name for path in out.iterdir() if path.suffix != ".draft"
-    } - _WRITTEN_FIRST:
+    if (
+        not (out / "config.yaml").is_file()
+        and {path.name for path in out.iterdir() if path.suffix != ".draft"} - _WRITTEN_FIRST
+    ):
         raise ConfigError(f"{out} is not empty and not a run: give another --out")
 
 
