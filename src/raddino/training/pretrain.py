@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import lock, read_json, write_text
-from raddino.ssl import SelfDistillation
+from raddino.ssl import Network, SelfDistillation, SslConfig
 from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
@@ -32,9 +33,11 @@ from raddino.training.optimizer import build_optimizer
 from raddino.training.schedule import Schedule
 from raddino.training.settings import PretrainConfig
 from raddino.views.randomness import integer
-from raddino.vit import VisionTransformer
+from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import Backbone, fold_grey, load_backbone, resize_positions
 
+COPIES = 5
+"""Of each weight in training: student, gradient, two moments, teacher."""
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
 
 
@@ -75,7 +78,7 @@ def pretrain(
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
     rows = _rows(corpus, config)
     _refuse_foreign(out)
-    task, config = _build(config)
+    task, config = _build(config, place)
     with lock(out, f"another process trains in {out}: wait for it, or give another --out"):
         environment = _environment(corpus, rows, place)
         _refuse_change(out, config, environment, fork)
@@ -122,10 +125,11 @@ def pretrain(
     return out / "encoder"
 
 
-def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
+def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
     """The task with its initial weights, and the config with the shape of an imported backbone."""
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
+        _refuse_giant(config.vit, config.ssl, place)
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
     source = _source(Path(config.init))
     asked = config.model_dump()["vit"]
@@ -145,9 +149,26 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
             "interpolate_antialias": config.vit.interpolate_antialias,
         }
     )
+    _refuse_giant(vit, config.ssl, place)
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config.model_copy(update={"vit": vit})
+
+
+def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
+    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
+    with torch.device("meta"):
+        weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
+    needed = weights * COPIES * torch.float32.itemsize
+    if place.type == "cuda":
+        there = torch.cuda.get_device_properties(place).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise ConfigError(
+            f"a network of {weights / 1e6:,.0f} million weights needs {needed / 1e9:,.0f} GB to train, {place} has "
+            f"{there / 1e9:,.0f}: make vit or ssl.head smaller"
+        )
 
 
 def _source(path: Path) -> Backbone:

@@ -33,7 +33,7 @@ class PretrainConfig(Config):
         keep_checkpoints: how many stay.
     """
 
-    steps: int = Field(35_000, gt=0, le=10**8)
+    steps: int = Field(35_000, gt=0, le=10**7)
     batch_size: int = Field(64, gt=1, le=2**20)
     accumulate: int = Field(1, gt=0)
     seed: int = Field(0, ge=0, lt=2**63)
