@@ -292,15 +292,23 @@ def segment(
         str | None, typer.Option(help="The model's encoder, where it has moved.", show_default="the model's own")
     ] = None,
     format: Annotated[
-        str, typer.Option(help="png, or dicom-seg (of DICOM files; carries their patient and study).")
+        str, typer.Option(help="png, or dicom-seg (of DICOM files, whose patient and study it joins).")
     ] = "png",
     contours: Annotated[bool, typer.Option("--contours", help="Also the image with outlines.")] = False,
+    carry_header: Annotated[
+        bool,
+        typer.Option(
+            "--carry-header", help="dicom-seg: repeat all of the source's patient and study, not only what joins them."
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Segment images with a model that 'raddino evaluate' trained; masks as PNG or DICOM SEG."""
     from raddino.tasks.segmentation.segment import segment as run
 
-    done = run(images, model, out, encoder=encoder, format=format, contours=contours, device=device)
+    done = run(
+        images, model, out, encoder=encoder, format=format, contours=contours, carry_header=carry_header, device=device
+    )
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")

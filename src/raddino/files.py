@@ -46,13 +46,14 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except RaddinoError:
-        raise
     except Exception as error:
         number = _refusal(error)
-        if number not in REMEDIES:
+        told = isinstance(error, RaddinoError) and DRAFTS not in str(error)  # a draft in a draft is told by the outer
+        if told or number not in REMEDIES:
             raise
-        raise UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}") from None
+        refused = UnwritableError(f"{path} cannot be written ({os.strerror(number)}): {REMEDIES[number]}")
+        refused.errno = number
+        raise refused from None
 
 
 def _refusal(error: Exception) -> int:
@@ -80,7 +81,7 @@ def draft_of(path: Path, *, keep: bool = False) -> Iterator[Path]:
     with writing(path), _draft_beside(path) as (place, rights):
         draft = place / path.name
         yield draft
-        _settle(draft, rights)
+        draft.chmod(rights)
         if keep:
             with suppress(FileExistsError):
                 os.link(draft, path)
@@ -102,7 +103,7 @@ def draft_folder(folder: Path) -> Iterator[Path]:
         yield draft
         for path in draft.rglob("*"):
             if path.is_file():
-                _settle(path, rights)
+                path.chmod(rights)
         if folder.exists():
             os.replace(folder, old)
         try:
@@ -134,16 +135,19 @@ def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder, locked; made again where another process takes it, not yet locked, for one that was left."""
+    """A new folder, locked; made again where another process, as it tidies up, takes it before it is locked."""
+    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
     for _ in range(TRIES):
         place = drafts / uuid.uuid4().hex
-        with suppress(FileNotFoundError, BlockingIOError):
+        try:
             place.mkdir(parents=True)
             handle = (place / LOCK).open("ab")
             _flock(handle)
             if (place / LOCK).exists():
                 return place, handle
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
+        except (FileNotFoundError, FileExistsError, BlockingIOError) as error:
+            failure = error
+    raise failure
 
 
 def _remove_left(drafts: Path) -> None:
@@ -164,13 +168,6 @@ def _flock(handle: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _settle(file: Path, rights: int) -> None:
-    """Give a finished file its rights, and wait until it is on the disk, which may refuse it only now."""
-    file.chmod(rights)
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

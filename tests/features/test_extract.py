@@ -128,7 +128,7 @@ def test_another_width_under_the_same_fingerprint_is_refused(corpus):
 def test_a_cache_that_cannot_be_written_is_told_before_the_work(corpus, tmp_path, place):
     (tmp_path / "file").touch()
     encoder = Means()
-    with pytest.raises(RaddinoError, match=r"feature cache .* cannot be written .*cache="):
+    with pytest.raises(RaddinoError, match=r"file.* cannot be written .*a file stands where a folder should be"):
         embed(corpus, encoder, cache=tmp_path / place)
     assert encoder.seen == 0
 

@@ -16,6 +16,7 @@ from raddino.benchmark.results import public
 from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.files import draft_of, writing
 from raddino.tasks.base import Examples, Statistic, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
 from raddino.tasks.findings import task as _findings  # noqa: F401  (registers it)
@@ -142,11 +143,12 @@ def save_cases(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
                 at = one.examples.at["test"]
                 who = {"encoder": encoder, "id": one.examples.ids[at], "patient": one.examples.patients[at]}
                 tables.setdefault(task, []).append(pd.DataFrame(who).join(one.cases.records.reset_index(drop=True)))
-    for stale in (folder / FOLDER).glob("*.parquet"):
-        stale.unlink()
+    with writing(folder / FOLDER):
+        for stale in (folder / FOLDER).glob("*.parquet"):
+            stale.unlink()
     for task, parts in tables.items():
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        pd.concat(parts, ignore_index=True).to_parquet(folder / FOLDER / f"{slug(task)}.parquet", index=False)
+        with draft_of(folder / FOLDER / f"{slug(task)}.parquet") as draft:
+            pd.concat(parts, ignore_index=True).to_parquet(draft, index=False)
 
 
 def read_cases(folder: Path, task: str, encoder: str) -> pd.DataFrame | None:

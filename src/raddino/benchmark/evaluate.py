@@ -179,6 +179,7 @@ def evaluate(
         "analyses": further,
     }
     results = Results(Path(out), data, _predictions(scores))
+    results.withdraw()
     save_cases(Path(out), judged)
     results.save()
     return results

@@ -11,6 +11,7 @@ import pandas as pd
 
 from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_name
 from raddino.errors import RaddinoError
+from raddino.files import write_text
 
 BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
@@ -37,7 +38,7 @@ class Leaderboard:
 
     def save(self, path: Path) -> None:
         """Write ``rows`` as CSV."""
-        self.rows.to_csv(path, index=False)
+        write_text(path, self.rows.to_csv(index=False))
 
 
 def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import re
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ import pandas as pd
 from raddino.corpus.labels import snake_case
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
+from raddino.files import draft_of, write_text, writing
 
 FORMAT = 1
 ROW_FIELDS = {"task", "encoder", "metric", "value", "n", "patients", "positives", "detail", "signature"}
@@ -85,14 +85,17 @@ class Results:
 
         A report on earlier results in the folder is removed.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in DERIVED:
-            (self.path / name).unlink(missing_ok=True)
-        self.predictions.to_parquet(self.path / "predictions.parquet", index=False)
-        self.leaderboard().to_csv(self.path / "leaderboard.csv", index=False)
-        draft = self.path / "metrics.json.draft"
-        draft.write_text(json.dumps(_plain(self.data), indent=1, allow_nan=False))
-        os.replace(draft, self.path / "metrics.json")
+        self.withdraw()
+        with draft_of(self.path / "predictions.parquet") as draft:
+            self.predictions.to_parquet(draft, index=False)
+        write_text(self.path / "leaderboard.csv", self.leaderboard().to_csv(index=False))
+        write_text(self.path / "metrics.json", json.dumps(_plain(self.data), indent=1, allow_nan=False))
+
+    def withdraw(self) -> None:
+        """Remove what makes the folder a result, and the report on it: other files in it are about to change."""
+        with writing(self.path):
+            for name in DERIVED:
+                (self.path / name).unlink(missing_ok=True)
 
     def rows(self) -> pd.DataFrame:
         """All measured rows, one metric of one encoder on one task each."""

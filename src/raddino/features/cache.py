@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from raddino.errors import RaddinoError
 from raddino.features.files import read_features, write_features
 from raddino.features.patches import PatchRows
+from raddino.files import writing
 
 FORMAT = "1"
 
@@ -146,7 +146,7 @@ class FeatureCache:
         Raises:
             RaddinoError: it cannot be made, or nothing can be written in it.
         """
-        with self._writing():
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
@@ -159,15 +159,4 @@ class FeatureCache:
         """
         kind = b"patches" if with_patches else b""
         name = hashlib.sha256(part.rows.tobytes() + kind).hexdigest()[:16]
-        with self._writing():
-            part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RaddinoError(
-                f"the feature cache {self.folder.parent} cannot be written ({error.strerror or type(error).__name__}): "
-                "give a folder that can, with cache="
-            ) from None
+        part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from raddino.errors import RaddinoError
-from raddino.files import draft_name
+from raddino.errors import RaddinoError, UnwritableError
+from raddino.files import draft_of, writing
 
 FILE = "patches.npy"
 
@@ -73,42 +71,46 @@ class PatchFile:
             images: how many are to be written.
 
         Raises:
-            RaddinoError: they do not fit on the disk.
+            RaddinoError: they do not fit on the disk, or the file cannot be made.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         needed, free = images * int(np.prod(self.shape[1:])) * 2, shutil.disk_usage(self.path.parent).free
         if needed > free:
-            raise RaddinoError(
-                f"patch features of {images} images take {needed / 1e9:.1f} GB, the disk of the feature cache has "
+            raise UnwritableError(
+                f"patch features of {images} images take {needed / 1e9:.1f} GB, the disk of {self.path.parent} has "
                 f"{free / 1e9:.1f}: free some, give another cache folder, or embed fewer rows"
             )
         if self.path.is_file():
             return
-        draft = draft_name(self.path)
-        try:
+        with draft_of(self.path, keep=True) as draft:
             np.lib.format.open_memmap(draft, "w+", np.float16, self.shape).flush()
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, self.path)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def write(self, rows: np.ndarray, patches: list[np.ndarray]) -> None:
-        """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and flush them to the disk."""
-        array = self.open("r+")
-        start = 0
-        for part in patches:
-            array[rows[start : start + len(part)]] = part
-            start += len(part)
-        array.flush()
+        """Put patches (n, H, W, D) of consecutive runs of ``rows`` in their places, and wait until the disk has them.
 
-    def open(self, mode: Literal["r", "r+"] = "r") -> np.memmap:
+        They are written, not stored through the mapping: a full disk then is an error and not a signal that kills.
+
+        Raises:
+            RaddinoError: the disk is full, or the file is not what it should be.
+        """
+        start = self.open().offset
+        found = (image for part in patches for image in part)
+        with writing(self.path), self.path.open("r+b") as file:
+            for row, image in zip(rows.tolist(), found, strict=True):
+                file.seek(start + row * image.size * 2)
+                file.write(np.ascontiguousarray(image, np.float16).data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def open(self) -> np.memmap:
         """The array.
 
         Raises:
             RaddinoError: the file is missing, cut short, or of another shape.
         """
         try:
-            array = np.load(self.path, mmap_mode=mode)
+            array = np.load(self.path, mmap_mode="r")
             if array.shape == self.shape and array.dtype == np.float16:
                 return array
             words = f"holds {array.dtype} of shape {array.shape}, not float16 of shape {self.shape}"

@@ -13,6 +13,7 @@ import numpy as np
 import raddino
 from raddino.cores import usable_cores
 from raddino.errors import RaddinoError, did_you_mean
+from raddino.files import is_free, write_text, writing
 from raddino.progress import track
 
 FORMATS = {"png": ".png", "dicom": ".dcm"}
@@ -45,8 +46,9 @@ def sample(
     out = Path(out)
     _check(n, seed, size, format, workers)
     _claim(out, n, seed, size, format)
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(exist_ok=True)
+    for folder in (out / "images", out / "masks"):
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
     jobs = [(str(out), index, seed, size, format) for index in range(n)]
     count = workers or usable_cores()
     with _mapper(min(count, n)) as run:
@@ -91,10 +93,9 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
             )
         if held > n:
             raise RaddinoError(f"{out} holds a sample of {held} images, more than {n}; choose another folder")
-    elif out.is_dir() and any(out.iterdir()):
+    elif not is_free(out):
         raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_text(file, json.dumps(wanted, indent=2) + "\n")
+    write_text(file, json.dumps(wanted, indent=2) + "\n")
 
 
 @contextmanager
@@ -172,10 +173,4 @@ def manifest_row(image: Any, format: str) -> dict[str, Any]:
 def _write_manifest(out: Path, rows: list[dict[str, Any]]) -> None:
     import pandas as pd
 
-    _write_text(out / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_text(out / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.tasks.findings import trainer
 from raddino.tasks.findings.data import Reports
 from raddino.tasks.findings.generate import generate_findings
 from raddino.tasks.findings.settings import FindingsConfig, Stage, TinyLanguage
 from raddino.tasks.findings.train import Trained, train_findings
+from test_files import file_limit, rights
 
 ALL = Reports(np.arange(8), TEXTS)
 SHAPE = TinyLanguage(layers=2, width=64, heads=2, vocabulary=400)
@@ -56,6 +57,21 @@ def test_eight_texts_are_learnt_by_heart(tmp_path: Path) -> None:
     )
     assert turned == list(TEXTS)[::-1]
     assert made.chosen["stages"][0]["validation_loss"] < 0.05
+
+
+def test_a_full_disk_ends_the_training_and_the_rerun_gives_the_same_weights(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", QUICK)
+    size = (whole.folder / "model.safetensors").stat().st_size
+    for limit in (0, 20_000, size - 1):
+        place = tmp_path / str(limit)
+        with file_limit(limit), pytest.raises(UnwritableError, match=f"^{place}.*free some space"):
+            run(place, QUICK)
+        assert not list(place.rglob("*.draft"))
+        assert not (place / "out" / "model").exists()
+        again = run(place, QUICK)
+        assert again.chosen == whole.chosen
+        assert all(torch.equal(found, weights(whole)[name]) for name, found in weights(again).items())
+        assert {rights(path) for path in place.rglob("*") if path.is_file()} == {rights(place / "out" / "job.json")}
 
 
 @pytest.mark.parametrize(("stage", "step"), [(0, 2), (1, 7)])

@@ -90,7 +90,7 @@ def test_what_is_not_ours_is_refused(tmp_path, images):
         segment(tmp_path / "none", model, tmp_path / "out", device="cpu")
     segment(images, model, tmp_path / "out", device="cpu")
     (tmp_path / "other").mkdir()
-    with pytest.raises(RaddinoError, match="holds masks of another model or format"):
+    with pytest.raises(RaddinoError, match="holds masks of another model, format or header"):
         segment(images, model_in(tmp_path / "other", OVERLAPPING), tmp_path / "out", device="cpu")
 
 

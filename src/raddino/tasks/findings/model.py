@@ -9,8 +9,6 @@ and MAIRA-2 read patches after the final norm; that, other projectors and pooled
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from raddino.encoders.base import Encoder
 from raddino.encoders.huggingface import quiet
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder, write_text
 from raddino.tasks.findings.language import Language
 from raddino.tasks.findings.prompts import Template, load_template
 from raddino.tasks.findings.settings import FindingsConfig
@@ -209,22 +208,17 @@ def save_model(
     saved.model.vision_tower = vision_tower(encoder).to(dtype) if tower else nn.Identity()
     _adopt(saved, model)
     saved.generation_config = _generation(language, config)
-    draft = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    with quiet():
-        saved.to(dtype).save_pretrained(draft)
-        _processor(encoder, language, config).save_pretrained(draft)
     record = {
         "encoder": encoder.fingerprint,
         "needs_raddino": not standard,
         "config": config.public(),
         "prompt": load_template(config.prompt).model_dump(),
     }
-    (draft / RECORD).write_text(json.dumps(record | facts, indent=2) + "\n")
-    (draft / "README.md").write_text(_readme(encoder, config, standard, tower), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(draft, folder)
+    with draft_folder(folder) as draft, quiet():
+        saved.to(dtype).save_pretrained(draft)
+        _processor(encoder, language, config).save_pretrained(draft)
+        write_text(draft / RECORD, json.dumps(record | facts, indent=2) + "\n")
+        write_text(draft / "README.md", _readme(encoder, config, standard, tower))
     return folder
 
 

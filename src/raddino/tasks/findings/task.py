@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from pydantic import field_validator
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
 from raddino.errors import did_you_mean
+from raddino.files import draft_of, write_text
 from raddino.metrics import clinical
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, TEXTS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
@@ -198,9 +198,7 @@ def _write(job: Job, model: Path, name: str, shown: np.ndarray) -> list[str]:
         done += generate_findings(
             job.corpus, rows[part], job.encoder, model, shown=shown[part], **_embedding(job)
         )  # fmt: skip
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps({"key": key, "texts": done}), encoding="utf-8")
-        os.replace(draft, file)
+        write_text(file, json.dumps({"key": key, "texts": done}))
     return [clean(text, job.options.cleaning) for text in done]
 
 
@@ -260,6 +258,5 @@ def _save_reports(
         })
         for variant, said in written.items()
     ]  # fmt: skip
-    draft = file.with_suffix(".draft")
-    pd.concat(parts, ignore_index=True).to_parquet(draft, index=False)
-    os.replace(draft, file)
+    with draft_of(file) as draft:
+        pd.concat(parts, ignore_index=True).to_parquet(draft, index=False)

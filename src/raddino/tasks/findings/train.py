@@ -21,6 +21,7 @@ from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
 from raddino.features.forward import resolve_precision
 from raddino.features.ranks import PATIENCE, Ranks, join_ranks
+from raddino.files import draft_of, write_text
 from raddino.tasks.findings.data import Collator, Example, PatchTokens, Reports, Writer, check_length
 from raddino.tasks.findings.language import identity, load_language
 from raddino.tasks.findings.prompts import load_template
@@ -222,11 +223,9 @@ def _keep(weights: dict[str, Any], result: dict[str, Any], record: Path) -> None
     """A stage's weights first, then the record that makes them count; its checkpoints go."""
     from safetensors.torch import save_file
 
-    draft = record.with_suffix(".partial")
-    save_file(weights, draft)
-    os.replace(draft, record.with_suffix(".safetensors"))
-    draft.write_text(json.dumps(result))
-    os.replace(draft, record)
+    with draft_of(record.with_suffix(".safetensors")) as draft:
+        save_file(weights, draft)
+    write_text(record, json.dumps(result))
     shutil.rmtree(record.with_suffix(""))
 
 
@@ -288,8 +287,5 @@ def _claim(folder: Path, job: dict[str, Any], ranks: Ranks) -> None:
         return
     ranks.wait()
     if ranks.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".partial")
-        draft.write_text(json.dumps(job, indent=2) + "\n")
-        os.replace(draft, file)
+        write_text(file, json.dumps(job, indent=2) + "\n")
     ranks.wait()

@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 
 from raddino.encoders.huggingface import quiet
 from raddino.errors import RaddinoError
+from raddino.files import draft_of, writing
 from raddino.progress import Bar, bar
 from raddino.tasks.findings.data import Collator, Example
 from raddino.tasks.findings.settings import FindingsConfig, Stage
@@ -51,8 +52,8 @@ class FindingsTrainer(Trainer):
         if not self.args.should_save:
             return
         folder = Path(str(output_dir or self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained(self.model, state_dict), folder / WEIGHTS)
+        with draft_of(folder / WEIGHTS) as draft:
+            save_file(trained(self.model, state_dict), draft)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
@@ -139,7 +140,7 @@ def run_stage(
             trainer.remove_callback(held)
     newest = _newest(folder)
     done = int(newest.name.split("-")[-1]) if newest else 0
-    with quiet(), bar(name, total=stage.steps, done=done) as shown:
+    with quiet(), writing(folder), bar(name, total=stage.steps, done=done) as shown:
         trainer.add_callback(_Progress(shown))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     state = trainer.state

@@ -17,7 +17,7 @@ from torch import Tensor
 from raddino.config import validate
 from raddino.encoders.base import Encoder
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import draft_of, sha256
+from raddino.files import draft_of, sha256, write_text
 from raddino.tasks.segmentation.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised
 from raddino.tasks.segmentation.predict import Predictor, to_bits
@@ -98,7 +98,6 @@ class SegmentationModel:
 
     def save(self, folder: Path) -> SegmentationModel:
         """Write weights, then :data:`ABOUT`, which makes the folder a model; returns the model as it stands there."""
-        folder.mkdir(parents=True, exist_ok=True)
         digests = {}
         for name, tensors in _files(self.network).items():
             with draft_of(folder / name) as draft:
@@ -106,8 +105,7 @@ class SegmentationModel:
             digests[name] = sha256(folder / name)
         record = ModelRecord(**{**vars(self.record), "sha256": digests})
         about = asdict(record) | {"format": FORMAT, "options": record.options.model_dump(mode="json")}
-        with draft_of(folder / ABOUT) as draft:
-            draft.write_text(json.dumps(about, indent=1) + "\n")
+        write_text(folder / ABOUT, json.dumps(about, indent=1) + "\n")
         return SegmentationModel(self.network, record)
 
     @classmethod

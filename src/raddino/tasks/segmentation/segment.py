@@ -16,7 +16,7 @@ from PIL import Image
 
 from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import draft_of
+from raddino.files import draft_of, is_free, write_text, writing
 from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.read import read_image, sniff, to_grey
 from raddino.progress import bar
@@ -65,6 +65,7 @@ def segment(
     encoder: str | None = None,
     format: str = "png",
     contours: bool = False,
+    carry_header: bool = False,
     device: str = "auto",
 ) -> Segmented:
     """Segment files and write each mask at the size of its image, under the image's name.
@@ -75,25 +76,30 @@ def segment(
     Args:
         images: a file, a folder, a glob, or a manifest as for ``prepare``.
         model: folder of a segmentation model, ``RESULTS/models/TASK/ENCODER``.
-        out: a new folder, or one that an earlier call with the same model and format wrote.
+        out: a new folder, or one that an earlier call with the same model, format and ``carry_header`` wrote.
         encoder: spec of the model's encoder, where it is not to be had from the spec in the model.
         format: ``"png"``: ``NAME.png``, the class's number (of exclusive classes), or ``NAME.CLASS.png``, 255 where it
             is (of overlapping ones). ``"dicom-seg"``: ``NAME.seg.dcm``, a binary segment a class; only of DICOM files,
             whose patient and study it joins.
         contours: also ``NAME.contours.png``, the image with the outlines.
+        carry_header: of ``"dicom-seg"``: repeat all of the source's patient, study and equipment, not only what joins
+            the object to them, see :func:`~raddino.tasks.segmentation.dicom_seg.write_dicom_seg`.
         device: where the networks run.
 
     Raises:
-        ConfigError: another format.
-        RaddinoError: no image, no model, ``out`` holds something else, or highdicom is needed and not installed.
+        ConfigError: another format, or ``carry_header`` with PNG.
+        RaddinoError: no image, no model, ``out`` holds something else or cannot be written, or highdicom is needed and
+            not installed.
     """
     if format not in FORMATS:
         raise ConfigError(f"format takes {' or '.join(FORMATS)}, got {format!r}")
+    if carry_header and format != "dicom-seg":
+        raise ConfigError("carry_header is for format dicom-seg: a PNG has no header")
     if format == "dicom-seg":
         need_highdicom()
     out, loaded = Path(out), SegmentationModel.load(model, encoder, device)
     sources = _listed(images, out)
-    _begin(out, loaded, format)
+    _begin(out, loaded, format, carry_header)
     skipped: list[tuple[str, str]] = []
     written = present = 0
     with bar("segment", total=len(sources)) as shown:
@@ -108,7 +114,7 @@ def segment(
             try:
                 if isinstance(prepared, ImageError):
                     raise prepared
-                _write(out / place, file, prepared, loaded, format, contours)
+                _write(out / place, file, prepared, loaded, format, contours, carry_header)
                 written += 1
             except ImageError as error:
                 skipped.append((place, error.reason))
@@ -117,7 +123,9 @@ def segment(
     return Segmented(out, written, present, dict(Counter(reason for _, reason in skipped)))
 
 
-def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
+def _write(
+    place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool, carry_header: bool
+) -> None:
     """All files of one image, masks first."""
     if format == "dicom-seg" and not read.dicom:
         raise UnreadableImage("DICOM SEG is written of DICOM files only")
@@ -125,10 +133,10 @@ def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, f
     exclusive = model.record.options.exclusive
     large = np.stack([_resized(one, read.stored) for one in found])
     bits = to_bits(large, exclusive)
-    place.parent.mkdir(parents=True, exist_ok=True)
     masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
     if format == "dicom-seg":
-        write_dicom_seg(_with(place, ".seg.dcm"), file, masks, model.names, model.digest)
+        seg = _with(place, ".seg.dcm")
+        write_dicom_seg(seg, file, masks, model.names, model.digest, carry_header=carry_header)
     elif exclusive:
         numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
         _save_png(_with(place, ".png"), (masks * numbers).max(0))
@@ -163,7 +171,7 @@ def _read(
                 yield place, file, found
 
 
-def _begin(out: Path, model: SegmentationModel, format: str) -> None:
+def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool) -> None:
     """Make the folder and say in it what its files mean, or find that it says the same already."""
     exclusive = model.record.options.exclusive
     about = {
@@ -182,6 +190,7 @@ def _begin(out: Path, model: SegmentationModel, format: str) -> None:
         "encoder": model.record.encoder["name"],
     }
     if format == "dicom-seg":
+        about["header"] = "carried" if carry_header else "minimum"
         about["classes"] = [
             {"name": one["name"], "segment": number, "file": "NAME.seg.dcm", "contour": one["contour"]}
             for number, one in enumerate(about["classes"], start=1)
@@ -196,19 +205,18 @@ def _begin(out: Path, model: SegmentationModel, format: str) -> None:
         except ValueError:
             same = False
         if not same:
-            raise RaddinoError(f"{out} holds masks of another model or format: choose another --out")
+            raise RaddinoError(f"{out} holds masks of another model, format or header: choose another --out")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise RaddinoError(f"{out} is there and was not written by 'raddino segment': choose a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    with draft_of(file) as draft:
-        draft.write_text(json.dumps(about, indent=1) + "\n")
+    write_text(file, json.dumps(about, indent=1) + "\n")
 
 
 def _write_skipped(out: Path, skipped: list[tuple[str, str]]) -> None:
     file = out / SKIPPED
     if not skipped:
-        file.unlink(missing_ok=True)
+        with writing(file):
+            file.unlink(missing_ok=True)
         return
     with draft_of(file) as draft, draft.open("w", newline="") as text:
         csv.writer(text).writerows([("image", "reason"), *skipped])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder, write_text
 
 FOLDER, INDEX = "shown", "shown.json"
 PLACES = ("best", "median", "worst")
@@ -68,16 +68,15 @@ def write_shown(
         about: ``id`` and ``row`` of test image i.
         predicted: (H, W) bits of test image i at the mask's own size.
     """
-    there = folder / FOLDER
-    shutil.rmtree(there, ignore_errors=True)
-    there.mkdir(parents=True)
     listed = []
-    for place, positions in choose_shown(dice).items():
-        for number, at in enumerate(positions):
-            file = f"{place}-{number}.png"
-            write_bits(there / file, predicted(at))
-            listed.append({**about(at), "dice": float(dice[at]), "place": place, "file": file, "names": list(names)})
-    (there / INDEX).write_text(json.dumps(listed, indent=1) + "\n")
+    with draft_folder(folder / FOLDER) as there:
+        for place, positions in choose_shown(dice).items():
+            for number, at in enumerate(positions):
+                file = f"{place}-{number}.png"
+                write_bits(there / file, predicted(at))
+                said = {"dice": float(dice[at]), "place": place, "file": file, "names": list(names)}
+                listed.append({**about(at), **said})
+        write_text(there / INDEX, json.dumps(listed, indent=1) + "\n")
 
 
 def read_shown(folder: Path) -> list[dict[str, Any]]:
