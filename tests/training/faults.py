@@ -52,6 +52,10 @@ def raising(error):
     return act
 
 
+def refused(number):
+    return raising(OSError(number, os.strerror(number)))
+
+
 def killing(number):
     return lambda: os.kill(os.getpid(), number)
 
@@ -121,7 +125,7 @@ FAULTS = {
     "step: memory": step(raising(RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate"
                                               " memory: you tried to allocate 1 bytes."))),
     "sample: damaged": reading(RaddinoError("shard x is damaged")),
-    "sample: disk": reading(OSError(5, "Input/output error")),
+    "sample: disk": reading(OSError(errno.EIO, os.strerror(errno.EIO))),
     "sample: memory": reading(MemoryError()),
     "sample: bug": reading(KeyError("Mustermann^Max")),
     "worker: killed": sample(in_worker(killing(signal.SIGKILL))),
@@ -132,11 +136,11 @@ FAULTS = {
     "worker: killed in checkpoint": lambda: before_call(checkpoint, "write_sums", 1, kill_a_worker),
     "worker: killed in monitor": lambda: before_call(Monitor, "look", 1, kill_a_worker),
     "worker: killed in export": lambda: before_call(pretrain, "save_encoder", 2, kill_a_worker),
-    "worker: cannot start": lambda: before_call(os, "fork", 1, raising(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))),
+    "worker: cannot start": lambda: before_call(os, "fork", 1, refused(errno.EAGAIN)),
     "monitor": lambda: before_call(Monitor, "look", 2, raising(ValueError("Mustermann^Max"))),
     "monitor: start": lambda: before_call(Monitor, "__init__", 1, raising(RaddinoError("shard x is damaged"))),
     "checkpoint: full": lambda: before_call(checkpoint, "save_file", 3, full_at(4096)),
-    "checkpoint: rights": lambda: before_call(checkpoint, "save_file", 3, raising(OSError(errno.EACCES, os.strerror(errno.EACCES)))),
+    "checkpoint: rights": lambda: before_call(checkpoint, "save_file", 3, refused(errno.EACCES)),
     "export: full": lambda: before_call(pretrain, "save_encoder", 2, full_at(4096)),
     "export: bug": lambda: before_call(pretrain, "save_encoder", 2, raising(ValueError("x"))),
     "initial: full": lambda: before_call(pretrain, "save_encoder", 1, full_at(4096)),
