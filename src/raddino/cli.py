@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +33,7 @@ Workers = Annotated[
     typer.Option(help="Processes; the result does not depend on it.", show_default="one a core"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
+OUT_OF_MEMORY = re.compile(r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory", re.I)
 
 
 @app.command()
@@ -459,19 +463,39 @@ def export(
 
 
 def main() -> None:
-    """Run the command line; errors of ours and of the file system are one line on stderr and exit status 2."""
+    """Run the command line; every error is one line on stderr and exit status 2.
+
+    With ``RADDINO_TRACEBACK=1`` an error that nobody foresaw shows its traceback too.
+    """
     from raddino.errors import RaddinoError
 
     try:
         app()
     except RaddinoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        words = " ".join(str(error).split())
     except OSError as error:
-        place = error.filename or "a file"
-        words = error.strerror or error
-        print(f"error: cannot use {place}: {words}; check the path, its rights and the free space", file=sys.stderr)
-        raise SystemExit(2) from None
+        place, reason = error.filename or "a file", error.strerror or type(error).__name__
+        words = f"cannot use {place}: {reason}; check the path, its rights and the free space"
+    except Exception as error:
+        if os.environ.get("RADDINO_TRACEBACK"):
+            traceback.print_exc()
+        words = _unforeseen(error)
+    else:
+        return
+    print(f"error: {words}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _unforeseen(error: Exception) -> str:
+    """What to say of an error that nobody foresaw; not its own words, which may quote data."""
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        return (
+            "out of memory: take smaller batches (pretrain: --set accumulate=2 or more; embed: --batch-size), fewer "
+            "--workers, or a smaller network"
+        )
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}, line {last.lineno}"
+    return f"unforeseen {type(error).__name__} in {place}; RADDINO_TRACEBACK=1 in the environment shows all of it"
 
 
 if __name__ == "__main__":

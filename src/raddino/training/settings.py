@@ -33,10 +33,10 @@ class PretrainConfig(Config):
         keep_checkpoints: how many stay.
     """
 
-    steps: int = Field(35_000, gt=0)
-    batch_size: int = Field(64, gt=1)
+    steps: int = Field(35_000, gt=0, le=10**7)
+    batch_size: int = Field(64, gt=1, le=2**20)
     accumulate: int = Field(1, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)

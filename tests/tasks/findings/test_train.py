@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
 from raddino.errors import RaddinoError, UnwritableError
+from raddino.sums import write_sums
 from raddino.tasks.findings import trainer
 from raddino.tasks.findings.data import Reports
 from raddino.tasks.findings.generate import generate_findings
@@ -101,6 +103,16 @@ def test_interrupted_training_ends_in_the_same_weights(
     assert sorted(path.name for path in (tmp_path / "parts" / "out").iterdir()) == ["job.json", "model"]
 
 
+class Calls:
+    """Makes an empty file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return (os.system, (f"touch '{self.mark}'",))
+
+
 @pytest.mark.parametrize("part", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"])
 def test_a_damaged_checkpoint_is_one_line_and_one_that_lacks_a_part_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
@@ -117,10 +129,17 @@ def test_a_damaged_checkpoint_is_one_line_and_one_that_lacks_a_part_is_none(
         patch.setattr(trainer._Progress, "on_step_end", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, config)
-    file = tmp_path / "out/stage-1/checkpoint-3" / part
-    file.write_bytes(b"junk" * 50)
-    with pytest.raises(RaddinoError, match=r"checkpoint-3 cannot be loaded .* delete it to continue from before"):
-        run(tmp_path, config)
+    file, mark = tmp_path / "out/stage-1/checkpoint-3" / part, tmp_path / "mark"
+    flipped = bytearray(file.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    for content in (flipped, b"junk" * 50, pickle.dumps(Calls(mark))):
+        file.write_bytes(content)
+        for forged in (False, True):
+            if forged and content is not flipped:
+                write_sums(file.parent)
+            with pytest.raises(RaddinoError, match=r"checkpoint-3 cannot be loaded .* delete it to continue from"):
+                run(tmp_path, config)
+    assert not mark.exists()
     file.unlink()
     continued = weights(run(tmp_path, config))
     whole = weights(run(tmp_path / "whole", config))
