@@ -65,6 +65,13 @@ def prepare(
     source: Annotated[
         str | None, typer.Option(help="Name of the data set, where the manifest has no source column.")
     ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose patient numbers these are, where hospitals' numbers may collide and the manifest has no "
+            "namespace column."
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="Setting of a public data set, for example readers=any; repeatable."),
@@ -95,8 +102,8 @@ def prepare(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
-            images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
-            frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+            images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
+            bits=bits, frontal_only=frontal_only, where=where, seed=seed, workers=workers,
             source_options=source_options or None, fraction=fraction,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip

@@ -19,6 +19,8 @@ from raddino.errors import RaddinoError
 LARGEST_JSON = 2**26
 DEEPEST_JSON = 64
 LOCK = ".lock"
+DRAFTS = ".*.draft"
+"""Matches every :func:`draft_name`."""
 
 
 def draft_name(path: Path) -> Path:

@@ -148,7 +148,7 @@ def test_facts_and_identifiers(make_dicom, ramp):
     facts = radiograph.facts
     assert (facts.sex, facts.weight, facts.bmi, facts.modality) == ("F", 64, 25, "DX")
     assert facts.spacing_mm == (0.2, 0.1)
-    assert (radiograph.identifiers.patient, radiograph.identifiers.study) == ("HOSP/P-4711", "1.2.3")
+    assert (radiograph.identifiers.patient, radiograph.identifiers.study) == ("P-4711", "1.2.3")
     assert "4711" not in repr(radiograph)
 
 

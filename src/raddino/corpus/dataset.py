@@ -15,7 +15,8 @@ import pandas as pd
 from raddino.corpus.shards import ShardReader, decode_png
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 
-FORMAT = 1
+FORMAT = 2
+OUTDATED = {1: ", in which a person under two source names counts as two and may stand in train and in test"}
 BACKTICKS = re.compile(r"`[^`'\"\n\r#]*`")
 QUERY_METHODS = ("isin", "isna", "notna", "between", "str", "contains", "startswith", "endswith", "lower", "upper")
 NEEDED = ("id", "shard", "offset", "length", "source", "patient", "split", "synthetic")
@@ -50,7 +51,10 @@ class Corpus:
         try:
             info = json.loads((path / "corpus.json").read_text())
             if info["format"] != FORMAT:
-                raise RaddinoError(f"corpus {path} has format {info['format']}; this version reads {FORMAT}")
+                raise RaddinoError(
+                    f"corpus {path} has format {info['format']}{OUTDATED.get(info['format'], '')}; this version reads "
+                    f"{FORMAT}: prepare the images again into a new folder"
+                )
             sizes = {"manifest.parquet": info["manifest_bytes"]}
             sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
         except (ValueError, KeyError, TypeError):

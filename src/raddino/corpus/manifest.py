@@ -27,6 +27,7 @@ from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
+TEXTS = ("report", *CONTEXT[:-1])
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
 IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
 PARSED: dict[str, Callable[[str], Any]] = {

@@ -17,10 +17,11 @@ from raddino.config import Config
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.shards import ShardWriter, encode_png
 from raddino.corpus.splits import split_of
+from raddino.files import write_text
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import resize_nearest
 from raddino.images.mask_codes import decode, is_code
-from raddino.images.phi import keyed_hash
+from raddino.images.phi import patient_hash, study_hash
 from raddino.images.read import read_image, read_mask, to_grey
 from raddino.images.types import Radiograph
 
@@ -55,15 +56,14 @@ class ShardTask:
     Attributes:
         out: the corpus folder.
         number: of the shard.
-        items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts,
-            ``labels`` and ``masks`` (name to the files and codes that it unites) of each image.
+        items: of each image, see :class:`raddino.corpus.items.Items`.
         recipe: how to prepare.
         key: for hashing identifiers found in headers; stays in memory.
     """
 
     out: Path
     number: int
-    items: list[Record]
+    items: Sequence[Record]
     recipe: Recipe
     key: str
 
@@ -99,13 +99,11 @@ def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> N
             else:
                 rows.append(_write(writer, task.name, image, masks, row))
             advance()
+        size = writer.close()
     except BaseException:
         writer.abandon()
         raise
-    size = writer.close()
-    part = task.record.with_suffix(".part")
-    part.write_text(json.dumps({"size": size, "rows": rows, "skipped": skipped}))
-    part.rename(task.record)
+    write_text(task.record, json.dumps({"size": size, "rows": rows, "skipped": skipped}))
 
 
 def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], Record]:
@@ -143,10 +141,10 @@ def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
     row = {name: item[name] for name in ("id", "source", "report", *CONTEXT, "licence", "synthetic")}
     for name in HEADER_FACTS:
         row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
-    for kind in ("patient", "study"):
-        told = getattr(radiograph.identifiers, kind)
-        row[kind] = item[kind] or (told and keyed_hash(key, kind, item["source"], told))
-    return {**row, "patient": row["patient"] or item["id"], "patient_known": row["patient"] is not None}
+    told, space = radiograph.identifiers, item["namespace"]
+    patient = item["patient"] or (told.patient and patient_hash(key, space, told.patient))
+    row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))
+    return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 
 
 def digest(array: np.ndarray) -> str:

@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,8 +61,9 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Remove what was written."""
-        self._file.close()
         self._part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a full disk, on which the rest of the buffer has no room
+            self._file.close()
 
 
 class ShardReader:

@@ -205,9 +205,7 @@ def _age_from_dates(dataset: Dataset) -> float | None:
 
 
 def _identifiers(dataset: Dataset) -> Identifiers:
-    patient, issuer = _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")
-    who = f"{issuer}/{patient}" if issuer and patient else patient or None
-    return Identifiers(who, _text(dataset, "StudyInstanceUID") or None)
+    return Identifiers(_text(dataset, "PatientID") or None, _text(dataset, "StudyInstanceUID") or None)
 
 
 def _spacing(dataset: Dataset) -> tuple[float, float] | None:

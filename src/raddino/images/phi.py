@@ -3,12 +3,12 @@
 The key stays with the person who prepared the corpus.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
 import stat
 from pathlib import Path
+from unicodedata import normalize
 
 from raddino.errors import RaddinoError
 
@@ -28,8 +28,7 @@ FACT_ELEMENTS = (
 )  # fmt: skip
 # and what is hashed, or used up in an age, and goes no further.
 PRIVATE_ELEMENTS = (
-    "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate",
-    "SeriesDate", "ContentDate",
+    "PatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate",
 )  # fmt: skip
 ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + PRIVATE_ELEMENTS
 DIGITS = 20
@@ -39,11 +38,33 @@ SHORTEST_KEY = 16
 def keyed_hash(key: str, kind: str, *parts: str) -> str:
     """20 hex digits (80 bits) of HMAC-SHA256 over ``kind`` and ``parts``.
 
-    The same key gives the same hash on any machine and day, so a patient keeps one pseudonym in every corpus
-    made with it; without the key neither the value nor a list of guesses can be checked against the hash.
+    The same key gives the same hash on any machine and day; without the key neither the value nor a list of
+    guesses can be checked against the hash.
     """
-    message = b"\0".join(text.encode() for text in (kind, *parts))
-    return hmac.new(key.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
+    message = "\0".join((kind, *parts)).encode("utf-8", "surrogatepass")
+    return hmac.digest(key.encode(), message, "sha256").hex()[:DIGITS]
+
+
+def patient_hash(key: str, namespace: str, patient: str) -> str:
+    """Pseudonym of a patient, the same in every corpus made with ``key``, wherever the number was read.
+
+    Args:
+        key: see :func:`load_key`.
+        namespace: whose numbers they are: hospitals whose numbers may collide have one each.
+        patient: number in a manifest or DICOM header, in any Unicode normalisation. ``IssuerOfPatientID`` is no
+            part of it: it stands in some files of a person and lacks in others.
+    """
+    return keyed_hash(key, "patient", namespace, normalize("NFC", patient))
+
+
+def study_hash(key: str, owner: str, study: str) -> str:
+    """Pseudonym of a study; ``owner`` is its patient's pseudonym, or the namespace where there is none."""
+    return keyed_hash(key, "study", owner, study)
+
+
+def key_name(key: str) -> str:
+    """What tells one key from another and leads back to neither."""
+    return keyed_hash(key, "key")
 
 
 def load_key(key: str | None = None) -> str:

@@ -47,6 +47,8 @@ class Source:
             (list of sentences) in ``attrs``, and may name another ``source`` where the images are another one's.
         options: what can be chosen.
         record: name in the ``source`` column, where several releases hold the same images.
+        namespace: whose patients they are; one name for data sets with patients in common, empty for the user's own.
+            None for ``record`` or ``name``.
     """
 
     name: str
@@ -60,14 +62,15 @@ class Source:
     build: Callable[[Path, Any], pd.DataFrame]
     options: type[Config] = Config
     record: str = ""
+    namespace: str | None = None
 
     def read(self, root: Path | str, **options: Any) -> pd.DataFrame:
         """The manifest of a copy, in the columns that ``prepare`` takes.
 
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
-            ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``, ``label_<finding>`` (1, 0,
-            NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`), ``report`` and what is known
+            ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``,
+            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`), ``report`` and what is known
             around it, as far as the data set has them; ``attrs["options"]`` holds every option (folders only as
             ``"given"``), ``attrs["notes"]`` what a user has to know.
 
@@ -85,7 +88,10 @@ class Source:
             raise RaddinoError(f"{self.name} in {root}: {error}. {self.obtain}") from None
         notes = table.attrs.get("notes", [])
         table = table.reset_index(drop=True)
-        table = table if "source" in table else table.assign(source=self.record or self.name)
+        name = self.record or self.name
+        table = table if "source" in table else table.assign(source=name)
+        if "namespace" not in table:
+            table = table.assign(namespace=name if self.namespace is None else self.namespace)
         licence = table["licence"].fillna(self.licence) if "licence" in table else self.licence
         table = table.assign(licence=licence)
         values = chosen.model_dump()

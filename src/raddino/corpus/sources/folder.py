@@ -55,5 +55,6 @@ register(
         documented="docs/prepare.md",
         build=build,
         options=FolderOptions,
+        namespace="",
     )
 )
