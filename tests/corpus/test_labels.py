@@ -18,7 +18,7 @@ def test_names():
 def test_listed_labels_know_only_their_own_source():
     values = pd.Series(["Edema|Effusion", "Normal", None, "todo", "Effusion", "Viral", ""])
     sources = pd.Series(["a", "a", "a", "b", "b", "b", "b"])
-    table = listed_labels(values, sources)
+    table, unlisted = listed_labels(values, sources)
     expected = {
         "label_edema": [1, 0, NAN, NAN, NAN, NAN, NAN],
         "label_effusion": [1, 0, NAN, NAN, 1, 0, NAN],

@@ -58,8 +58,11 @@ def text(values: pd.Series, column: str, undecodable: str = "backslashreplace") 
         ConfigError: cells that are lists or records.
     """
     if not isinstance(values.dtype, pd.StringDtype):
+        kind = getattr(values.dtype, "numpy_dtype", values.dtype)
+        single = isinstance(kind, np.dtype) and kind.kind == "f" and kind.itemsize < 8
+        exact = int(2 ** (np.finfo(kind if single else np.float64).nmant + 1))
         codes, different = distinct(values, column)
-        words = [_word(cell, column, undecodable) for cell in different]
+        words = [_word(cell, column, undecodable, exact) for cell in different]
         values = strings([*words, None]).take(codes).set_axis(values.index)
     stripped = values.str.strip()
     return stripped.mask(stripped == "") if (stripped == "").any() else stripped
@@ -86,7 +89,7 @@ def spread(different: list[Any], codes: np.ndarray, index: pd.Index) -> pd.Serie
     return pd.Series(cells[codes], index=index, dtype=object)
 
 
-def _word(cell: Any, column: str, undecodable: str) -> str:
+def _word(cell: Any, column: str, undecodable: str, exact: int) -> str:
     if isinstance(cell, bytes):
         return cell.decode("utf-8", undecodable)
     if isinstance(cell, tuple):
@@ -94,8 +97,7 @@ def _word(cell: Any, column: str, undecodable: str) -> str:
             f"column {shown(column)} holds lists, not single values: write one value a row, or leave it out"
         )
     if isinstance(cell, float | np.floating) and float(cell).is_integer():
-        whole = 2 ** (np.finfo(type(cell)).nmant + 1)
-        return str(int(cell)) if abs(cell) < whole else f"{cell:.1E}"
+        return str(int(cell)) if abs(float(cell)) < exact else f"{float(cell):.1E}"
     if isinstance(cell, Decimal) and cell == cell.to_integral_value():
         return str(int(cell))
     if isinstance(cell, datetime) and cell == datetime.combine(cell.date(), datetime.min.time(), cell.tzinfo):

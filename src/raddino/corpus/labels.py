@@ -61,8 +61,8 @@ def label_columns(columns: list[str], sources: list[str]) -> dict[str, list[str]
                 break
             if plain == prefix and not column.isascii():
                 raise ConfigError(
-                    f"the name of column number {columns.index(column) + 1} has no Latin letters or digits after "
-                    f"{prefix!r}: map it with --column label_NAME=COLUMN"
+                    f"the name of column {shown(column)} has no Latin letters or digits after {prefix!r}: map it with "
+                    "--column label_NAME=COLUMN"
                 )
     return found
 

@@ -30,20 +30,19 @@ CONTEXT = ("impression", "indication", "comparison", "study_order")
 TEXTS = ("report", *CONTEXT[:-1])
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
 IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
-PARSED: dict[str, Callable[[str], Any]] = {
-    "view": parse_view,
-    "sex": parse_sex,
-    "age": lambda word: parse_age(word.replace(",", ".")),
-    "weight": lambda word: plausible(word.replace(",", "."), 0.3, 400),
-    "bmi": lambda word: plausible(word.replace(",", "."), 5, 120),
-    "study_order": lambda word: plausible(word, 0, 10_000),
-    "synthetic": {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}.get,
-    "excluded": {
-        **dict.fromkeys(("true", "1", "1.0", "yes", "x"), True),
-        **dict.fromkeys(("false", "0", "0.0", "no"), False),
-    }.get,
+TRUTHS = {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
+MARKS = {**TRUTHS, "yes": True, "x": True, "no": False}
+PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "view": (parse_view, "PA, AP, LATERAL or OBLIQUE"),
+    "sex": (parse_sex, "M or F"),
+    "age": (lambda word: parse_age(word.replace(",", ".")), "years up to 120, or 011M"),
+    "weight": (lambda word: plausible(word.replace(",", "."), 0.3, 400), "kg from 0.3 to 400"),
+    "bmi": (lambda word: plausible(word.replace(",", "."), 5, 120), "kg/m² from 5 to 120"),
+    "study_order": (lambda word: plausible(word, 0, 10_000), "0 to 10000"),
+    "synthetic": (lambda word: TRUTHS.get(word.lower()), "true or false"),
+    "excluded": (lambda word: MARKS.get(word.lower()), "true, yes, x, false or no"),
 }
-"""Facts by what understands their words; None for a word that is not."""
+"""What understands the words of a fact, giving None for others, and what it understands."""
 SET_ASIDE = frozenset(("exclude", "excluded", "ignore", "ignored", "unused"))
 """Words in a split column for images that are in no split."""
 DEFAULT_SOURCE = "local"
@@ -71,10 +70,11 @@ def read_items(
     Returns:
         A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``,
         ``study`` and ``namespace``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of
-        absolute paths and codes, see :mod:`raddino.images.mask_codes`); text that is absent is None. Names that are
-        not UTF-8 stand as :func:`os.fsdecode` gives them. ``attrs["notes"]`` says, a sentence each and without an id,
-        what was left out and how to mend it. And the classes of each mask where the manifest has a
-        ``mask_<name>_classes`` column.
+        absolute paths and codes, see :mod:`raddino.images.mask_codes`); text that is absent is None, names that are
+        not UTF-8 stand as :func:`os.fsdecode` gives them. ``attrs["notes"]`` says, a sentence each and without an
+        id, what was left out and how to mend it; ``attrs["unlisted"]``, where there are any, by source and label on
+        how many images a label is not known because their source never lists it. And the classes of each mask where
+        the manifest has a ``mask_<name>_classes`` column.
 
     Raises:
         RaddinoError: nothing there, paths that lead nowhere, or a table that is none.
@@ -175,17 +175,20 @@ def _canonical(
         return raw[chosen[name]] if uses[chosen[name]] else raw.pop(chosen[name])
 
     def words(name: str) -> pd.Series:
-        return text(cells(name), chosen[name], "surrogateescape" if name == "path" else "backslashreplace")
+        found = text(cells(name), chosen[name], "surrogateescape" if name == "path" else "backslashreplace")
+        if name in IDENTIFIERS and (broken := int(found.str.contains("[\r\n]").fillna(False).sum())):
+            raise RaddinoError(
+                f"{broken} cells of column {shown(chosen[name])} in {path} hold a line break: close a quotation mark"
+            )
+        return found
 
     def noted(found: tuple[pd.Series, list[str]]) -> pd.Series:
         notes.extend(found[1])
         return found[0]
 
     paths = words("path")
-    if broken := int(paths.str.contains("[\r\n]").sum()):
-        raise RaddinoError(f"{broken} paths of manifest {path} hold a line break: a quotation mark is not closed")
     base = base or _base_folder(paths, path)
-    empty = pd.Series(None, index=raw.index, dtype=object)
+    empty = spread([], np.full(len(raw), -1), raw.index)
     columns = {"file": _below(base, paths)}
     columns["name"] = noted(clean_ids(words("id"), "id", chosen["id"])).fillna(paths) if "id" in chosen else paths
     for name in ("patient", "study"):
@@ -209,7 +212,7 @@ def _canonical(
     if "labels" in chosen:
         labels, unlisted = listed_labels(cells("labels"), columns["source"], chosen["labels"], labels)
     table = pd.DataFrame({**columns, **labels}, copy=False)
-    table.attrs = {"notes": [*notes, *unlisted_notes(unlisted)], "unlisted": unlisted}
+    table.attrs = {"notes": [*notes, *unlisted_notes(unlisted)], **({"unlisted": unlisted} if unlisted else {})}
     return table, classes
 
 
@@ -236,12 +239,10 @@ def _rows(raw: pd.DataFrame, chosen: dict[str, str], path: Path) -> pd.DataFrame
 def _parsed(values: pd.Series, name: str, column: str) -> tuple[pd.Series, list[str]]:
     """A fact as :data:`PARSED` understands it, None where it does not or there is none."""
     codes, different = pd.factorize(text(values, column))
-    parse = PARSED[name]
-    known = [parse(word.lower() if name in ("synthetic", "excluded") else word) for word in different]
+    parse, form = PARSED[name]
+    known = [parse(word) for word in different]
     lost = int(np.bincount(codes[codes >= 0], minlength=len(known))[[value is None for value in known]].sum())
-    notes = (
-        [f"{lost} cells of column {shown(column)} are no {name} that is understood and count as empty"] if lost else []
-    )
+    notes = [f"{lost} cells of column {shown(column)} count as empty, for they are not {form}"] if lost else []
     return spread(known, codes, values.index), notes
 
 

@@ -89,5 +89,5 @@ def _kinds(cells: pd.Series) -> str:
             said.append(f"{int(like.sum())} {what}")
             rest = rest[~like]
     if len(rest):
-        said.append(f"{len(rest)} other text")
+        said.append(f"{len(rest)} other text (name a PNG, TIFF or GIF file)")
     return ", ".join(said)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from raddino.config import Config
+from raddino.corpus.identifiers import is_placeholder
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.shards import ShardWriter, encode_png
 from raddino.corpus.splits import split_of
@@ -118,6 +119,8 @@ def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, d
     _check_view(row["view"], recipe)
     image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
     notes = list(radiograph.warnings)
+    if item["patient"] is None and is_placeholder(radiograph.identifiers.patient or "named"):
+        notes.append("PatientID is a placeholder (anonymous, unknown): counts as without a patient")
     masks = {}
     for name, parts in item["masks"].items():
         try:
@@ -142,7 +145,8 @@ def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
     for name in HEADER_FACTS:
         row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
     told, space = radiograph.identifiers, item["namespace"]
-    patient = item["patient"] or (told.patient and patient_hash(key, space, told.patient))
+    named = told.patient if told.patient and not is_placeholder(told.patient) else None
+    patient = item["patient"] or (named and patient_hash(key, space, named))
     row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))
     return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 
