@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
@@ -450,10 +451,15 @@ def main() -> None:
     """Run the command line; errors of ours and of the file system are one line on stderr and exit status 2."""
     from raddino.errors import RaddinoError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal cannot show
     try:
         app()
     except RaddinoError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except UnicodeEncodeError:
+        print("error: the name of a file or folder is not UTF-8: rename it", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         place = error.filename or "a file"

@@ -90,6 +90,8 @@ def spread(different: list[Any], codes: np.ndarray, index: pd.Index) -> pd.Serie
 
 
 def _word(cell: Any, column: str, undecodable: str, exact: int) -> str:
+    if isinstance(cell, str):
+        return cell if cell.isascii() else cell.encode("utf-8", "surrogateescape").decode("utf-8", undecodable)
     if isinstance(cell, bytes):
         return cell.decode("utf-8", undecodable)
     if isinstance(cell, tuple):

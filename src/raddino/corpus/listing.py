@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-NO_FILE = "no regular files (dangling links, pipes, sockets, devices)"
+NO_FILE = "names of no regular file (dangling links, pipes, sockets, devices)"
 CLOSED = "folders that cannot be opened"
-AGAIN = "linked folders that lead to one read already"
+AGAIN = "links to folders that are read already"
 
 
-def walk(root: str | Path, passed: Counter[str], skip: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+def walk(
+    root: str | Path, passed: Counter[str], skip: Path | None = None, ends: Collection[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """Each folder below ``root`` once, with the names of its regular files in alphabetical order.
 
     Real folders come first, from the top in alphabetical order; then those that links lead to, under the link's name
@@ -24,6 +26,7 @@ def walk(root: str | Path, passed: Counter[str], skip: Path | None = None) -> It
         root: a folder, or a link to one.
         passed: counts what is passed over, by :data:`NO_FILE`, :data:`CLOSED` and :data:`AGAIN`.
         skip: a folder not to look into.
+        ends: names of files or folders; a folder that holds one is passed over without a word, and all below it.
 
     Yields:
         path below ``root`` (``""``, or with a ``/`` at its end), and names; bytes that are not UTF-8 as
@@ -39,7 +42,7 @@ def walk(root: str | Path, passed: Counter[str], skip: Path | None = None) -> It
         try:
             identity = _identity(place)
             with os.scandir(place) as entries:
-                listed = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+                listed = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             passed[CLOSED] += 1
             continue
@@ -47,6 +50,9 @@ def walk(root: str | Path, passed: Counter[str], skip: Path | None = None) -> It
             passed[AGAIN] += identity != hidden
             continue
         seen.add(identity)
+        if any(entry.name in ends for entry in listed):
+            continue
+        listed = [entry for entry in listed if entry.name[0] != "."]
         folders = [entry for entry in listed if _is_dir(entry)]
         files = [entry.name for entry in listed if _is_file(entry)]
         passed[NO_FILE] += len(listed) - len(folders) - len(files)
@@ -83,9 +89,14 @@ def find(images: str, passed: Counter[str], skip: Path | None = None) -> Iterato
             passed[NO_FILE] += 1
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name is text, not bytes that :func:`os.fsdecode` could not read."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 def said(passed: Counter[str]) -> list[str]:
     """What was passed over, a sentence each."""
-    return [f"{count} {what} passed over" for what, count in sorted(passed.items()) if count]
+    return [f"passed over: {count} {what}" for what, count in sorted(passed.items()) if count]
 
 
 def _identity(place: str | Path) -> tuple[int, int]:

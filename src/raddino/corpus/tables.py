@@ -73,7 +73,8 @@ def _clean(name: object) -> str:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path)
+        with path.open("rb") as stream:
+            table = pd.read_parquet(stream)
     except Exception as error:  # pyarrow raises many kinds
         raise RaddinoError(
             f"manifest {path} cannot be read as Parquet ({type(error).__name__}): write it again"
@@ -95,8 +96,9 @@ def _read_csv(path: Path, known: Collection[str]) -> pd.DataFrame:
         return "skip"
 
     try:
-        table = arrow.read_csv(
-            path,
+        with path.open("rb") as stream:
+            table = arrow.read_csv(
+            stream,
             read_options=arrow.ReadOptions(
                 use_threads=False, block_size=LARGEST_ROW, column_names=names, skip_rows=skipped,
                 skip_rows_after_names=1,

@@ -210,7 +210,7 @@ def _write_skipped(out: Path, skipped: list[tuple[str, str]]) -> None:
     if not skipped:
         file.unlink(missing_ok=True)
         return
-    with draft_of(file) as draft, draft.open("w", newline="") as text:
+    with draft_of(file) as draft, draft.open("w", newline="", errors="backslashreplace") as text:
         csv.writer(text).writerows([("image", "reason"), *skipped])
 
 
