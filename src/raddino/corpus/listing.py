@@ -46,7 +46,7 @@ def walk(
         except OSError:
             passed[CLOSED] += 1
             continue
-        if identity in seen:
+        if identity in seen and below:
             passed[AGAIN] += identity != hidden
             continue
         seen.add(identity)
