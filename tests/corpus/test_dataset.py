@@ -134,6 +134,12 @@ def test_other_version_and_damaged_json(corpus):
     file.write_text(json.dumps({**corpus.info, "format": 99}))
     with pytest.raises(RaddinoError, match="format 99"):
         Corpus.open(corpus.path)
+    file.write_text(json.dumps({**corpus.info, "format": 1}))
+    with pytest.raises(
+        RaddinoError, match=r"format 1, in which a person under two .*: prepare the images again"
+    ) as old:
+        Corpus.open(corpus.path)
+    assert "\n" not in str(old.value)
     for text in ("{half", "[]", "{}", '{"format": 1}'):
         file.write_text(text)
         with pytest.raises(RaddinoError):

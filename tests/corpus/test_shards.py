@@ -39,6 +39,14 @@ def test_abandoned_shard_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_abandoned_shard_leaves_nothing_on_a_full_disk(tmp_path):
+    writer = ShardWriter(tmp_path / "000000.tar")
+    os.dup2(os.open("/dev/full", os.O_WRONLY), writer._file.fileno())
+    writer.add("a", b"1")
+    writer.abandon()
+    assert not list(tmp_path.iterdir())
+
+
 def test_more_shards_than_open_files(tmp_path):
     for n in range(OPEN_FILES + 10):
         (tmp_path / f"{n}.tar").write_bytes(b"%04d" % n)

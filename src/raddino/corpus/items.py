@@ -22,7 +22,7 @@ from raddino.images.phi import keyed_hash, patient_hash, study_hash
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LISTED_TWICE = "listed twice: only the first row is packed"
 MOST_NAMESPACES = 100
-NEIGHBOURS, ROWS_AT_ONCE = 4096, 8192
+NEIGHBOURS, ROWS_AT_ONCE = 4096, 65_536
 
 
 class Items(Sequence[Record]):
@@ -117,16 +117,14 @@ def _bytes(values: pd.Series) -> bytes:
     if values.name == "file":
         cells = [_state(cell) for cell in cells]
     elif str(values.name).startswith("mask_"):
-        cells = [cell and [_state(part) for part in cell] for cell in cells]
+        cells = [cell and [part if is_code(part) else _state(part) for part in cell] for cell in cells]
     return json.dumps(cells).encode()
 
 
-def _state(part: str) -> tuple[int, int] | str | None:
-    """Size and time of change of a file, None without one; a mask's code as it is."""
-    if is_code(part):
-        return part
+def _state(file: str) -> tuple[int, int] | None:
+    """Size and time of change, None without a file."""
     try:
-        found = os.stat(part)
+        found = os.stat(file)
     except (OSError, ValueError):
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None

@@ -104,7 +104,13 @@ def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> N
     except BaseException:
         writer.abandon()
         raise
-    write_text(task.record, json.dumps({"size": size, "rows": rows, "skipped": skipped}))
+    record = {"size": size, "rows": rows, "skipped": skipped}
+    write_text(task.record, json.dumps({**record, "sha256": record_digest(record)}))
+
+
+def record_digest(record: Record) -> str:
+    """SHA-256 of what a shard's record holds beside it."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], Record]:

@@ -32,7 +32,9 @@ __all__ = ["prepare", "summary"]
 
 SMALLEST_SHARD, LARGEST_SHARD, SHARDS = 16, 512, 64
 SYNTHETIC_KEY = "synthetic images have no patient"
-OTHER = "{} was made from other images, settings or key, or by another version; choose another --out, or delete it first"
+OTHER = (
+    "{} was made from other images, settings or key, or by another version; choose another --out, or delete it first"
+)
 BUSY = "another prepare is writing {}: wait for it, or choose another --out"
 
 

@@ -14,10 +14,10 @@ from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.identifiers import dominant_patient
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
-from raddino.corpus.pack import Record, ShardTask
+from raddino.corpus.pack import Record, ShardTask, record_digest
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
-from raddino.files import draft_of, write_text
+from raddino.files import draft_of, read_json, write_text
 from raddino.images.phi import key_name
 
 PLACES = ("shard", "offset", "length")
@@ -39,9 +39,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         made_by: entries on settings, kept as they are.
 
     Raises:
-        RaddinoError: no image was packed, or a patient stands in two splits.
+        RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
     """
-    records = [json.loads(task.record.read_text()) for task in tasks]
+    records = [_read(task) for task in tasks]
     rows = [row for record in records for row in record["rows"]]
     skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
     reasons = Counter(entry["reason"] for entry in skipped)
@@ -50,7 +50,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
         raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
     spaces = [row.pop("namespace") for row in rows]
-    known = sorted({space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]})
+    known = sorted(
+        {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}
+    )
     manifest = _manifest(rows)
     notes = _notes(manifest, spaces.count(None))
     check_patient_splits(manifest)
@@ -69,6 +71,14 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         "fingerprint": fingerprint(manifest),
     }
     write_text(out / "corpus.json", json.dumps(info, indent=1) + "\n")
+
+
+def _read(task: ShardTask) -> Record:
+    remedy = f"delete {task.out} and run prepare again"
+    record = read_json(task.record, remedy)
+    if record.pop("sha256", None) != record_digest(record):
+        raise RaddinoError(f"{task.record} is damaged: {remedy}")
+    return record
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:

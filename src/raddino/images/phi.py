@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 import stat
+from functools import lru_cache
 from pathlib import Path
 from unicodedata import normalize
 
@@ -41,8 +42,14 @@ def keyed_hash(key: str, kind: str, *parts: str) -> str:
     The same key gives the same hash on any machine and day; without the key neither the value nor a list of
     guesses can be checked against the hash.
     """
-    message = "\0".join((kind, *parts)).encode("utf-8", "surrogatepass")
-    return hmac.digest(key.encode(), message, "sha256").hex()[:DIGITS]
+    mac = _mac(key).copy()
+    mac.update("\0".join((kind, *parts)).encode("utf-8", "surrogatepass"))
+    return mac.hexdigest()[:DIGITS]
+
+
+@lru_cache(maxsize=4)
+def _mac(key: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), digestmod="sha256")
 
 
 def patient_hash(key: str, namespace: str, patient: str) -> str:

@@ -37,6 +37,7 @@ def test_rsna(tmp_path, draw, table, packed, without):
     mapping.write_text(pd.DataFrame(entries).to_json(orient="records"))
     frame = SOURCES["rsna-pneumonia"].read(root, patients="nih")
     assert frame["patient_id"].tolist() == ["0"] * 3 + ["1"] * 3
+    assert (frame["namespace"] == "nih").all()
     mapping.write_text(pd.DataFrame(entries[1:]).to_json(orient="records"))
     with pytest.raises(RaddinoError, match="names no NIH image for 1 of the images"):
         SOURCES["rsna-pneumonia"].read(root, patients="nih")

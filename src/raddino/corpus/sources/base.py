@@ -72,9 +72,9 @@ class Source:
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
             ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``,
-            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`), ``report`` and what is known
-            around it, as far as the data set has them; ``attrs["options"]`` holds every option (folders only as
-            ``"given"``), ``attrs["notes"]`` what a user has to know.
+            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`),
+            ``report`` and what is known around it, as far as the data set has them; ``attrs["options"]`` holds every
+            option (folders only as ``"given"``), ``attrs["notes"]`` what a user has to know.
 
         Raises:
             ConfigError: an unknown option or value.
