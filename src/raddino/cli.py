@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -469,10 +470,14 @@ def main() -> None:
     """
     from raddino.errors import RaddinoError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal cannot show
     try:
         app()
     except RaddinoError as error:
         words = " ".join(str(error).split())
+    except UnicodeEncodeError:
+        words = "the name of a file or folder is not UTF-8: rename it"
     except OSError as error:
         place, reason = error.filename or "a file", error.strerror or type(error).__name__
         words = f"cannot use {place}: {reason}; check the path, its rights and the free space"

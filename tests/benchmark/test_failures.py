@@ -201,6 +201,9 @@ def test_images_without_a_label_are_left_out_and_counted(corpus, tmp_path):
     told = {task["name"]: task for task in results.data["tasks"]}
     missing = int(corpus.manifest["label_left"].isna().sum())
     assert told["left"]["excluded"] == {"no value": missing}
+    left_out = told["left"]["by_source"].values()
+    assert sum(one["left_out"] for one in left_out) == missing
+    assert f"left out: {next(iter(left_out))['left_out']} of" in text_table(results.data)
     assert sum(told["left"]["n"].values()) == len(corpus) - missing
     unlabelled = set(corpus.manifest.loc[corpus.manifest["label_left"].isna(), "id"])
     assert not unlabelled & set(results.predictions.query("task == 'left'")["id"])

@@ -176,7 +176,10 @@ def evaluate(
         "environment": environment(),
         "seed": seed,
         "encoders": list(identities.values()),
-        "tasks": [one.describe() | _notes(one.config.name, judged) for one in examples],
+        "tasks": [
+            one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
+            for one in examples
+        ],
         "rows": rows,
         "absent": absent + undefined + lost,
         "analyses": further,
@@ -344,7 +347,26 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "patients": int(manifest["patient"].nunique()),
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
         "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
+        "left_out": _left_out(corpus.info),
     }
+
+
+def _left_out(info: dict[str, Any]) -> dict[str, Any]:
+    """What ``prepare`` says of the images that are not in the corpus, and of what is not known of those that are."""
+    notes = [*((info.get("source") or {}).get("notes") or []), *(info.get("notes") or [])]
+    counts = {key: {str(why): int(n) for why, n in (info.get(key) or {}).items()} for key in ("skipped", "warnings")}
+    return {**counts, "notes": [str(note) for note in notes]}
+
+
+def _by_source(corpus: Corpus, one: Examples) -> dict[str, dict[str, int]]:
+    """Images that the task used and left out, of each source that it left one out of."""
+    asked = corpus.rows(where=one.config.where)
+    sources = corpus.manifest["source"].astype(str)
+    used, all_of = sources.iloc[one.rows].value_counts(), sources.iloc[asked].value_counts()
+    counts = {
+        name: {"used": int(used.get(name, 0)), "left_out": int(n - used.get(name, 0))} for name, n in all_of.items()
+    }
+    return {str(name): count for name, count in sorted(counts.items()) if count["left_out"]}
 
 
 def _predictions(scores: dict[str, dict[str, Scores]]) -> pd.DataFrame:

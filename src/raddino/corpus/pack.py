@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from raddino.config import Config
+from raddino.corpus.identifiers import is_placeholder
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.render import Rendered, check_frontal, render
 from raddino.corpus.shards import ShardWriter
@@ -114,10 +115,13 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
     frontal_only = recipe.frontal_only and item["view"] is None
     wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
     rendered = wall.call(render, *wanted, seconds=seconds_for(*files))
+    notes = list(rendered.notes)
+    if item["patient"] is None and is_placeholder(rendered.identifiers.patient or "named"):
+        notes.append("PatientID is a placeholder (anonymous, unknown): counts as without a patient")
     row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
     row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
-    row |= {"warnings": "; ".join(rendered.notes) or None, "sha256": rendered.sha256}
+    row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
     row["sha256_masks"] = rendered.sha256_masks
     return rendered, row
 
@@ -128,7 +132,8 @@ def _facts(item: Record, rendered: Rendered, key: str) -> Record:
     for name in HEADER_FACTS:
         row[name] = getattr(rendered.facts, name) if item[name] is None else item[name]
     told, space = rendered.identifiers, item["namespace"]
-    patient = item["patient"] or (told.patient and patient_hash(key, space, told.patient))
+    named = told.patient if told.patient and not is_placeholder(told.patient) else None
+    patient = item["patient"] or (named and patient_hash(key, space, named))
     row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))
     return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 

@@ -113,6 +113,7 @@ def prepare(
     else:
         table, classes = read_items(images, columns, source, where, exclude=out)
     key = SYNTHETIC_KEY if table["synthetic"].all() else load_key(key)
+    made_by |= table.attrs
     items, repeated = pseudonymise(fill_namespaces(table, namespace), key)
     del table
     if fraction != 1:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
+from raddino.corpus.identifiers import dominant_patient
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
 from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
@@ -63,7 +64,7 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         **_contents(manifest, classes),
         "namespaces": dict.fromkeys(known, key_name(tasks[0].key)),
         "skipped": dict(reasons.most_common()),
-        "notes": notes,
+        "notes": [*made_by.get("notes", ()), *notes],
         "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True)},
         "manifest_bytes": (out / "manifest.parquet").stat().st_size,
         "manifest_sha256": sha256(out / "manifest.parquet"),
@@ -130,6 +131,7 @@ def _notes(manifest: pd.DataFrame, unknown: int) -> list[str]:
     if unknown:
         notes.append(f"{unknown} images without a patient: each counts as one of its own, so splits may leak")
         warnings.warn(notes[-1], stacklevel=4)
+    notes += dominant_patient(manifest.loc[~manifest["synthetic"], "patient"])
     if manifest["synthetic"].nunique() > 1:
         notes.append("real and synthetic images are mixed")
     pairs = manifest.loc[~manifest["synthetic"], ["patient", "source"]].drop_duplicates()

@@ -1,6 +1,8 @@
 """``raddino segment`` on PNG and DICOM: sizes, values, names, resumption; objects read back by highdicom."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +66,18 @@ def test_png_at_the_size_of_the_image_and_again(tmp_path, images):
     again = segment(images, model, out, contours=True, device="cpu")
     assert (again.written, again.present) == (1, 1)
     assert (out / "below" / "b.png.png").stat().st_mtime_ns == before[out / "below" / "b.png.png"]
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path, images):
+    try:
+        shutil.copy(images / "a.png", images / os.fsdecode(b"M\xfc.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (images / os.fsdecode(b"n\xfc.txt")).write_text("no image")
+    done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", contours=True, device="cpu")
+    assert (done.written, sum(done.skipped.values())) == (3, 2)
+    assert (tmp_path / "out" / os.fsdecode(b"M\xfc.png.png")).is_file()
+    assert r"n\udcfc.txt" in (tmp_path / "out/skipped.csv").read_text()
 
 
 def test_a_size_that_the_model_sees_gives_its_own_bits(tmp_path):

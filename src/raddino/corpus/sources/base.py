@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.config import Config, validate
+from raddino.corpus.listing import is_utf8, walk
 from raddino.corpus.splits import patient_fraction
 from raddino.errors import ConfigError, RaddinoError
 from raddino.registry import Registry
@@ -198,12 +200,12 @@ def index_images(root: Path) -> dict[str, str]:
     Of two files of one name the first in alphabetical order of folders counts.
     """
     found: dict[str, str] = {}
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if name[0] != ".")
-        for name in sorted(names):
+    for below, names in walk(root, Counter()):
+        for name in names:
             stem, suffix = os.path.splitext(name)
             key = stem if suffix.lower() in IMAGE_SUFFIXES else name
-            found.setdefault(key, Path(folder, name).relative_to(root).as_posix())
+            if is_utf8(below + name):  # no data set lists others
+                found.setdefault(key, below + name)
     return found
 
 

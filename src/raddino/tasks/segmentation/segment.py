@@ -227,7 +227,7 @@ def _listed(images: str | Path, out: Path) -> dict[str, Path]:
     if os.path.isfile(text) and not text.lower().endswith((".csv", ".parquet")):
         return {Path(text).name: Path(text)}
     table, inside = read_items(text, exclude=out)[0], out.resolve()
-    named = zip(table["name"].map(_place), map(Path, table["file"]), strict=True)
+    named = zip(map(_place, table["name"]), map(Path, table["file"]), strict=True)
     return {place: file for place, file in named if inside not in file.resolve().parents}
 
 
