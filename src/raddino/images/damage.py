@@ -1,0 +1,63 @@
+"""Damage of PNG, JPEG and TIFF files that their decoders pass over: checksums, and data that does not fit its picture."""
+
+import io
+import zlib
+
+from PIL import Image
+from rle.rle import decode_segment
+
+from raddino.images.jpeg import DAMAGED as JPEG_DAMAGED
+from raddino.images.jpeg import jpeg_is_sound
+
+PNG_DAMAGED = "PNG checksums do not fit: part of the picture may be wrong"
+TIFF_DAMAGED = "TIFF data looks damaged: part of the picture may be wrong"
+WIDTH, COMPRESSION, STRIPS, ROWS, SIZES, TABLES = 256, 259, 273, 278, 279, 347
+JPEG_IN_TIFF, PACKBITS = 7, 32773
+
+
+def damage(data: bytes, kind: str) -> list[str]:
+    """Notes on a file that has been decoded.
+
+    What cannot be noticed: altered values in an uncompressed TIFF, and in one compressed by LZW whatever leaves the
+    number of values as it is.
+
+    Args:
+        data: the whole file.
+        kind: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``.
+    """
+    check, note = {
+        "PNG": (_png_is_sound, PNG_DAMAGED), "JPEG": (jpeg_is_sound, JPEG_DAMAGED), "TIFF": (_tiff_is_sound, TIFF_DAMAGED),
+    }[kind]  # fmt: skip
+    try:
+        return [] if check(data) else [note]
+    except Exception:
+        return [note]
+
+
+def _png_is_sound(data: bytes) -> bool:
+    """Whether each chunk has its checksum and the last one is the end (ISO 15948 5.3)."""
+    position, name = 8, b""
+    while name != b"IEND":
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        if end + 4 > len(data) or zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        position, name = end + 4, data[position + 4 : position + 8]
+    return True
+
+
+def _tiff_is_sound(data: bytes) -> bool:
+    """Whether strips by PackBits give their rows exactly, and strips by JPEG are sound."""
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        tags, height = image.tag_v2, image.height
+        row = (image.width * {"1": 1, "L": 8, "P": 8}.get(image.mode, 16) + 7) // 8
+    compression, tables = tags.get(COMPRESSION), tags.get(TABLES, b"")
+    if compression not in (JPEG_IN_TIFF, PACKBITS) or STRIPS not in tags or len(image.getbands()) > 1:
+        return True
+    rows = min(int(tags.get(ROWS, height)), height)
+    for number, (start, size) in enumerate(zip(tags[STRIPS], tags[SIZES], strict=True)):
+        strip = data[start : start + size]
+        if compression == PACKBITS and len(decode_segment(strip)) != row * min(rows, height - number * rows):
+            return False
+        if compression == JPEG_IN_TIFF and not jpeg_is_sound(tables[:-2] + strip[2:] if tables else strip):
+            return False
+    return True
