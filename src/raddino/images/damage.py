@@ -11,8 +11,8 @@ from raddino.images.jpeg import jpeg_is_sound
 
 PNG_DAMAGED = "PNG checksums do not fit: part of the picture may be wrong"
 TIFF_DAMAGED = "TIFF data looks damaged: part of the picture may be wrong"
-WIDTH, COMPRESSION, STRIPS, ROWS, SIZES, TABLES = 256, 259, 273, 278, 279, 347
-JPEG_IN_TIFF, PACKBITS = 7, 32773
+BITS, COMPRESSION, STRIPS, ROWS, SIZES, TABLES = 258, 259, 273, 278, 279, 347
+JPEG_IN_TIFF, DEFLATE, PACKBITS = 7, (8, 32946), 32773
 
 
 def damage(data: bytes, kind: str) -> list[str]:
@@ -46,18 +46,26 @@ def _png_is_sound(data: bytes) -> bool:
 
 
 def _tiff_is_sound(data: bytes) -> bool:
-    """Whether strips by PackBits give their rows exactly, and strips by JPEG are sound."""
+    """Whether strips by PackBits or Deflate give their rows exactly, and strips by JPEG are sound."""
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
         tags, height = image.tag_v2, image.height
-        row = (image.width * {"1": 1, "L": 8, "P": 8}.get(image.mode, 16) + 7) // 8
+        row = (image.width * tags.get(BITS, (1,))[0] + 7) // 8
     compression, tables = tags.get(COMPRESSION), tags.get(TABLES, b"")
-    if compression not in (JPEG_IN_TIFF, PACKBITS) or STRIPS not in tags or len(image.getbands()) > 1:
+    if STRIPS not in tags or len(image.getbands()) > 1:
         return True
     rows = min(int(tags.get(ROWS, height)), height)
     for number, (start, size) in enumerate(zip(tags[STRIPS], tags[SIZES], strict=True)):
-        strip = data[start : start + size]
-        if compression == PACKBITS and len(decode_segment(strip)) != row * min(rows, height - number * rows):
+        strip, expected = data[start : start + size], row * min(rows, height - number * rows)
+        if compression == PACKBITS and len(decode_segment(strip)) != expected:
+            return False
+        if compression in DEFLATE and not _inflates(strip, expected):
             return False
         if compression == JPEG_IN_TIFF and not jpeg_is_sound(tables[:-2] + strip[2:] if tables else strip):
             return False
     return True
+
+
+def _inflates(data: bytes, size: int) -> bool:
+    """Whether a zlib stream has this size and its checksum."""
+    stream = zlib.decompressobj()
+    return len(stream.decompress(data, size + 1)) == size and stream.eof
