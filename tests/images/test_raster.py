@@ -162,6 +162,28 @@ def test_exif_orientation(kind, depth, orientation):
     np.testing.assert_allclose(found, TURNS[orientation](values), atol=3 if kind == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_after_the_end_of_a_jpeg_are_no_fault(channels):
+    y, x = np.mgrid[:90, :70]
+    values = np.random.default_rng(0).normal(2 * y + x / 2, 5).astype(np.uint8)
+    sound = encoded(values if channels == 1 else np.stack([values] * 3, -1), "JPEG")
+    expected = read_raster(sound, "JPEG")
+    assert expected.warnings == ()
+    for more in (b"\0", b"trailing bytes" * 50, sound, b"\xff\xd9"):
+        found = read_raster(sound + more, "JPEG")
+        np.testing.assert_array_equal(found.pixels, expected.pixels)
+        assert found.warnings == ()
+    with pytest.raises(UnreadableImage):
+        read_raster(sound[:-2], "JPEG")
+
+
+def test_damage_of_a_jpeg_is_told():
+    values = np.random.default_rng(0).integers(0, 256, (90, 70), dtype=np.uint8)
+    sound = encoded(values, "JPEG", quality=90)
+    broken = sound[: len(sound) // 2] + sound[len(sound) // 2 + 50 :]
+    assert "JPEG data looks damaged: part of the picture may be wrong" in read_raster(broken, "JPEG").warnings
+
+
 @pytest.mark.parametrize("suffix", ["jp2", "j2k"])
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_jpeg_2000_files(tmp_path, dtype, suffix):

@@ -106,7 +106,7 @@ def digest_of(items: pd.DataFrame) -> str:
     for name in items:
         digest.update(f"\0{name}\0{len(items)}\0".encode())
         for start in range(0, len(items), ROWS_AT_ONCE):
-            digest.update(_bytes(items[name][start : start + ROWS_AT_ONCE]))
+            digest.update(_bytes(items[name].iloc[start : start + ROWS_AT_ONCE]))
     return digest.hexdigest()
 
 

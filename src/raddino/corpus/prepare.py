@@ -203,6 +203,6 @@ def _tasks(out: Path, items: pd.DataFrame, recipe: Recipe, key: str) -> list[Sha
     """Consecutive items to shards: at least 64 of them where there are enough images, for as many cores."""
     size = min(LARGEST_SHARD, max(SMALLEST_SHARD, math.ceil(len(items) / SHARDS)))
     return [
-        ShardTask(out, number, Items(items[start : start + size]), recipe, key)
+        ShardTask(out, number, Items(items.iloc[start : start + size]), recipe, key)
         for number, start in enumerate(range(0, len(items), size))
     ]

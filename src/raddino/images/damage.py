@@ -1,63 +1,57 @@
-"""What the redundancy of a PNG or JPEG file says about damage; Pillow asks it for little."""
+"""Damage of JPEG and TIFF files that their decoders pass over: checksums, and data that does not fit its picture."""
 
+import io
 import zlib
 
-from raddino.images.codestream import read_codestream
-from raddino.images.errors import UnreadableImage
-from raddino.images.jpeg import DAMAGED, jpeg_is_sound
+from PIL import Image
+from rle.rle import decode_segment
 
-CHUNKS_START = 8
-INFLATED_PIECE = 2**20
-LARGEST_PIXEL_BYTES = 8
-CHECKSUM = "PNG is damaged: a checksum is wrong"
+from raddino.images.jpeg import DAMAGED as JPEG_DAMAGED
+from raddino.images.jpeg import jpeg_is_sound
+
+TIFF_DAMAGED = "TIFF data looks damaged: part of the picture may be wrong"
+BITS, COMPRESSION, STRIPS, ROWS, SIZES, TABLES = 258, 259, 273, 278, 279, 347
+JPEG_IN_TIFF, DEFLATE, PACKBITS = 7, (8, 32946), 32773
 
 
-def check_png(data: bytes) -> list[str]:
-    """Verify every chunk's CRC and the checksum of the compressed data; bytes after the end are no fault.
+def damage(data: bytes, kind: str) -> list[str]:
+    """Notes on a file that has been decoded.
 
-    Returns:
-        a note where the end marker or the last checksum is missing.
+    What cannot be noticed: altered values in an uncompressed TIFF, and in one compressed by LZW whatever leaves the
+    number of values as it is.
 
-    Raises:
-        UnreadableImage: a checksum is wrong, or the compressed data breaks its rules.
+    Args:
+        data: the whole file.
+        kind: ``"JPEG"`` or ``"TIFF"``.
     """
-    view, position, ended = memoryview(data), CHUNKS_START, False
-    compressed = []
-    while not ended and position + 12 <= len(data):
-        name, end = data[position + 4 : position + 8], position + 12 + int.from_bytes(view[position : position + 4])
-        if end > len(data):
-            break
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise UnreadableImage(CHECKSUM)
-        if name == b"IDAT":
-            compressed.append(view[position + 8 : end - 4])
-        ended, position = name == b"IEND", end
-    whole = _inflates(compressed, int.from_bytes(view[16:20]) * int.from_bytes(view[20:24]))
-    return [] if ended and whole else ["PNG is cut short behind its last pixel"]
-
-
-def check_jpeg(data: bytes) -> list[str]:
-    """A note where libjpeg-turbo finds the data damaged, which Pillow does not tell; bytes after the end are no fault.
-
-    Raises:
-        UnreadableImage: the end marker is missing, or the header is damaged.
-    """
-    stream = read_codestream(data)
-    return [] if stream is not None and jpeg_is_sound(stream.data) else [DAMAGED]
-
-
-def _inflates(parts: list[memoryview], pixels: int) -> bool:
-    """Whether a zlib stream of at most 8 bytes a pixel is there to its end."""
-    inflater = zlib.decompressobj()
-    room = pixels * LARGEST_PIXEL_BYTES * 2
+    check, note = {"JPEG": (jpeg_is_sound, JPEG_DAMAGED), "TIFF": (_tiff_is_sound, TIFF_DAMAGED)}[kind]
     try:
-        for part in parts:
-            rest: bytes | memoryview = part
-            while len(rest) and not inflater.eof and room > 0:
-                room -= len(inflater.decompress(rest, INFLATED_PIECE))
-                rest = inflater.unconsumed_tail
-        if room > 0 and not inflater.eof:
-            inflater.flush()
-    except zlib.error:
-        raise UnreadableImage(CHECKSUM) from None
-    return inflater.eof
+        return [] if check(data) else [note]
+    except Exception:
+        return [note]
+
+
+def _tiff_is_sound(data: bytes) -> bool:
+    """Whether strips by PackBits or Deflate give their rows exactly, and strips by JPEG are sound."""
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        tags, height = getattr(image, "tag_v2"), image.height
+        row = (image.width * tags.get(BITS, (1,))[0] + 7) // 8
+    compression, tables = tags.get(COMPRESSION), tags.get(TABLES, b"")
+    if STRIPS not in tags or len(image.getbands()) > 1:
+        return True
+    rows = min(int(tags.get(ROWS, height)), height)
+    for number, (start, size) in enumerate(zip(tags[STRIPS], tags[SIZES], strict=True)):
+        strip, expected = data[start : start + size], row * min(rows, height - number * rows)
+        if compression == PACKBITS and len(decode_segment(strip)) != expected:
+            return False
+        if compression in DEFLATE and not _inflates(strip, expected):
+            return False
+        if compression == JPEG_IN_TIFF and not jpeg_is_sound(tables[:-2] + strip[2:] if tables else strip):
+            return False
+    return True
+
+
+def _inflates(data: bytes, size: int) -> bool:
+    """Whether a zlib stream has this size and its checksum."""
+    stream = zlib.decompressobj()
+    return len(stream.decompress(data, size + 1)) == size and stream.eof

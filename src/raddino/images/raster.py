@@ -2,32 +2,27 @@
 
 import io
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from raddino.images.codestream import read_codestream
-from raddino.images.damage import check_jpeg, check_png
+from raddino.images.codestream import Codestream, read_codestream
+from raddino.images.damage import damage
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
+from raddino.images.jpeg import decode_jpeg
 from raddino.images.openjpeg import decode_jpeg2000
+from raddino.images.png import DEPTH, checked, deep, joined
 from raddino.images.tiff import as_stored, bits_per_sample, black_is_zero
 from raddino.images.types import Facts, Radiograph
-from raddino.images.wall import printed
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
 CHANNEL_TOLERANCE = 4
 GREY_MODES = {"1": 1, "L": 8, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16, "I": 32, "F": 32}
 MASK_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA")
-CHECKS: dict[str, Callable[[bytes], list[str]]] = {"PNG": check_png, "JPEG": check_jpeg}
-COMPLAINT = "the decoder reported damaged data"
-PNG_DEPTH, PNG_COLOUR = 24, 25  # bytes of the header
-PNG_GREY_ALPHA, PNG_RGBA = 4, 6
 FLOAT_EXACT = 2**24
-LOW_BYTES = {"RGB": "RGB;16L", "RGBA": "RGBA;16L"}
 JSRT_SIDE, JSRT_BITS, JSRT_SPACING_MM = 2048, 12, 0.175
 
 
@@ -44,7 +39,7 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
     """
     with _guarded(kind):
         white_is_zero, data = black_is_zero(data) if kind == "TIFF" else (False, data)
-        image, notes = _open(data, kind)
+        image, data, notes = _open(data, kind)
         if getattr(image, "n_frames", 1) > 1:
             raise NotARadiograph(f"{kind} with several pages")
         bits = _bits(image, data, kind)
@@ -54,7 +49,9 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
         if image.mode in GREY_MODES:
             pixels, valid = _grey(image, component)
         elif kind == "PNG" and bits == 16:
-            pixels, valid = _equal_channels(_deep_png(data), 257 * CHANNEL_TOLERANCE, kind)
+            high, low = deep(data)
+            channels = joined(_upright(high), low and _upright(low))
+            pixels, valid = _equal_channels(channels, 257 * CHANNEL_TOLERANCE, kind)
         elif image.mode in COLOUR_MODES:
             if bits > 8:
                 bits = 8
@@ -63,7 +60,6 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
             pixels, valid = _equal_channels(channels, CHANNEL_TOLERANCE, kind)
         else:
             raise UnreadableImage(f"{kind} in {image.mode} colours")
-        notes += [COMPLAINT] * bool(printed())
     facts = Facts(bits_stored=bits, photometric="MONOCHROME1" if white_is_zero else None)
     return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
 
@@ -90,7 +86,7 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
         UnreadableImage: damaged, or not one channel of whole numbers.
     """
     with _guarded(kind):
-        image, _ = _open(data, kind)
+        image, data, _ = _open(data, kind)
         if kind == "GIF":
             return _gif_greys(image)
         if image.mode not in MASK_MODES:
@@ -131,26 +127,41 @@ def _guarded(kind: str) -> Iterator[None]:
         raise UnreadableImage(f"{kind} is damaged, cut short, or of a kind that is not read") from None
 
 
-def _open(data: bytes, kind: str) -> tuple[Image.Image, list[str]]:
-    """The image, not decoded yet, and notes on damage that its decoder will not tell."""
-    image = Image.open(io.BytesIO(data), formats=[kind])
+def _open(data: bytes, kind: str) -> tuple[Image.Image, bytes, list[str]]:
+    """The image, the data that it is decoded from, and notes on damage that its decoder will not tell."""
+    image: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
     if image.width * image.height > LARGEST_PIXELS:
         raise UnreadableImage(f"more than {LARGEST_PIXELS} pixels")
-    return image, CHECKS[kind](data) if kind in CHECKS else []
+    if kind == "PNG":
+        data, notes = checked(data)
+        return Image.open(io.BytesIO(data), formats=[kind]), data, notes
+    if kind == "JPEG":
+        data = _stream(data).data
+        if image.mode == "L":
+            values, notes = decode_jpeg(data)
+            decoded = Image.fromarray(values)
+            decoded.info = image.info  # with its EXIF data
+            return decoded, data, notes
+    return image, data, damage(data, kind) if kind in ("JPEG", "TIFF") else []
+
+
+def _stream(data: bytes) -> Codestream:
+    stream = read_codestream(data)
+    if stream is None:
+        raise UnreadableImage("no JPEG or JPEG 2000 data")
+    return stream
 
 
 def _bits(image: Image.Image, data: bytes, kind: str) -> int:
     """Bits of a channel as the file says."""
     if kind == "PNG":
-        return data[PNG_DEPTH]
+        return data[DEPTH]
     return bits_per_sample(image) or GREY_MODES.get(image.mode, 8)
 
 
 def _jpeg2000(data: bytes) -> tuple[np.ndarray, int, list[str]]:
     """Values (H, W) of the first component, which Pillow would spread over 16 bits, their bits, and notes on damage."""
-    stream = read_codestream(data)
-    if stream is None:
-        raise UnreadableImage("JPEG 2000 stream has no header")
+    stream = _stream(data)
     values, notes = decode_jpeg2000(stream)
     byte = stream.precision <= 8 and not stream.signed
     return values.astype(np.uint8) if byte else values, stream.precision, notes
@@ -196,18 +207,3 @@ def _equal_channels(channels: np.ndarray, tolerance: int, kind: str) -> tuple[np
         raise NotARadiograph(f"{kind} in colour")
     valid = np.asarray((alpha > 0).all(axis=-1))
     return colour[..., colours // 2].astype(np.float32), None if valid.all() else valid
-
-
-def _deep_png(data: bytes) -> np.ndarray:
-    """(H, W, channels) uint16 of a 16-bit PNG in colour or with alpha, of which Pillow keeps 8 bits.
-
-    Grey with alpha has the same bytes as 8-bit RGBA, so it is read as that. RGB is read twice, the second time
-    as if its bytes were swapped.
-    """
-    if data[PNG_COLOUR] == PNG_GREY_ALPHA:
-        header = data[12:PNG_DEPTH] + bytes([8, PNG_RGBA]) + data[26:29]
-        data = data[:12] + header + zlib.crc32(header).to_bytes(4) + data[33:]
-        return np.ascontiguousarray(_upright(Image.open(io.BytesIO(data), formats=["PNG"]))).view(">u2")
-    high, low = (Image.open(io.BytesIO(data), formats=["PNG"]) for _ in range(2))
-    low.tile = [tile._replace(args=LOW_BYTES[low.mode]) for tile in low.tile]
-    return np.asarray(_upright(high)).astype(np.uint16) << 8 | np.asarray(_upright(low))

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from raddino.images import raster
+from raddino.images.decode import COMPLAINT
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
 from raddino.images.types import Radiograph
+from raddino.images.wall import printed
 
 __all__ = ["read_image", "read_mask", "to_grey"]
 
@@ -53,6 +55,8 @@ def read_image(path: str | Path, secondary_capture: bool = False) -> Radiograph:
         radiograph = raster.read_jsrt(data)
     else:
         radiograph = raster.read_raster(data, kind)
+    if printed() and COMPLAINT not in radiograph.warnings:
+        radiograph = replace(radiograph, warnings=(*radiograph.warnings, COMPLAINT))
     shorter, longer = sorted(radiograph.pixels.shape)
     if longer > LARGEST_ASPECT * shorter:
         raise NotARadiograph(f"a strip: more than {LARGEST_ASPECT} times as long as wide")
