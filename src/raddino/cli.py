@@ -33,6 +33,9 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Processes; the result does not depend on it.", show_default="one a core"),
 ]
+SecondaryCapture = Annotated[
+    bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
+]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
 OUT_OF_MEMORY = re.compile(r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory", re.I)
 
@@ -85,9 +88,7 @@ def prepare(
     shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
-    secondary_capture: Annotated[
-        bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
-    ] = False,
+    secondary_capture: SecondaryCapture = False,
     where: Annotated[
         str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
     ] = None,
@@ -313,14 +314,16 @@ def segment(
             "--carry-header", help="dicom-seg: repeat all of the source's patient and study, not only what joins them."
         ),
     ] = False,
+    secondary_capture: SecondaryCapture = False,
     device: Device = "auto",
 ) -> None:
     """Segment images with a model that 'raddino evaluate' trained; masks as PNG or DICOM SEG."""
     from raddino.tasks.segmentation.segment import segment as run
 
     done = run(
-        images, model, out, encoder=encoder, format=format, contours=contours, carry_header=carry_header, device=device
-    )
+        images, model, out, encoder=encoder, format=format, contours=contours, carry_header=carry_header,
+        secondary_capture=secondary_capture, device=device,
+    )  # fmt: skip
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")

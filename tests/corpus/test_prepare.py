@@ -359,7 +359,7 @@ def test_real_dicom_folder(shared, tmp_path):
     assert corpus.info["skipped"].keys() == {
         "several frames", "colour picture (secondary capture)",
         "PhotometricInterpretation is missing: bright and dark cannot be told apart",
-        "secondary capture, which may hold text (prepare --secondary-capture takes it)",
+        "secondary capture, which may hold text (--secondary-capture takes it)",
     }  # fmt: skip
 
 

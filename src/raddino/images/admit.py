@@ -108,7 +108,7 @@ def _original(dataset: Dataset, secondary_capture: bool) -> list[str]:
     if not secondary_capture and (
         any(map(SECONDARY_CAPTURE.fullmatch, classes)) or conversion not in ("", DIGITISED_FILM)
     ):
-        raise NotARadiograph("secondary capture, which may hold text (prepare --secondary-capture takes it)")
+        raise NotARadiograph("secondary capture, which may hold text (--secondary-capture takes it)")
     if any(SCREEN.search(str(value).upper()) for value in values(dataset, "ImageType")):
         raise NotARadiograph("screen save")
     if text(dataset, "BurnedInAnnotation").upper().startswith("Y"):

@@ -3,7 +3,7 @@
 import io
 import zlib
 
-from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from rle.rle import decode_segment
 
 from raddino.images.jpeg import DAMAGED as JPEG_DAMAGED
@@ -33,8 +33,8 @@ def damage(data: bytes, kind: str) -> list[str]:
 
 def _tiff_is_sound(data: bytes) -> bool:
     """Whether strips by PackBits or Deflate give their rows exactly, and strips by JPEG are sound."""
-    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-        tags, height = getattr(image, "tag_v2"), image.height
+    with TiffImageFile(io.BytesIO(data)) as image:
+        tags, height = image.tag_v2, image.height
         row = (image.width * tags.get(BITS, (1,))[0] + 7) // 8
     compression, tables = tags.get(COMPRESSION), tags.get(TABLES, b"")
     if STRIPS not in tags or len(image.getbands()) > 1:

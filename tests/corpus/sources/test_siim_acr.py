@@ -36,7 +36,7 @@ def test_secondary_capture_of_any_other_folder_must_be_asked_for(tmp_path, draw)
     draw(tmp_path / "images/radiograph.dcm", PatientID="one")
     draw(tmp_path / "images/copy.dcm", PatientID="two", ConversionType="WSD")
     plain = prepare(tmp_path / "images", tmp_path / "plain", workers=1)
-    reason = "secondary capture, which may hold text (prepare --secondary-capture takes it)"
+    reason = "secondary capture, which may hold text (--secondary-capture takes it)"
     assert plain.info["skipped"] == {reason: 1}
     assert len(prepare(tmp_path / "images", tmp_path / "asked", secondary_capture=True, workers=1)) == 2
 

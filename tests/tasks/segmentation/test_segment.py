@@ -134,6 +134,20 @@ def test_dicom_seg_reads_back_at_the_stored_size(tmp_path):
         np.testing.assert_array_equal(masks[..., position] * 255, png)
 
 
+def test_secondary_capture_must_be_asked_for(tmp_path):
+    from pydicom import dcmread
+
+    sample(tmp_path / "made", 1, size=96, format="dicom", workers=1)
+    file = next((tmp_path / "made" / "images").glob("*.dcm"))
+    source = dcmread(file)
+    source.ConversionType = "WSD"
+    source.save_as(file)
+    model = model_in(tmp_path, OVERLAPPING)
+    plain = segment(file, model, tmp_path / "plain", device="cpu")
+    assert plain.skipped == {"secondary capture, which may hold text (--secondary-capture takes it)": 1}
+    assert segment(file, model, tmp_path / "asked", secondary_capture=True, device="cpu").written == 1
+
+
 def test_codes_are_in_pydicoms_dictionary():
     from pydicom.sr._concepts_dict import concepts
 

@@ -19,13 +19,13 @@ class Prepared:
     dicom: bool
 
 
-def read_prepared(file: Path, shorter_side: int | None) -> Prepared:
+def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool = False) -> Prepared:
     """Read one file.
 
     Raises:
         ImageError: it is unreadable or set aside.
     """
-    radiograph = read_image(file)
+    radiograph = read_image(file, secondary_capture)
     height, width = radiograph.pixels.shape
     with file.open("rb") as stream:
         kind = sniff(stream.read(HEADER))

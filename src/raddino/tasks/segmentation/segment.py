@@ -58,6 +58,7 @@ def segment(
     format: str = "png",
     contours: bool = False,
     carry_header: bool = False,
+    secondary_capture: bool = False,
     device: str = "auto",
 ) -> Segmented:
     """Segment files and write each mask at the size of its image, under the image's name.
@@ -76,6 +77,7 @@ def segment(
         contours: also ``NAME.contours.png``, the image with the outlines.
         carry_header: of ``"dicom-seg"``: repeat all of the source's patient, study and equipment, not only what joins
             the object to them, see :func:`~raddino.tasks.segmentation.dicom_seg.write_dicom_seg`.
+        secondary_capture: take DICOM Secondary Capture too, see :func:`raddino.images.admit.admit`.
         device: where the networks run.
 
     Raises:
@@ -102,7 +104,7 @@ def segment(
                 shown.advance()
             else:
                 todo.append((place, file))
-        for place, file, prepared in _read(todo, loaded.record.shorter_side):
+        for place, file, prepared in _read(todo, loaded.record.shorter_side, secondary_capture):
             try:
                 if isinstance(prepared, ImageError):
                     raise prepared
@@ -140,13 +142,13 @@ def _write(
 
 
 def _read(
-    todo: Sequence[tuple[str, Path]], shorter_side: int | None
+    todo: Sequence[tuple[str, Path]], shorter_side: int | None, secondary_capture: bool
 ) -> Iterator[tuple[str, Path, Prepared | ImageError]]:
     """Files read behind walls, a few ahead, in order; an error stands in the place of an image."""
 
     def read(file: Path, wall: Wall) -> Prepared | ImageError:
         try:
-            return wall.call(read_prepared, file, shorter_side, seconds=seconds_for(file))
+            return wall.call(read_prepared, file, shorter_side, secondary_capture, seconds=seconds_for(file))
         except ImageError as error:
             return error
 
