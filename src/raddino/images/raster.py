@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
+from raddino.images.damage import damage
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
+from raddino.images.jpeg import decode_jpeg
 from raddino.images.types import Facts, Radiograph
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
@@ -38,12 +40,18 @@ def read_raster(data: bytes, kind: str) -> Radiograph:
             raise NotARadiograph(f"{kind} with several pages")
         white_is_zero = image.mode not in ("1", "L") and _tag(image, 262) == 0
         facts = Facts(bits_stored=GREY_MODES.get(image.mode, 8))
+        if kind == "JPEG" and image.mode == "L":
+            values, damaged = decode_jpeg(data)
+            about, image = image.info, Image.fromarray(values)
+            image.info = about  # says which side is up
+        else:
+            damaged = damage(data, kind)
         pixels, valid = _grey(ImageOps.exif_transpose(image), kind)
     finite = np.isfinite(pixels)
     if not finite.all():
         valid = finite if valid is None else valid & finite
         pixels = np.where(finite, pixels, 0)
-    return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=tuple(notes))
+    return Radiograph(-pixels if white_is_zero else pixels, valid, facts, warnings=(*notes, *damaged))
 
 
 def is_jsrt(data: bytes) -> bool:
@@ -74,6 +82,8 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
         if image.mode not in MASK_MODES:
             raise UnreadableImage("mask is not a single channel of whole numbers")
         values = np.asarray(image.convert("L") if image.mode == "1" else image)
+        if damage(data, kind):
+            raise UnreadableImage("mask file is damaged")
     if values.dtype == np.uint8:
         return values
     if values.min() < 0 or values.max() > 65535:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from raddino.images import raster
-from raddino.images.damage import damage
 from raddino.images.decode import COMPLAINT
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
@@ -50,7 +49,6 @@ def read_image(path: str | Path) -> Radiograph:
         radiograph = raster.read_jsrt(data)
     else:
         radiograph = raster.read_raster(data, kind)
-        radiograph = replace(radiograph, warnings=(*radiograph.warnings, *damage(data, kind)))
     if printed() and COMPLAINT not in radiograph.warnings:
         radiograph = replace(radiograph, warnings=(*radiograph.warnings, COMPLAINT))
     shorter, longer = sorted(radiograph.pixels.shape)
