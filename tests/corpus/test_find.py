@@ -21,7 +21,7 @@ def test_skipped_and_packed_images_are_found(images, tmp_path):
 
 def test_another_key_leads_nowhere(images, tmp_path):
     one = prepare(images, tmp_path / "corpus", workers=1).manifest["id"][0]
-    with pytest.raises(RaddinoError, match="no image of .* has the hash"):
+    with pytest.raises(RaddinoError, match=r"no image of .* has the hash"):
         find(images, one, key="another key, also long")
 
 

@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
-from compressed_dicom import drawn
 from PIL import Image
 
+from compressed_dicom import drawn
 from raddino.images.damage import PNG_DAMAGED, TIFF_DAMAGED, damage
 from raddino.images.errors import UnreadableImage
 from raddino.images.jpeg import DAMAGED
@@ -79,7 +79,7 @@ def test_grossly_wrong_tiffs_are_noted(way):
                 noticed += 1
                 continue
             noticed += TIFF_DAMAGED in found.warnings
-            silent += not found.warnings and (np.abs(found.pixels - true) > 4).mean() > 0.02
+            silent += not found.warnings and np.corrcoef(found.pixels.ravel(), true.ravel())[0, 1] < 0.95
     assert noticed > 10
     assert silent <= noticed * 0.05
 

@@ -44,9 +44,7 @@ class Rendered:
     notes: list[str]
 
 
-def render(
-    file: str, masks: Mapping[str, Sequence[str]], shorter_side: int, bits: int, frontal_only: bool
-) -> Rendered:
+def render(file: str, masks: Mapping[str, Sequence[str]], shorter_side: int, bits: int, frontal_only: bool) -> Rendered:
     """Read and prepare one image and its masks, each of which unites files and codes.
 
     Args:

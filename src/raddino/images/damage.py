@@ -1,9 +1,9 @@
-"""Damage of PNG, JPEG and TIFF files that their decoders pass over: checksums, and data that does not fit its picture."""
+"""Damage of PNG, JPEG and TIFF files that decoders pass over: checksums, and data that does not fit its picture."""
 
 import io
 import zlib
 
-from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from rle.rle import decode_segment
 
 from raddino.images.jpeg import DAMAGED as JPEG_DAMAGED
@@ -26,8 +26,10 @@ def damage(data: bytes, kind: str) -> list[str]:
         kind: ``"PNG"``, ``"JPEG"`` or ``"TIFF"``.
     """
     check, note = {
-        "PNG": (_png_is_sound, PNG_DAMAGED), "JPEG": (jpeg_is_sound, JPEG_DAMAGED), "TIFF": (_tiff_is_sound, TIFF_DAMAGED),
-    }[kind]  # fmt: skip
+        "PNG": (_png_is_sound, PNG_DAMAGED),
+        "JPEG": (jpeg_is_sound, JPEG_DAMAGED),
+        "TIFF": (_tiff_is_sound, TIFF_DAMAGED),
+    }[kind]
     try:
         return [] if check(data) else [note]
     except Exception:
@@ -47,7 +49,7 @@ def _png_is_sound(data: bytes) -> bool:
 
 def _tiff_is_sound(data: bytes) -> bool:
     """Whether strips by PackBits or Deflate give their rows exactly, and strips by JPEG are sound."""
-    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+    with TiffImageFile(io.BytesIO(data)) as image:
         tags, height = image.tag_v2, image.height
         row = (image.width * tags.get(BITS, (1,))[0] + 7) // 8
     compression, tables = tags.get(COMPRESSION), tags.get(TABLES, b"")
