@@ -39,7 +39,12 @@ if __name__ == "__main__":
     corpus = prepare(images, out, workers=int(workers), key="a key for benchmarks")
     print(len(corpus.manifest) / (time.perf_counter() - start))
 """
-SYNTAXES = {"dicom": None, "dicom-jpeg-2000": JPEG2000Lossless, "dicom-jpeg-ls": JPEGLSLossless, "dicom-rle": RLELossless}
+SYNTAXES = {
+    "dicom": None,
+    "dicom-jpeg-2000": JPEG2000Lossless,
+    "dicom-jpeg-ls": JPEGLSLossless,
+    "dicom-rle": RLELossless,
+}
 
 
 def main() -> None:

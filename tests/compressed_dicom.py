@@ -49,7 +49,8 @@ def jpeg_lossless(values: np.ndarray, precision: int, told: int | None = None) -
     left = np.full_like(patterns, 1 << (precision - 1))
     left[:, 1:] = patterns[:, :-1]
     left[1:, 0] = patterns[:-1, 0]
-    return _jpeg(0xC3, precision if told is None else told, values.shape, _differences(patterns - left, ""), 17, b"\1\0\0")
+    bits = _differences(patterns - left, "")
+    return _jpeg(0xC3, precision if told is None else told, values.shape, bits, 17, b"\1\0\0")
 
 
 def jpeg_blocks(means: np.ndarray, precision: int, frame: int = 0xC1) -> bytes:

@@ -128,9 +128,10 @@ def test_an_image_whose_process_is_killed_from_outside_is_not_lost(images, tmp_p
 
 
 def test_a_process_that_cannot_start_ends_the_run_and_lists_nothing(images, tmp_path, monkeypatch):
-    with monkeypatch.context() as broken, pytest.raises(RaddinoError, match="could not be started"):
+    with monkeypatch.context() as broken:
         broken.setattr(wall, "BOOT", "raise SystemExit(1)")
-        prepare(images, tmp_path / "corpus", workers=2)
+        with pytest.raises(RaddinoError, match="could not be started"):
+            prepare(images, tmp_path / "corpus", workers=2)
     assert len(prepare(images, tmp_path / "corpus", workers=2).manifest) == 40
 
 
@@ -138,9 +139,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(images, tmp_path, monk
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as disk, pytest.raises(RaddinoError, match="No space left") as error:
+    with monkeypatch.context() as disk:
         disk.setattr(ShardWriter, "close", full)
-        prepare(images, tmp_path / "corpus", workers=2)
+        with pytest.raises(RaddinoError, match="No space left") as error:
+            prepare(images, tmp_path / "corpus", workers=2)
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "corpus").rglob("*.part"))
     assert len(prepare(images, tmp_path / "corpus", workers=2).manifest) == 40

@@ -5,10 +5,10 @@ import struct
 
 import numpy as np
 import pytest
-from compressed_dicom import drawn, jpeg_blocks, jpeg_lossless
 from openjpeg.utils import encode_array
 from PIL import Image
 
+from compressed_dicom import drawn, jpeg_blocks, jpeg_lossless
 from raddino.images.codestream import read_codestream, rle_segments
 from raddino.images.errors import UnreadableImage
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compressed_dicom import drawn, jpeg_blocks
 from PIL import Image
 
+from compressed_dicom import drawn, jpeg_blocks
 from raddino.images.jpeg import DAMAGED, decode_jpeg, jpeg_is_sound
 
 

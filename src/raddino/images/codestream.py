@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -131,6 +132,6 @@ def rle_segments(stream: bytes, count: int) -> list[bytes]:
     if segments != count:
         raise UnreadableImage("RLE frame has another number of segments than its values have bytes")
     bounds = [*places[:count], len(stream)]
-    if bounds[0] != RLE_HEADER or any(first >= last for first, last in zip(bounds, bounds[1:], strict=False)):
+    if bounds[0] != RLE_HEADER or any(first >= last for first, last in pairwise(bounds)):
         raise UnreadableImage("RLE header is damaged")
-    return [stream[first:last] for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [stream[first:last] for first, last in pairwise(bounds)]

@@ -52,7 +52,9 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         return _decompress(dataset, syntax)
     if len(dataset.PixelData) * 8 < math.prod(_sizes(dataset)) * whole(dataset, "BitsAllocated"):
         raise UnreadableImage("pixel data cut short")
-    *_, dataset.NumberOfFrames, dataset.SamplesPerPixel = _sizes(dataset)
+    *_, frames, dataset.SamplesPerPixel = _sizes(dataset)
+    if "NumberOfFrames" in dataset:
+        dataset.NumberOfFrames = frames
     try:
         values = pixel_array(dataset)
     except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import simplejpeg
@@ -22,34 +23,45 @@ def decode_jpeg(data: bytes) -> tuple[np.ndarray, list[str]]:
     Raises:
         Exception: of many kinds, where Pillow gives no picture.
     """
-    values = np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("L"))
-    return values, [] if jpeg_is_sound(data) else [DAMAGED]
+    try:
+        values = simplejpeg.decode_jpeg(data, "GRAY")[..., 0]
+    except ValueError:
+        return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("L")), [DAMAGED]
+    return values, [] if _fits(data) else [DAMAGED]
 
 
 def jpeg_is_sound(data: bytes) -> bool:
-    """Whether a JPEG file's entropy-coded data fits its picture.
+    """Whether libjpeg-turbo decodes a JPEG file without a warning, and its entropy-coded data fits its picture.
 
     Altered bytes set the Huffman decoder off its track, mostly for a few codes; blocks are then lost or gained, or keep
-    a wrong mean to the end. So libjpeg-turbo must decode the data without a warning, it must miss the last byte when
-    that is taken away (else the picture was complete before), and no block's mean may lie outside the range of a pixel.
-    A wrong mean within the range, and anything within one block, cannot be noticed.
+    a wrong mean to the end. A wrong mean within the range of a pixel, and anything within one block, cannot be noticed.
     """
-    data = data[: data.rfind(JPEG_END)]
-    body = data.rstrip(b"\xff")
-    shorter = body[:-2] if body.endswith(b"\xff\x00") else body[:-1]
-    copy, share = _dimmed(data + JPEG_END)
-    means = _means(copy)
-    if means is None or _means(shorter + JPEG_END) is not None:
-        return False
-    return share == 1 or bool(np.abs(means.astype(np.int16) - MIDDLE).max() <= MIDDLE * share + SLACK)
-
-
-def _means(data: bytes) -> np.ndarray | None:
-    """The mean of each block (H / 8, W / 8) uint8; None when libjpeg-turbo complains."""
     try:
-        return simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=BLOCK)
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=BLOCK)
     except ValueError:
-        return None
+        return False
+    return _fits(data)
+
+
+def _fits(data: bytes) -> bool:
+    """Whether the last byte is missed when it is taken away, and no block's mean lies outside the range of a pixel.
+
+    libjpeg-turbo never says that it did not need the last eight bytes: the picture was then complete before.
+    """
+    data, share = _dimmed(data[: data.rfind(JPEG_END)].rstrip(b"\xff"))
+    shorter = data[:-2] if data.endswith(b"\xff\x00") else data[:-1]
+    rows, columns = next(
+        struct.unpack(">HH", data[at + 1 : at + 5]) for marker, at in jpeg_segments(data) if marker in METHODS
+    )
+    means = np.full((-(-rows // BLOCK), -(-columns // BLOCK)), MIDDLE, np.uint8)
+    try:
+        simplejpeg.decode_jpeg(
+            shorter + JPEG_END, "GRAY", min_height=1, min_width=1, min_factor=BLOCK, buffer=means.reshape(-1)
+        )
+    except ValueError:
+        means[-2:, -4:] = MIDDLE  # blocks that the last byte may have held
+        return share == 1 or bool(np.abs(means.astype(np.int16) - MIDDLE).max() <= MIDDLE * share + SLACK)
+    return False
 
 
 def _dimmed(data: bytes) -> tuple[bytes, float]:

@@ -13,6 +13,7 @@ from raddino.images.errors import UnreadableImage
 
 CODING_STYLE, PREDICTABLE_TERMINATION = 0xFF52, 0x10
 TOLERATED_BYTES = 16  # sound encoders leave 0 to 3
+COMPONENT_NUMBERS = ("dx", "dy", "w", "h", "x0", "y0", "prec", "bpp", "sgnd", "resno_decoded", "factor")
 PARAMETERS_BYTES = 65536  # more than opj_dparameters_t takes
 DAMAGED = "JPEG 2000 data looks damaged: part of the picture may be wrong"
 UNCHECKED = "JPEG 2000 data could not be checked for damage on this platform"
@@ -22,10 +23,10 @@ class _Component(ctypes.Structure):
     """``opj_image_comp_t`` of OpenJPEG 2."""
 
     _fields_ = [
-        *((name, ctypes.c_uint32) for name in ("dx", "dy", "w", "h", "x0", "y0", "prec", "bpp", "sgnd", "resno", "factor")),
+        *((name, ctypes.c_uint32) for name in COMPONENT_NUMBERS),
         ("data", ctypes.POINTER(ctypes.c_int32)),
         ("alpha", ctypes.c_uint16),
-    ]  # fmt: skip
+    ]
 
 
 class _Image(ctypes.Structure):

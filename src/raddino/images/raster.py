@@ -86,12 +86,17 @@ def read_mask(data: bytes, kind: str) -> np.ndarray:
         UnreadableImage: damaged, or not one channel of whole numbers.
     """
     with _guarded(kind):
-        image, data, _ = _open(data, kind)
+        image, data, notes = _open(data, kind)
         if kind == "GIF":
             return _gif_greys(image)
         if image.mode not in MASK_MODES:
             raise UnreadableImage("mask is not a single channel of whole numbers")
-        values = _jpeg2000(data)[0] if kind == "JPEG2000" else _values(image, image)
+        if kind == "JPEG2000":
+            values, _, notes = _jpeg2000(data)
+        else:
+            values = _values(image, image)
+        if notes:
+            raise UnreadableImage("mask file is damaged")
     if values.dtype == np.uint8:
         return values
     if values.min() < 0 or values.max() > 65535:

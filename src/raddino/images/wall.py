@@ -26,7 +26,7 @@ from raddino.images.errors import UnreadableImage
 
 T = TypeVar("T")
 SECONDS, SECONDS_PER_MIB = 8, 1
-MEMORY_GIB = 6  # the largest allowed picture, 89 million pixels in DICOM, takes 3.4 at its peak
+MEMORY_GIB = 6  # the largest allowed picture, 89 million pixels in DICOM, takes 3.3 at its peak
 START_SECONDS = 120
 PATIENCE = 4
 BOOT = "import sys; sys.path[:] = sys.argv[2:]; from raddino.images.wall import _serve; _serve(int(sys.argv[1]))"
