@@ -228,3 +228,11 @@ def test_the_process_ends_when_its_parent_is_killed(tmp_path, busy):
     parent.kill()
     parent.communicate()
     wait_until(lambda: ended(child), 10)
+
+
+@pytest.mark.parametrize("home", ["raddino.corpus.render", "raddino.tasks.segmentation.read"])
+def test_what_runs_behind_it_starts_without_torch_and_pandas(home):
+    code = f"import sys, {home}; print(sorted({{'torch', 'pandas', 'pydantic', 'pyarrow'}} & set(sys.modules)))"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert done.stdout.strip() == b"[]"

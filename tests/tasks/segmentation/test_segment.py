@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from blob_corpus import EXCLUSIVE, OVERLAPPING, BlobCorpus, grey_encoder
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from raddino.config import validate
 from raddino.encoders.ours import save_encoder
 from raddino.errors import ConfigError, RaddinoError
+from raddino.images.wall import ENDED
 from raddino.sample.generate import sample
 from raddino.tasks.segmentation.codes import FALLBACK, PATTERNS, codes_of
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
@@ -78,6 +80,19 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path, images):
     assert (done.written, sum(done.skipped.values())) == (3, 2)
     assert (tmp_path / "out" / os.fsdecode(b"M\xfc.png.png")).is_file()
     assert r"n\udcfc.txt" in (tmp_path / "out/skipped.csv").read_text()
+
+
+def test_a_file_that_kills_its_decoder_is_listed_and_the_rest_goes_on(tmp_path, images, monkeypatch, capfd):
+    (tmp_path / "decoder").mkdir()
+    (tmp_path / "decoder/gdcm.py").write_text("import os\nos.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path / "decoder")
+    killer = dicom(jpeg_lossless(drawn(8), 8), JPEG_LOSSLESS, (96, 128), 8)
+    (images / "a0.dcm").write_bytes(killer)
+    done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", device="cpu")
+    assert done.written == 2
+    assert done.skipped[ENDED] == 1
+    assert f"a0.dcm,{ENDED}" in (tmp_path / "out/skipped.csv").read_text().splitlines()
+    assert "terminate" not in capfd.readouterr().err
 
 
 def test_a_size_that_the_model_sees_gives_its_own_bits(tmp_path):
