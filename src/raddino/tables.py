@@ -183,11 +183,14 @@ def _kind(name: str, schema: pa.Schema) -> Kind:
 
 
 def _shared(column: pa.ChunkedArray) -> np.ndarray:
-    """(N,) strings and None, every text in memory once."""
+    """(N,) strings and None, every text in memory once. Raises ValueError where they would fill it when written out."""
     if not pa.types.is_dictionary(column.type):
         return column.to_pandas().to_numpy(object)
-    parts = []
+    parts, size = [], 0
     for chunk in column.chunks:
+        size += pc.sum(pc.take(pc.binary_length(chunk.dictionary).cast("int64"), chunk.indices)).as_py() or 0
+        if size > MOST_BYTES:
+            raise ValueError(f"{size} bytes of text")
         texts = np.array([*chunk.dictionary.to_pylist(), None], dtype=object)
         parts.append(texts[chunk.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)])
     return np.concatenate(parts) if parts else np.empty(0, dtype=object)
