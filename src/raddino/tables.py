@@ -106,7 +106,7 @@ class TableFile:
                 return self._plain.read([name], use_threads=False).column(0).to_pandas().to_numpy()
             if self._differ(name):
                 found = self._plain.read([name], use_threads=False).column(0)
-                return TEXT.__from_arrow__(found) if not found.null_count else found.to_pandas().to_numpy(object)
+                return TEXT.__from_arrow__(found) if not found.null_count else found.to_numpy()
             return _shared(self._shared.read([name], use_threads=False).column(0))
 
     @cached_property
@@ -185,7 +185,7 @@ def _kind(name: str, schema: pa.Schema) -> Kind:
 def _shared(column: pa.ChunkedArray) -> np.ndarray:
     """(N,) strings and None, every text in memory once. Raises ValueError where they would fill it when written out."""
     if not pa.types.is_dictionary(column.type):
-        return column.to_pandas().to_numpy(object)
+        return np.full(len(column), None)
     parts, size = [], 0
     for chunk in column.chunks:
         size += pc.sum(pc.take(pc.binary_length(chunk.dictionary).cast("int64"), chunk.indices)).as_py() or 0
