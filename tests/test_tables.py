@@ -48,6 +48,15 @@ def test_texts_of_every_row_lie_in_arrows_memory(tmp_path):
     held = read_table(tmp_path / "t.parquet", "again")
     assert held["full"].tolist() == texts
     assert held["gap"].tolist() == [None, *texts[1:]]
+    kinds = pd.DataFrame({"full": pd.Categorical(texts), "gap": pd.Categorical([None, *texts[1:]])})
+    kinds.to_parquet(tmp_path / "t.parquet")
+    for name, column in read_table(tmp_path / "t.parquet", "again").items():
+        assert column.tolist() == held[name].tolist()
+    for kind in (pa.string(), pa.large_string()):
+        columns = {name: pa.array(held[name].head(9).tolist(), kind) for name in held}
+        parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+        for name, column in read_table(tmp_path / "t.parquet", "again").items():
+            assert column.tolist() == held[name].head(9).tolist()
     assert held["full"].dtype == "str"
     assert held["gap"].dtype == object
 

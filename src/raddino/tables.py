@@ -105,7 +105,7 @@ class TableFile:
             if self.kinds[name] not in ("text", "nothing"):
                 return self._plain.read([name], use_threads=False).column(0).to_pandas().to_numpy()
             if self._differ(name):
-                found = self._plain.read([name], use_threads=False).column(0)
+                found = self._plain.read([name], use_threads=False).column(0).cast(pa.large_string())
                 return TEXT.__from_arrow__(found) if not found.null_count else found.to_numpy()
             return _shared(self._shared.read([name], use_threads=False).column(0))
 
@@ -185,7 +185,7 @@ def _kind(name: str, schema: pa.Schema) -> Kind:
 def _shared(column: pa.ChunkedArray) -> np.ndarray:
     """(N,) strings and None, every text in memory once. Raises ValueError where they would fill it when written out."""
     if not pa.types.is_dictionary(column.type):
-        return np.full(len(column), None)
+        return np.full(len(column), None) if pa.types.is_null(column.type) else column.to_numpy()
     parts, size = [], 0
     for chunk in column.chunks:
         size += pc.sum(pc.take(pc.binary_length(chunk.dictionary).cast("int64"), chunk.indices)).as_py() or 0
