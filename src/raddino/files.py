@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -300,7 +301,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"more than {LARGEST_JSON // 2**20} MiB")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where an object should be")
         _check_depth(values)
@@ -321,6 +322,11 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    return value if math.isfinite(value) else _refuse_constant(word)
 
 
 def _check_depth(values: Any) -> None:

@@ -105,8 +105,8 @@ class TableFile:
             if self.kinds[name] not in ("text", "nothing"):
                 return self._plain.read([name], use_threads=False).column(0).to_pandas().to_numpy()
             if self._differ(name):
-                found = self._plain.read([name], use_threads=False).column(0)
-                return TEXT.__from_arrow__(found) if not found.null_count else found.to_pandas().to_numpy(object)
+                found = self._plain.read([name], use_threads=False).column(0).cast(pa.large_string())
+                return TEXT.__from_arrow__(found) if not found.null_count else found.to_numpy()
             return _shared(self._shared.read([name], use_threads=False).column(0))
 
     @cached_property
@@ -183,11 +183,14 @@ def _kind(name: str, schema: pa.Schema) -> Kind:
 
 
 def _shared(column: pa.ChunkedArray) -> np.ndarray:
-    """(N,) strings and None, every text in memory once."""
+    """(N,) strings and None, every text in memory once. Raises ValueError where they would fill it when written out."""
     if not pa.types.is_dictionary(column.type):
-        return column.to_pandas().to_numpy(object)
-    parts = []
+        return np.full(len(column), None) if pa.types.is_null(column.type) else column.to_numpy()
+    parts, size = [], 0
     for chunk in column.chunks:
+        size += pc.sum(pc.take(pc.binary_length(chunk.dictionary).cast("int64"), chunk.indices)).as_py() or 0
+        if size > MOST_BYTES:
+            raise ValueError(f"{size} bytes of text")
         texts = np.array([*chunk.dictionary.to_pylist(), None], dtype=object)
         parts.append(texts[chunk.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)])
     return np.concatenate(parts) if parts else np.empty(0, dtype=object)
