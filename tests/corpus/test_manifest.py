@@ -203,6 +203,7 @@ PLAIN = "path,patient_id,label_x\na.png,p1,1\nb.png,p2,0\n"
         PLAIN.replace(",", ", "),
         PLAIN.replace("patient_id", " patient_id ").replace("label_x", "\xa0label_x\xa0"),
         "\ufeff" + PLAIN,
+        PLAIN.replace("path", "\u200bpath\u200b"),
         PLAIN.replace("path,patient_id,label_x", "PATH,PATIENT_ID,Label X"),
         PLAIN.replace(",", ";"),
         PLAIN.replace(",", "\t"),
@@ -427,6 +428,7 @@ def test_what_is_left_out_stands_in_corpus_json_and_on_the_terminal(tmp_path, im
         assert sum(note.startswith(f"{count} {what}") for note in notes) == 1
     assert corpus.info["unlisted"] == {"clinic": {"mass": 7}, "ward": {"edema": 29, "effusion": 29, "no_finding": 29}}
     assert all(note in summary(corpus) for note in notes)
+    assert "3 images without a patient: each counts as one of its own, so splits may leak" in notes
 
 
 @pytest.mark.parametrize(("patient", "unknown"), [("ANONYMOUS", 12), ("0", 0)])
