@@ -6,10 +6,13 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from raddino.corpus.manifest import read_items
+from raddino.corpus.prepare import prepare, summary
 from raddino.errors import ConfigError, RaddinoError
+from raddino.sample.generate import sample
 
 
 def write(folder, name="manifest.csv", **columns):
@@ -200,6 +203,7 @@ PLAIN = "path,patient_id,label_x\na.png,p1,1\nb.png,p2,0\n"
         PLAIN.replace(",", ", "),
         PLAIN.replace("patient_id", " patient_id ").replace("label_x", "\xa0label_x\xa0"),
         "\ufeff" + PLAIN,
+        PLAIN.replace("path", "\u200bpath\u200b"),
         PLAIN.replace("path,patient_id,label_x", "PATH,PATIENT_ID,Label X"),
         PLAIN.replace(",", ";"),
         PLAIN.replace(",", "\t"),
@@ -405,3 +409,40 @@ def test_broken_manifest_is_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
     with pytest.raises(RaddinoError, match="does not exist"):
         read_items(tmp_path / "absent.csv")
+
+
+def test_what_is_left_out_stands_in_corpus_json_and_on_the_terminal(tmp_path, images):
+    table = pd.read_csv(images / "manifest.csv")
+    table["excluded"] = ["1"] * 3 + ["0"] * 37
+    table.loc[10:, "source"] = "ward"
+    table.loc[10:, "labels"] = "Mass"
+    table.loc[36:, "patient_id"] = "ANONYMOUS"
+    table.to_csv(images / "manifest.csv", index=False)
+    corpus = prepare(images, tmp_path / "corpus", workers=1, where="age != '059Y'", shorter_side=16)
+    notes = corpus.info["notes"]
+    for count, what in (
+        (1, "rows left out by where"),
+        (3, "rows marked in column 'excluded'"),
+        (3, "images name a plac"),
+    ):
+        assert sum(note.startswith(f"{count} {what}") for note in notes) == 1
+    assert corpus.info["unlisted"] == {"clinic": {"mass": 7}, "ward": {"edema": 29, "effusion": 29, "no_finding": 29}}
+    assert all(note in summary(corpus) for note in notes)
+    assert "3 images without a patient: each counts as one of its own, so splits may leak" in notes
+
+
+@pytest.mark.parametrize(("patient", "unknown"), [("ANONYMOUS", 12), ("0", 0)])
+def test_one_patient_in_all_headers_is_said(tmp_path, patient, unknown):
+    sample(tmp_path / "sample", 12, size=64, format="dicom", workers=1)
+    for file in (tmp_path / "sample").rglob("*.dcm"):
+        header = pydicom.dcmread(file)
+        header.PatientID = patient
+        header.save_as(file)
+    corpus = prepare(f"{tmp_path}/sample/**/*.dcm", tmp_path / "corpus", workers=1, shorter_side=16)
+    placeholder = {
+        text: n for text, n in corpus.info["warnings"].items() if text.startswith("PatientID is a placeholder")
+    }
+    assert list(placeholder.values()) == ([unknown] if unknown else [])
+    assert corpus.info["patients"] == (12 if unknown else 1)
+    dominant = [note for note in corpus.info["notes"] if note.startswith("one patient holds 12 of 12 images")]
+    assert len(dominant) == (0 if unknown else 1)
