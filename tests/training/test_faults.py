@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.training.test_pretrain import figures, same_weights
 
 from raddino.config import validate
 from raddino.errors import RaddinoError
 from raddino.files import lock
 from raddino.training.checkpoint import latest_step
 from raddino.training.pretrain import PretrainConfig, pretrain
+from training.test_pretrain import figures, same_weights
 
 VALUES = {"steps": 4, "checkpoint_every": 2, "monitor": {"every": 3, "images": 16, "patience": 99}}
 ERROR = 2
