@@ -33,7 +33,9 @@ Workers = Annotated[
     typer.Option(help="Processes; the result does not depend on it.", show_default="one a core"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
-OUT_OF_MEMORY = re.compile(r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory", re.I)
+OUT_OF_MEMORY = re.compile(
+    r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.I
+)
 
 
 @app.command()
