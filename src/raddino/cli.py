@@ -37,7 +37,9 @@ SecondaryCapture = Annotated[
     bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
-OUT_OF_MEMORY = re.compile(r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory", re.I)
+OUT_OF_MEMORY = re.compile(
+    r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.I
+)
 
 
 @app.command()

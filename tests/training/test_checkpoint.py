@@ -176,7 +176,7 @@ def test_files_are_on_the_disk_before_the_folder_gets_its_name(parts, tmp_path, 
     monkeypatch.setattr(os, "replace", replace)
     save_checkpoint(tmp_path / "checkpoints", 1, *parts[1:], keep=2)
     named = done.index(f"-> {tmp_path / 'checkpoints/step_1'}")
-    assert {Path(name).name for name in done[:named]} == {TASK, OPTIMIZER, SUMS, "new"}
+    assert {TASK, OPTIMIZER, SUMS, "new"} <= {Path(name).name for name in done[:named]}
     assert done[named + 1 :] == [str(tmp_path / "checkpoints")]
 
 

@@ -134,11 +134,11 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
         load_backbone(tmp_path / "evil.pth")
 
 
-@pytest.mark.parametrize("config", ["{}", '{"model_type": "dinov2"}', '{"model_type": "dinov2", "hidden_size": "x"}'])
+@pytest.mark.parametrize("config", ["[]", '{"model_type": "dinov2"}', '{"model_type": "dinov2", "hidden_size": "x"}'])
 def test_a_config_of_something_else_is_a_one_line_error(tmp_path, config):
     (tmp_path / "config.json").write_text(config)
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(RaddinoError, match=r"does not describe these weights|is not dinov2") as raised:
+    with pytest.raises(RaddinoError, match="does not describe these weights") as raised:
         load_backbone(tmp_path)
     assert "\n" not in str(raised.value)
 
@@ -164,7 +164,7 @@ def test_a_tensor_with_fewer_numbers_than_its_shape_is_refused(tmp_path):
 def test_a_far_block_number_does_not_make_a_deep_network(tmp_path):
     state = VisionTransformer(VitConfig(embed_dim=64, depth=1, num_heads=1, patch_size=8, image_size=16)).state_dict()
     torch.save(state | {"blocks.999999999.norm1.weight": torch.zeros(64)}, tmp_path / "w.pth")
-    with pytest.raises(RaddinoError, match="does not hold DINOv2 weights"):
+    with pytest.raises(RaddinoError, match="1000000000 blocks, they 2"):
         load_backbone(tmp_path / "w.pth")
 
 

@@ -62,7 +62,8 @@ def save_checkpoint(
         for name, tensors in ((TASK, task.state_dict()), (OPTIMIZER, _moments(task.student, optimizer))):
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, draft / name)
         write_sums(draft)
-        _flush(draft)
+        for path in (*draft.iterdir(), draft):
+            _flush(path)
     _flush(folder)
     for old in _steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old}")
@@ -148,9 +149,9 @@ def _moments(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     return moments
 
 
-def _flush(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

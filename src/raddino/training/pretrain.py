@@ -157,8 +157,11 @@ def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillatio
 
 def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
     """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
-    with torch.device("meta"):
-        weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
+    try:
+        with torch.device("meta"):
+            weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
+    except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
+        raise ConfigError("no machine holds a network of these sizes: make vit or ssl.head smaller") from None
     needed = weights * COPIES * torch.float32.itemsize
     if place.type == "cuda":
         there = torch.cuda.get_device_properties(place).total_memory

@@ -26,14 +26,14 @@ class VitConfig(Config):
         drop_path: share of samples that skip a residual branch in training, the same in every block.
     """
 
-    embed_dim: int = Field(768, gt=0, le=2**16)
-    depth: int = Field(12, gt=0, le=2**10)
-    num_heads: int = Field(12, gt=0, le=2**16)
-    patch_size: int = Field(14, gt=0, le=2**10)
-    image_size: int = Field(518, gt=0, le=2**14)
-    mlp_ratio: float = Field(4.0, gt=0, le=2**10)
+    embed_dim: int = Field(768, gt=0)
+    depth: int = Field(12, gt=0)
+    num_heads: int = Field(12, gt=0)
+    patch_size: int = Field(14, gt=0)
+    image_size: int = Field(518, gt=0)
+    mlp_ratio: float = Field(4.0, gt=0)
     in_channels: Literal[1, 3] = 1
-    num_register_tokens: int = Field(0, ge=0, le=2**10)
+    num_register_tokens: int = Field(0, ge=0)
     layerscale_init: float = 1e-5
     ffn: Literal["mlp", "swiglu"] = "mlp"
     interpolate_offset: float = Field(0.0, ge=0)

@@ -72,7 +72,7 @@ class Backbone:
         try:
             with torch.device("meta"):
                 VisionTransformer(self.config).load_state_dict(self.state, assign=True)
-        except (RuntimeError, OverflowError) as error:
+        except (RuntimeError, OverflowError, TypeError) as error:
             raise RaddinoError(f"weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
 
     def build(self) -> VisionTransformer:
@@ -325,7 +325,7 @@ def _from_huggingface_folder(folder: Path) -> Backbone:
     files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     if not files:
         raise RaddinoError(f"{folder} has no .safetensors file: convert the weights with save_pretrained()")
-    config = read_json(folder / "config.json", "save the model again")
+    config = read_json(folder / "config.json", "it does not describe these weights; save the model again")
     try:
         state = {name: tensor for file in files for name, tensor in load_file(file).items()}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
