@@ -2,14 +2,15 @@
 
 import contextlib
 import io
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from . import subject
 from .seeds import Seed, picture, saved
-from .subject import OPENERS
 
 NOT_TRIED = (".md", ".csv", ".jsonl", ".lock")
 CONFIG = {
@@ -28,7 +29,7 @@ SUITE = {
     ],
     "probe": {"seeds": 1, "steps": 5, "learning_rates": [0.1], "weight_decays": [0.01]},
 }
-REDUNDANT = ("shards/", ".safetensors", ".parquet", ".distcp", ".metadata")
+REDUNDANT = ("shards/", "corpus.json", "metrics.json", ".safetensors", ".parquet", ".npy")
 
 
 def folder_seeds() -> list[Seed]:
@@ -51,13 +52,18 @@ def _seeds(place: Path) -> Iterator[Seed]:
     corpus = _corpus(place)
     yield from _files("corpus", place / "corpus")
     pretrain(corpus, place / "run", validate(PretrainConfig, CONFIG), device="cpu", workers=0)
-    yield from _files("encoder", place / "run" / "encoder")
+    shutil.copytree(place / "run" / "encoder", place / "encoder")
+    yield from _files("encoder", place / "encoder")
     yield from _files("run", place / "run", "config.yaml", "checkpoints/*/*", "checkpoints/*/.*")
     numbers = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
     held = FeatureSet(numbers, numbers + 1, np.arange(6), [f"i{at}" for at in range(6)], "e", "c")
     for suffix in ("safetensors", "parquet"):
         held.save(place / suffix / f"features.{suffix}")
         yield from _files("features", place / suffix)
+    subject.cache(place)
+    yield from _files("cache", place, "cache/*/*", beside=("corpus", "encoder"))
+    _model(place)
+    yield from _files("model", place, "model/*", beside=("encoder",))
     (place / "suite").mkdir()
     (place / "suite" / "suite.yaml").write_text(yaml.safe_dump(SUITE))
     yield from _files("suite", place / "suite")
@@ -88,14 +94,31 @@ def _corpus(place: Path):
     return prepare(place / "images", place / "corpus", workers=1, shorter_side=48)
 
 
-def _files(kind: str, folder: Path, *patterns: str) -> Iterator[Seed]:
-    """A seed for each file of ``folder`` that is read when it is opened."""
-    gives = OPENERS[kind](folder)
-    found = sorted({file for pattern in patterns or ("*", "*/*") for file in folder.glob(pattern) if file.is_file()})
-    held = {str(file.relative_to(folder)): file.read_bytes() for file in found}
-    for name, data in held.items():
-        if not name.endswith(NOT_TRIED) and not name.startswith("report"):
-            beside = {other: content for other, content in held.items() if other != name}
-            row = f"{kind}: {name}"
+def _model(place: Path) -> None:
+    from raddino.config import validate
+    from raddino.encoders.load import load_encoder
+    from raddino.tasks.segmentation.model import ModelRecord, SegmentationModel
+    from raddino.tasks.segmentation.network import build_network
+    from raddino.tasks.segmentation.settings import SegmentationConfig
+
+    encoder = load_encoder(place / "encoder", "cpu")
+    options = validate(SegmentationConfig, {"classes": {"half": 255}, "steps": 1})
+    about = {"name": "e", "fingerprint": encoder.fingerprint, "provenance": {}}
+    record = ModelRecord(options, ("half",), None, about, "0" * 16, 48, 32, {})
+    SegmentationModel(build_network(encoder, options, device="cpu").eval(), record).save(place / "model")
+
+
+def _files(kind: str, folder: Path, *patterns: str, beside: tuple[str, ...] = ()) -> Iterator[Seed]:
+    """A seed for each file of ``folder`` that is read when it is opened; files in folders ``beside`` stay sound."""
+    gives = subject.OPENERS[kind](folder)
+    tried = sorted({file for pattern in patterns or ("*", "*/*") for file in folder.glob(pattern) if file.is_file()})
+    sound = [file for name in beside for file in sorted((folder / name).rglob("*")) if file.is_file()]
+    held = {str(file.relative_to(folder)): file.read_bytes() for file in (*tried, *sound)}
+    for file in tried:
+        name = str(file.relative_to(folder))
+        data = held[name]
+        if not name.endswith(NOT_TRIED):
+            others = {other: content for other, content in held.items() if other != name}
+            row = f"{kind}: {'*' + file.suffix if kind == 'cache' else name}"
             redundant = any(mark in name for mark in REDUNDANT)
-            yield Seed(kind, row, name, data, redundant=redundant, beside=beside, gives=gives)
+            yield Seed(kind, row, name, data, redundant=redundant, beside=others, gives=gives)

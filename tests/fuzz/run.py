@@ -82,7 +82,7 @@ class Findings:
 
     rows: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     broken: list[tuple[str, list[Trial], str]] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
+    silent: list[Trial] = field(default_factory=list)
     peak: int = 0
 
     def total(self, name: str) -> int:
@@ -327,7 +327,9 @@ def _count(findings: Findings, trials: list[Trial], answer: Answer) -> None:
         else:
             wrong = bool(trial.seed.gives) and not _as_recorded(trial, outcome)
         tally.counts["wrong"] += wrong
-        tally.counts["silent"] += wrong and not outcome.notes
+        if wrong and not outcome.notes:
+            tally.counts["silent"] += 1
+            findings.silent.append(trial)
 
 
 def _as_recorded(trial: Trial, outcome: Outcome) -> bool:

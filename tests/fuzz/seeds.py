@@ -78,7 +78,7 @@ def _dicom_seeds() -> Iterator[Seed]:
     yield _dicom("DICOM uncompressed", "signed-12", dataset(12, signed=True), 12, redundant=False)
     turned = dataset(12, PhotometricInterpretation="MONOCHROME1")
     yield _dicom("DICOM uncompressed", "monochrome1-12", turned, 12, redundant=False, turned=True)
-    yield _dicom("DICOM deflated", "deflated-12", dataset(12), 12, uid.DeflatedExplicitVRLittleEndian)
+    yield _dicom("DICOM deflated", "deflated-12", dataset(12), 12, uid.DeflatedExplicitVRLittleEndian, redundant=False)
     for bits in (8, 16):
         yield _compressed("DICOM RLE", f"rle-{bits}", bits, uid.RLELossless)
     yield _framed("DICOM JPEG baseline", "baseline-8", 8, uid.JPEGBaseline8Bit, saved(picture(8), "JPEG", quality=92))

@@ -169,6 +169,25 @@ def features(folder: Path) -> tuple[np.ndarray, ...]:
     return held.cls, held.rows, held.mean_patch
 
 
+def cache(folder: Path) -> tuple[np.ndarray, ...]:
+    """Features and patch features of a corpus that were cached before."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.encoders.load import load_encoder
+    from raddino.features.extract import embed
+
+    held = Corpus.open(folder / "corpus")
+    made = embed(held, load_encoder(folder / "encoder", "cpu"), cache=folder / "cache", patches=True)
+    return made.cls, made.mean_patch, np.asarray(made.patches[:])
+
+
+def model(folder: Path) -> tuple[np.ndarray, ...]:
+    """A segmentation model and what it makes of an image."""
+    from raddino.tasks.segmentation.model import SegmentationModel
+
+    held = SegmentationModel.load(folder / "model", str(folder / "encoder"), "cpu")
+    return (held.segment(np.arange(48 * 40, dtype=np.uint16).reshape(48, 40).astype(np.uint8)),)
+
+
 def results(folder: Path) -> tuple[np.ndarray, ...]:
     """A result folder and its table."""
     from raddino.benchmark.results import Results
@@ -197,7 +216,7 @@ def run(folder: Path) -> tuple[np.ndarray, ...]:
     return tuple(tensor.numpy() for tensor in held.state.values())
 
 
-OPENERS = {one.__name__: one for one in (corpus, encoder, features, results, suite, run)}
+OPENERS = {one.__name__: one for one in (corpus, encoder, features, cache, model, results, suite, run)}
 """What opens each kind of folder and gives the arrays that a user would get."""
 JOBS: dict[str, Callable[[Path, list[str]], list[Outcome]]] = {
     "images": images,
