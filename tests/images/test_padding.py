@@ -8,7 +8,7 @@ from raddino.images.dicom import parse, read_dicom
 from raddino.images.padding import overlay_bits
 
 OUTSIDE = "PixelPaddingValue lies outside BitsStored and was found nowhere"
-STRAY = "bits above BitsStored are set that no overlay owns; they were dropped"
+STRAY = "bits above BitsStored are set that no overlay owns: they were dropped"
 HELD = np.arange(24 * 40).reshape(24, 40) % 40 < 5
 
 

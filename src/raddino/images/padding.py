@@ -71,7 +71,7 @@ def stray_bits(dataset: Dataset, valid: np.ndarray | None) -> list[str]:
     stray = found & unused
     if whole(dataset, "PixelRepresentation", 0) == 1:
         stray[(found >> (bits - 1) & 1 == 1) & (stray == unused)] = 0
-    return ["bits above BitsStored are set that no overlay owns; they were dropped"] if stray.any() else []
+    return ["bits above BitsStored are set that no overlay owns: they were dropped"] if stray.any() else []
 
 
 def overlay_bits(dataset: Dataset) -> list[int]:
