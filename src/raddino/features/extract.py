@@ -24,7 +24,7 @@ from raddino.features.forward import (
 )
 from raddino.features.patches import PatchFile, PatchRows
 from raddino.features.ranks import Ranks, join_ranks
-from raddino.features.reading import read_batches
+from raddino.features.reading import deaths_told, read_batches
 from raddino.progress import bar
 
 if TYPE_CHECKING:
@@ -144,13 +144,14 @@ def embed_rows(
     batches = read_batches(corpus, encoder, rows, settings.batch_size, settings.workers, pin)
     part: list[Encoded] = []
     begun = time.monotonic()
-    for encoded in encode_all(encoder, encode, batches, settings.patches):
-        part.append(encoded)
-        full = sum(len(one.rows) for one in part) >= PART_IMAGES
-        if full or time.monotonic() - begun > PART_SECONDS:
-            _keep(corpus, part, store)
-            part, begun = [], time.monotonic()
-        advance(len(encoded.rows))
+    with deaths_told():
+        for encoded in encode_all(encoder, encode, batches, settings.patches):
+            part.append(encoded)
+            full = sum(len(one.rows) for one in part) >= PART_IMAGES
+            if full or time.monotonic() - begun > PART_SECONDS:
+                _keep(corpus, part, store)
+                part, begun = [], time.monotonic()
+            advance(len(encoded.rows))
     if part:
         _keep(corpus, part, store)
 

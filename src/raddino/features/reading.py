@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,14 +85,31 @@ def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -
     )
     try:
         yield from loader
-    except (RuntimeError, OSError, EOFError) as error:  # a dead process is told by torch, or met by its broken pipe
-        dead = not isinstance(error, RuntimeError) or "DataLoader worker" in str(error)
-        if not dead or str(error).startswith("Caught "):  # raised in a process that lives
+    except (OSError, EOFError) as error:
+        if str(error).startswith("Caught "):  # raised in a process, which lives
             raise
-        raise RaddinoError(
-            "a process that reads images died (out of memory or of shared memory, /dev/shm, or killed): run the same "
-            "command again to continue, with fewer workers or with 0 for threads"
-        ) from None
+        raise _death() from None
+
+
+@contextmanager
+def deaths_told() -> Iterator[None]:
+    """A killed reading process as one line: torch's handler of SIGCHLD raises wherever this thread is just then."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or str(error).startswith("Caught "):
+            raise
+        raise _death() from None
+
+
+def _death() -> RaddinoError:
+    """What to tell; torch's handler, which would raise once more, is taken off."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return RaddinoError(
+        "a process that reads images died (out of memory or of shared memory, /dev/shm, or killed): run the same "
+        "command again to continue, with fewer workers or with 0 for threads"
+    )
 
 
 def _leave_stopping_to_the_parent(worker: int) -> None:
