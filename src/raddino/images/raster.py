@@ -14,7 +14,7 @@ from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.jpeg import decode_jpeg
 from raddino.images.openjpeg import decode_jpeg2000
 from raddino.images.png import DEPTH, checked, deep, joined
-from raddino.images.tiff import as_stored, bits_per_sample, black_is_zero
+from raddino.images.tiff import as_stored, bits_per_sample, black_is_zero, in_native_order
 from raddino.images.types import Facts, Radiograph
 
 LARGEST_PIXELS = 89_478_485  # Pillow's own default limit
@@ -147,6 +147,8 @@ def _open(data: bytes, kind: str) -> tuple[Image.Image, bytes, list[str]]:
             decoded = Image.fromarray(values)
             decoded.info = image.info  # with its EXIF data
             return decoded, data, notes
+    if kind == "TIFF":
+        in_native_order(image)
     return image, data, damage(data, kind) if kind in ("JPEG", "TIFF") else []
 
 

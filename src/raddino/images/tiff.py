@@ -1,16 +1,19 @@
 """TIFF (revision 6) where Pillow reads less than it could, or other numbers than are stored."""
 
+import re
 import struct
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 UNSIGNED, SIGNED = 1, 2
 BLACK_IS_ZERO = 1
 INTEGER_SIZES = {1: 1, 3: 2, 4: 4}
 BIG_TIFF = 43
+# Pillow's table lacks big-endian unsigned 32 bits; it takes them for signed, as it does the little-endian ones
+OPEN_INFO.setdefault((b"MM", BLACK_IS_ZERO, (UNSIGNED,), 1, (32,), ()), ("I", "I;32BS"))
 
 
 def black_is_zero(data: bytes) -> tuple[bool, bytes]:
@@ -43,6 +46,16 @@ def as_stored(values: np.ndarray, image: Image.Image) -> np.ndarray:
     if values.dtype == np.uint8 and sign == SIGNED:
         return values.view(np.int8)
     return values
+
+
+def in_native_order(image: Image.Image) -> None:
+    """Tell Pillow what it knows for some depths only: libtiff gives words in the machine's order, not the file's."""
+    image.tile = [
+        tile._replace(args=(re.sub(r";(16|32)B", r";\1N", tile.args[0]), *tile.args[1:]))
+        if tile.codec_name == "libtiff"
+        else tile
+        for tile in image.tile
+    ]
 
 
 def bits_per_sample(image: Image.Image) -> int:
