@@ -31,6 +31,8 @@ def test_age(text, years):
         ("RLDEC", "FRONTAL"),
         ("décubitus latéral gauche", "FRONTAL"), ("Linksseitenlage a.p.", "AP"),
         ("dorsal decubitus lateral", "LATERAL"),
+        ("LATERALDECUBITUS", "FRONTAL"), ("LATDECUB", "FRONTAL"), ("lat. dec.", "FRONTAL"), ("left decubitus", "FRONTAL"),
+        ("Decub L", "FRONTAL"), ("RT DECUB", "FRONTAL"), ("decubito dorsal", None), ("Thorax seitl.", "LATERAL"),
         ("ventral decubitus", None), ("decubito supino AP", "AP"), ("RL", "LATERAL"), ("LLO", "OBLIQUE"),
         ("left lateral oblique", "OBLIQUE"), ("RPO", "OBLIQUE"), ("oblicua", "OBLIQUE"), ("schräg", "OBLIQUE"),
         ("lateral izquierda", "LATERAL"), ("perfil", "LATERAL"), ("profil gauche", "LATERAL"), ("seitlich", "LATERAL"),

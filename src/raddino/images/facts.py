@@ -9,11 +9,11 @@ BMI_LIMITS = (5, 120)
 YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0, "": 1.0}
 # On the side with a level beam: a frontal view, whatever its name says. Dorsal and ventral decubitus are not.
 DECUBITUS = re.compile(
-    r"\b(?:(?:LEFT|RIGHT|L|R) )?LAT(?:ERAL)? DECUB[A-Z]*|\bDECUB[A-Z]* LATER[A-Z]*|\b[LR]LD(?:EC[A-Z]*)?\b"
-    r"|\b[A-Z]*SEITENLAGE\b"
+    r"\b(?:(?:LEFT|RIGHT|LT|RT|L|R) )?LAT(?:ERAL)? ?DEC(?:UB[A-Z]*)?\b|\b(?:LEFT|RIGHT|LT|RT|L|R) ?DECUB[A-Z]*"
+    r"|\bDECUB[A-Z]* (?:LATER[A-Z]*|LAT|LEFT|RIGHT|L|R)\b|\b[LR]LD(?:EC[A-Z]*)?\b|\b[A-Z]*SEITENLAGE\b"
 )
 BACK_OR_FRONT = re.compile(r"\b(?:DORSAL|VENTRAL) DECUB[A-Z]*")
-LATERAL = re.compile(r"\b(?:LL|RL|[LR]?LAT|LATER[A-Z]*|PERFIL|PROFILO?|SEITLICH[A-Z]*|SEITAUFNAHME)\b")
+LATERAL = re.compile(r"\b(?:LL|RL|[LR]?LAT|LATER[A-Z]*|PERFIL|PROFILO?|SEITL(?:ICH[A-Z]*)?|SEITAUFNAHME)\b")
 OBLIQUE = re.compile(r"\b(?:LAO|RAO|LPO|RPO|LLO|RLO|OBLI[A-Z]*|SCHRAE?G)\b")
 POSTERIOR_ANTERIOR = re.compile(r"\b(?:P ?A|POST[A-Z]* ?ANT[A-Z]*|DORSO ?VENTRAL[A-Z]*)\b")
 ANTERIOR_POSTERIOR = re.compile(r"\b(?:A ?P|ANT[A-Z]* ?POST[A-Z]*|VENTRO ?DORSAL[A-Z]*)\b")
