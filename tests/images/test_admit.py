@@ -93,6 +93,7 @@ def test_modalities_that_say_nothing_are_told(make_dicom, ramp, modality):
         ({"ImageType": "SCREEN_SAVE"}, "screen save"),
         ({"BurnedInAnnotation": "YES"}, "text burned"),
         ({"BurnedInAnnotation": "yes"}, "text burned"),
+        ({"BurnedInAnnotation": "TRUE"}, "text burned"),
         ({"RecognizableVisualFeatures": "YES"}, "recognisable features"),
     ],
 )  # fmt: skip

@@ -25,9 +25,9 @@ def pillow(mode: str, **options) -> bytes:
 
 
 def test_facts_of_jpeg():
-    assert facts(pillow("L")) == ("jpeg", 33, 47, 1, 8, None)
-    assert facts(pillow("RGB", progressive=True)) == ("jpeg", 33, 47, 3, 8, None)
-    assert facts(jpeg_blocks(drawn(12, 4, 5), 12)) == ("jpeg", 32, 40, 1, 12, None)
+    assert facts(pillow("L")) == ("jpeg", 33, 47, 1, 8, False)
+    assert facts(pillow("RGB", progressive=True)) == ("jpeg", 33, 47, 3, 8, False)
+    assert facts(jpeg_blocks(drawn(12, 4, 5), 12)) == ("jpeg", 32, 40, 1, 12, False)
     assert facts(jpeg_lossless(drawn(7, 9, 11), 7)) == ("jpeg-lossless", 9, 11, 1, 7, None)
 
 

@@ -22,11 +22,12 @@ from compressed_dicom import (
     jpeg_blocks,
     jpeg_lossless,
 )  # fmt: skip
-from raddino.images.decode import COMPLAINT, stored_values
+from raddino.images.decode import COMPLAINT, LONGER, stored_values
 from raddino.images.dicom import parse, read_dicom
 from raddino.images.errors import UnreadableImage
 from raddino.images.wall import ENDED, Wall
 
+STRAY = "bits above BitsStored are set that no overlay owns: they were dropped"
 MORE_BITS = "compressed values have more bits than the header says: those of the stream were taken"
 
 
@@ -103,6 +104,27 @@ def test_signed_values(method):
     found, notes = read(dicom(encoded, method, values.shape, 12, PixelRepresentation=1))
     np.testing.assert_array_equal(found, values)
     assert notes == []
+
+
+def test_dct_jpeg_has_no_sign():
+    """PS3.5 8.2.1: PixelRepresentation is 0."""
+    means = drawn(12, 12, 16)
+    data = dicom(jpeg_blocks(means, 12), JPEG_12, (96, 128), 12, PixelRepresentation=1)
+    assert reason(data) == "PixelRepresentation is not that of the compressed values"
+    low = dicom(jpeg_blocks(means // 2, 12), JPEG_12, (96, 128), 12, PixelRepresentation=1)
+    np.testing.assert_array_equal(read(low)[0], np.kron(means // 2, np.ones((8, 8), int)))
+
+
+@pytest.mark.parametrize("method", [JPEG_LOSSLESS, JPEG_LS])
+def test_a_sign_that_is_not_clear_is_told(method):
+    values = drawn(12)
+    _, notes = read(dicom(streams(values, 12)[method], method, values.shape, 16, PixelRepresentation=1))
+    assert notes == ["compressed values have fewer bits than the header says: they were taken as not negative"]
+
+
+def test_a_sign_that_no_value_needs_is_clear():
+    stream = jpeg_lossless(drawn(12) // 2, 12)
+    assert read(dicom(stream, JPEG_LOSSLESS, (96, 128), 16, PixelRepresentation=1))[1] == []
 
 
 def test_signed_patterns_wider_than_bits_stored():
@@ -316,6 +338,28 @@ def test_rle_headers_are_checked(header, word):
     stream = rle(drawn(12))
     head = struct.pack(f"<{len(header)}I", *header).ljust(64, b"\0")
     assert word in reason(dicom(head + stream[64:], RLE, (96, 128), 12))
+
+
+def test_bits_above_bits_stored_of_rle_are_told():
+    values = drawn(16)
+    assert STRAY in read_dicom(dicom(rle(values), RLE, values.shape, 12)).warnings
+    signed = drawn(12).astype(np.int16) - 2048
+    assert read_dicom(dicom(rle(signed), RLE, signed.shape, 12, PixelRepresentation=1)).warnings == ()
+
+
+def test_padding_beyond_bits_stored_is_found_in_rle():
+    values = drawn(12)
+    values[:20] = 0xF000
+    radiograph = read_dicom(dicom(rle(values), RLE, values.shape, 12, PixelPaddingValue=0xF000))
+    np.testing.assert_array_equal(radiograph.valid, values != 0xF000)
+    assert radiograph.warnings == ()
+
+
+def test_more_pixel_data_than_the_picture_takes_is_told(make_dicom):
+    values = drawn(12)
+    assert read_dicom(make_dicom(values, Columns=127)).warnings == (LONGER,)
+    padded = make_dicom(values.astype(np.uint8)[:1, :127], BitsAllocated=8, BitsStored=8, HighBit=7)
+    assert LONGER not in read_dicom(padded).warnings
 
 
 @pytest.mark.parametrize("change", [-3, 3])

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from raddino.images.decode import whole
-from raddino.images.elements import text, values
+from raddino.images.elements import says_yes, text, values
 from raddino.images.errors import NotARadiograph, UnreadableImage
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _original(dataset: Dataset, secondary_capture: bool) -> list[str]:
         raise NotARadiograph("secondary capture, which may hold text (--secondary-capture takes it)")
     if any(SCREEN.search(str(value).upper()) for value in values(dataset, "ImageType")):
         raise NotARadiograph("screen save")
-    if text(dataset, "BurnedInAnnotation").upper().startswith("Y"):
+    if says_yes(dataset, "BurnedInAnnotation"):
         raise NotARadiograph("text burned into the picture")
-    if text(dataset, "RecognizableVisualFeatures").upper().startswith("Y"):
+    if says_yes(dataset, "RecognizableVisualFeatures"):
         raise NotARadiograph("recognisable features of the patient")
     return ["digitised film: its label may stand in the picture"] if conversion == DIGITISED_FILM else []

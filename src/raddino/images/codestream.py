@@ -57,7 +57,10 @@ def read_codestream(stream: bytes) -> Codestream | None:
 
 
 def _jpeg(stream: bytes) -> Codestream:
-    """ITU-T T.81 Annex B and T.87 Annex C: segments up to the first scan, and an end marker after it."""
+    """ITU-T T.81 Annex B and T.87 Annex C: segments up to the first scan, and an end marker after it.
+
+    Values of a DCT are unsigned (PS3.5 8.2.1); the lossless methods carry bit patterns.
+    """
     frame: tuple[int, int, int, int, int] | None = None
     position = 0
     for marker, position in jpeg_segments(stream):
@@ -71,7 +74,8 @@ def _jpeg(stream: bytes) -> Codestream:
     if end < 0:
         raise UnreadableImage("JPEG stream is cut short")
     marker, precision, rows, columns, components = frame
-    return Codestream(stream[: end + 2], METHODS[marker], rows, columns, components, precision)
+    signed = False if METHODS[marker] == "jpeg" else None
+    return Codestream(stream[: end + 2], METHODS[marker], rows, columns, components, precision, signed)
 
 
 def jpeg_segments(stream: bytes) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,7 @@ MOST_BITS = 16
 LOSSLESS = 0xC3
 GDCM_SYNTAXES = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg-lossless": "1.2.840.10008.1.2.4.57"}
 GDCM_CHATTER = b"Unsupported JPEG data precision"  # of each 12-bit picture, before it takes its 12-bit codec
+LONGER = "pixel data is longer than Rows and Columns say: the picture may be sheared or a part"
 COMPLAINT = "the decoder reported damaged data"
 
 
@@ -61,7 +62,8 @@ def stored_values(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         raise UnreadableImage(f"pixel data cannot be decoded ({syntax.name})") from None
     if values.size != math.prod(_sizes(dataset)):
         raise UnreadableImage("decoded picture has another size than Rows and Columns")
-    return values, []
+    longer = len(dataset.PixelData) - values.nbytes > 1
+    return values, [LONGER] * longer
 
 
 def check_sizes(dataset: Dataset) -> tuple[int, int]:
@@ -85,23 +87,17 @@ def check_sizes(dataset: Dataset) -> tuple[int, int]:
 
 def _decompress(dataset: Dataset, syntax: Any) -> tuple[np.ndarray, list[str]]:
     """Values (H, W) of the one compressed grey frame, as its codestream and the header agree on them."""
-    from pydicom.encaps import generate_frames
-
     rows, columns, frames, samples = _sizes(dataset)
     if frames > 1 or samples > 1:
         raise UnreadableImage("compressed picture of several frames or colours")
-    try:
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    except Exception:
-        raise UnreadableImage("compressed pixel data is damaged") from None
-    stream = None if syntax == RLE else read_codestream(frame)
+    stream = None if syntax == RLE else read_codestream(_frame(dataset))
     if stream is not None:
         _check_facts(stream, rows, columns)
     try:
         if stream is not None:
             values, notes = _decode(stream)
         elif syntax == RLE:
-            values, notes = _rle(frame, rows, columns, whole(dataset, "BitsAllocated")), []
+            values, notes = rle_words(dataset), []
         else:
             raise UnreadableImage(f"pixel data cannot be decoded ({syntax.name})")
     except (ImageError, MemoryError, KeyboardInterrupt, SystemExit):
@@ -112,6 +108,15 @@ def _decompress(dataset: Dataset, syntax: Any) -> tuple[np.ndarray, list[str]]:
         raise UnreadableImage("decoded picture has another size than Rows and Columns")
     values, more = _agreed(values, stream, dataset)
     return values, [*notes, *more]
+
+
+def _frame(dataset: Dataset) -> bytes:
+    from pydicom.encaps import generate_frames
+
+    try:
+        return next(generate_frames(dataset.PixelData, number_of_frames=1))
+    except Exception:
+        raise UnreadableImage("compressed pixel data is damaged") from None
 
 
 def _check_facts(stream: Codestream, rows: int, columns: int) -> None:
@@ -176,11 +181,17 @@ def _gdcm(stream: Codestream) -> tuple[np.ndarray, list[str]]:
     return np.frombuffer(raw, np.uint16).reshape(stream.rows, stream.columns), [COMPLAINT] if said else []
 
 
-def _rle(frame: bytes, rows: int, columns: int, bits: int) -> np.ndarray:
-    """Byte planes, each of which must give exactly its pixels and use up its bytes but for padding."""
+def rle_words(dataset: Dataset) -> np.ndarray:
+    """Unsigned words (H, W) of an RLE picture, no bit dropped.
+
+    Each byte plane must give exactly its pixels and use up its bytes but for padding.
+    """
     from rle.rle import decode_segment
 
-    planes = [decode_segment(segment) for segment in rle_segments(frame, bits // 8)]
+    rows, columns, *_ = _sizes(dataset)
+    planes = [
+        decode_segment(segment) for segment in rle_segments(_frame(dataset), whole(dataset, "BitsAllocated") // 8)
+    ]
     if any(len(plane) != rows * columns for plane in planes):
         raise UnreadableImage("RLE data is damaged")
     joined = np.stack([np.frombuffer(plane, np.uint8) for plane in planes], axis=-1)
@@ -204,12 +215,14 @@ def _agreed(values: np.ndarray, stream: Codestream | None, dataset: Dataset) -> 
         values = values & (1 << stored) - 1
     precision, told = (stored, None) if stream is None else (stream.precision, stream.signed)
     low, high = int(values.min()), int(values.max())
+    notes = []
     if signed and told is None:
+        if precision < stored and high >> precision - 1:
+            notes.append("compressed values have fewer bits than the header says: they were taken as not negative")
         values = _with_sign(values.astype(np.int32), stored if high < 1 << stored else precision)
         low, high = int(values.min()), int(values.max())
     elif told not in (None, signed) and (low < 0 or high >= 1 << min(precision, stored) - 1):
         raise UnreadableImage("PixelRepresentation is not that of the compressed values")
-    notes = []
     if low < (-1 << stored - 1 if signed else 0) or high >= 1 << stored - signed:
         if precision == allocated == MOST_BITS:
             raise UnreadableImage("compressed values do not fit BitsStored")

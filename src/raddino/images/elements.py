@@ -50,6 +50,11 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip("\0 \t\r\n")
 
 
+def says_yes(dataset: Dataset, keyword: str) -> bool:
+    """Whether an element for YES or NO holds anything like YES."""
+    return text(dataset, keyword).upper().startswith(("Y", "T", "1"))
+
+
 def number(dataset: Dataset, keyword: str) -> float | None:
     """The first value of an element as a finite number within 1e9, or None."""
     return plausible(first(dataset, keyword), -LARGEST_NUMBER, LARGEST_NUMBER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raddino.images.elements import number, text, told, values
+from raddino.images.elements import number, says_yes, told, values
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,6 +32,6 @@ def orientation_notes(dataset: Dataset, view: str | None) -> list[str]:
     elif any(words) or (told(dataset, "PatientOrientation") and not words):
         notes.append("PatientOrientation cannot be read")
     turned = told(dataset, "FieldOfViewRotation") and number(dataset, "FieldOfViewRotation") not in (0, 360)
-    if turned or text(dataset, "FieldOfViewHorizontalFlip").upper().startswith("Y"):
+    if turned or says_yes(dataset, "FieldOfViewHorizontalFlip"):
         notes.append("stored turned or mirrored: FieldOfViewRotation or FieldOfViewHorizontalFlip says so")
     return notes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raddino.images.decode import whole
+from raddino.images.decode import RLE, rle_words, whole
 from raddino.images.elements import told, values
 from raddino.images.errors import UnreadableImage
 from raddino.images.phi import OVERLAY_BIT_POSITIONS
@@ -22,7 +22,7 @@ def find_padding(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray | Non
     """Mark PixelPaddingValue and the range up to PixelPaddingRangeLimit (PS3.3 C.7.5.1.1.2).
 
     For signed pixels both may be written unsigned, in 16 bits or in BitsStored. A padding value that BitsStored
-    cannot hold is looked for among the words of uncompressed pixel data, unused bits included.
+    cannot hold is looked for among the words of uncompressed and RLE pixel data, unused bits included.
 
     Args:
         stored: (H, W) integers within BitsStored.
@@ -57,7 +57,7 @@ def stray_bits(dataset: Dataset, valid: np.ndarray | None) -> list[str]:
     """A note where bits above BitsStored are set that neither an overlay (PS3.5 8.1.2) nor the sign explains.
 
     Args:
-        dataset: the header, and the pixel data as it came; compressed data has no such bits to look at.
+        dataset: the header, and the pixel data as it came; a codestream has no such bits to look at.
         valid: (H, W) False on padding, which may use those bits.
     """
     bits, allocated = whole(dataset, "BitsStored"), whole(dataset, "BitsAllocated")
@@ -90,11 +90,12 @@ def _as_pixel(value: int, bits: int, signed: bool) -> int:
 
 
 def _words(dataset: Dataset) -> np.ndarray | None:
-    """(H, W) unsigned words of uncompressed pixel data, no bit dropped; None where it is compressed."""
+    """(H, W) unsigned words of pixel data that is uncompressed or RLE, no bit dropped; None of any other."""
     from pydicom.uid import UID
 
-    if UID(str(dataset.file_meta.TransferSyntaxUID)).is_encapsulated:
-        return None
+    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
+    if syntax.is_encapsulated:
+        return rle_words(dataset) if syntax == RLE else None
     rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
     order = "<" if dataset.original_encoding[1] else ">"
     dtype = f"{order}u{whole(dataset, 'BitsAllocated') // 8}"
