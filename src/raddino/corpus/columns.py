@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from raddino.corpus.cells import distinct, shown
@@ -115,8 +116,12 @@ def _dropped(column: str, found: dict[str, list[str]], mapping: dict[str, str]) 
 
 def _not_taken(raw: pd.DataFrame, free: list[str], masks: list[str]) -> list[str]:
     """Columns without a use that look like labels or masks."""
+    nested = [column for column in free if _is_nested(raw[column])]
+    free = [column for column in free if column not in nested]
     labels = [shown(column) for column in free if _looks_like_labels(raw[column], column)]
     notes = []
+    if nested:
+        notes.append(f"columns of lists or records are not taken: {some(map(shown, nested))}")
     if labels:
         notes.append(
             f"columns that look like labels and are not taken: {some(labels)}; take one with --column label_NAME=COLUMN"
@@ -126,6 +131,10 @@ def _not_taken(raw: pd.DataFrame, free: list[str], masks: list[str]) -> list[str
         if why := looks_like_masks(raw[column], column, snake_case(column), beside):
             notes.append(f"column {shown(column)} looks like masks and is not taken: {why}")
     return notes
+
+
+def _is_nested(values: pd.Series) -> bool:
+    return values.dtype == object and isinstance(next(iter(values.dropna()), None), list | tuple | dict | np.ndarray)
 
 
 def _looks_like_labels(values: pd.Series, column: str) -> bool:
