@@ -32,6 +32,15 @@ def test_listed_labels_know_only_their_own_source():
         np.testing.assert_array_equal(table[name], np.array(column, np.float32))
 
 
+def test_listed_labels_that_would_become_one_are_refused():
+    sources = pd.Series(["s"] * 3)
+    for cells in (["α1", "β1", ""], ["a плеврит", "a пневмония", ""]):
+        with pytest.raises(ConfigError, match="1 that differ from another in other letters only"):
+            listed_labels(pd.Series(cells), sources)
+    same, _ = listed_labels(pd.Series(["Œdème", "oedeme", "Pleural_Thickening|pleural thickening"]), sources)
+    assert list(same) == ["label_oedeme", "label_pleural_thickening"]
+
+
 def test_numeric_labels():
     values = numeric_labels(pd.Series([1, 0, None, -1, 0.33]), "x")
     np.testing.assert_array_equal(values, np.array([1, 0, NAN, NAN, 0.33], np.float32))

@@ -36,10 +36,15 @@ def snake_case(name: str) -> str:
 
     Letters of other scripts than the Latin one become underscores.
     """
-    if not name.isascii():
-        parts = unicodedata.normalize("NFKD", name.lower().translate(LETTERS))
-        name = "".join(sign for sign in parts if not unicodedata.combining(sign))
-    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+    return re.sub(r"[^0-9a-z]+", "_", _plain(name)).strip("_")
+
+
+def _plain(name: str) -> str:
+    """In lower case, Latin letters without their marks."""
+    if name.isascii():
+        return name.lower()
+    parts = unicodedata.normalize("NFKD", name.lower().translate(LETTERS))
+    return "".join(sign for sign in parts if not unicodedata.combining(sign)).lower()
 
 
 def label_columns(columns: list[str], sources: list[str]) -> dict[str, list[str]]:
@@ -169,10 +174,12 @@ def _refuse_text(parts: list[list[str]], rows: np.ndarray, name: str) -> None:
     rare = sum(count == 1 for count in counts.values())
     long = sum(_is_text(part) for part in counts)
     foreign = sum(bool(part) and not snake_case(part) for part in counts)
-    if foreign:
+    written = {(snake_case(part), "".join(filter(str.isalnum, _plain(part)))) for part in counts}
+    alike = len(written) - len({ours for ours, _ in written})
+    if foreign or alike:
         raise ConfigError(
-            f"column {shown(name)} has {foreign} labels without Latin letters or digits: write them in Latin letters, "
-            "or leave the column out with --column labels="
+            f"column {shown(name)} has {foreign} labels without Latin letters or digits, and {alike} that differ from "
+            "another in other letters only: write them in Latin letters, or leave the column out with --column labels="
         )
     if long or len(counts) > MOST_LABELS or (len(counts) > FEW_LABELS and rare > RARE_SHARE * len(counts)):
         raise ConfigError(
