@@ -24,8 +24,26 @@ def test_somebody(name):
 def test_numbers_with_an_e_in_them_are_ids():
     ids = pd.Series(["1E5", "12e45", "3e10", "7"], dtype="str")
     assert clean_ids(ids, "patient", "p")[0].tolist() == ids.tolist()
-    with pytest.raises(RaddinoError, match="lost their digits"):
-        clean_ids(pd.Series(["1e+16"], dtype="str"), "patient", "p")
+    for shortened in ("1e+16", "1.23457e11", "1,23E11"):
+        with pytest.raises(RaddinoError, match="lost their digits"):
+            clean_ids(pd.Series([shortened], dtype="str"), "patient", "p")
+
+
+@pytest.mark.parametrize(
+    ("ids", "alike"),
+    [
+        (["A1", "a1"], 1),
+        (["A 1", "A1", "a\u200b1"], 2),
+        (["\uff211", "A1"], 1),
+        (["M\u00fcller", "Mu\u0308ller"], 0),
+        (["A1", "A2", "12"], 0),
+    ],
+)
+def test_ids_that_look_alike_are_told(ids, alike):
+    found, notes = clean_ids(pd.Series(ids, dtype="str"), "patient", "p")
+    assert found.tolist() == ids
+    assert len(notes) == bool(alike)
+    assert all(note.startswith(f"{alike} ids in column 'p' differ") for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pandas as pd
 from raddino.corpus.cells import shown
 from raddino.errors import RaddinoError
 
-SHORTENED = r"[-+]?\d(?:[.,]\d+)?[eE][+-]\d{2,3}"
+SHORTENED = r"[-+]?\d(?:(?:[.,]\d+)?[eE][+-]\d{2,3}|[.,]\d+[eE]\d{1,3})"
 """``1.23457E+11``: a number as spreadsheets show it, most of its digits lost."""
+UNSEEN = r"[\s\ufeff\u00ad\u200b-\u200f\u2060]+"
 WHOLE = r"^(\d+)\.0+$"
 MONTH = "(?:jan|feb|mar|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)"
 DATED = (
@@ -19,8 +20,8 @@ DATED = (
     rf"|\d{{1,2}}[-/. ]{MONTH}(?:[-/. ]\d{{2,4}})?|{MONTH}[-/. ]\d{{2,4}})(?:[T ]\d{{1,2}}:\d{{2}}(?::\d{{2}})?)?"
 )
 PLACEHOLDER = re.compile(
-    r"[\W_]*(?:anon(?:ym(?:e|ous|us|i[sz]ed|isiert|o)?)?|de-?identified|removed|redacted|masked|hidden|unknown|unbekannt|"
-    r"unnamed|not (?:known|available|given)|no ?(?:name|id)|missing|none|null|nan|n[./]?a[.]?|x{2,})?"
+    r"[\W_]*(?:anon(?:ym(?:e|ous|us|i[sz]ed|isiert|o)?)?|de[-_ ]?identified|removed|redacted|masked|hidden|unknown|"
+    r"unbekannt|unnamed|not (?:known|available|given)|no ?(?:name|id)|missing|none|null|nan|n[./]?a[.]?|x{2,})?"
     r"[\W_]*(?:patient)?[\W_]*",
     re.IGNORECASE,
 )
@@ -83,6 +84,12 @@ def _doubts(different: pd.Series, column: str) -> list[str]:
         notes.append(
             f"{zeros} ids in column {shown(column)} differ from another in leading zeros only, which spreadsheets take "
             f"off: they count as different; {mend} if they are not"
+        )
+    wordy = whole[~whole.str.fullmatch(r"\d+")].str.normalize("NFC").drop_duplicates()
+    if alike := len(wordy) - wordy.str.normalize("NFKC").str.casefold().str.replace(UNSEEN, "", regex=True).nunique():
+        notes.append(
+            f"{alike} ids in column {shown(column)} differ from another in case, spaces or unseen signs only: they "
+            "count as different; write them alike if they are not"
         )
     long = stripped[stripped.str.len() > EXCEL_DIGITS]
     if len(long) >= FEWEST_ROUNDED and long.str.slice(EXCEL_DIGITS).str.fullmatch("0+").all():
