@@ -301,6 +301,12 @@ def test_ids_of_any_type_of_parquet(tmp_path, column, expected):
     assert table["patient"].tolist() == expected
 
 
+@pytest.mark.parametrize("cell", [[1, 2], {"x": 1}])
+def test_a_column_without_a_use_may_hold_anything(tmp_path, cell):
+    found = read(tmp_path, pd.DataFrame({"path": ["a.png", "b.png"], "boxes": [None, cell]}))
+    assert found.attrs["notes"] == ["columns of lists or records are not taken: 'boxes'"]
+
+
 def test_lists_of_labels_and_a_path_in_the_index(tmp_path):
     table = pd.DataFrame(
         {"labels": [["Edema", "Mass, left"], [], None]}, index=pd.Index(["a.png", "b.png", "c.png"], name="path")
@@ -315,6 +321,7 @@ def test_lists_of_labels_and_a_path_in_the_index(tmp_path):
     ("content", "notes"),
     [
         ("path\na.png\n,\n".replace("path\n", "path,x\n").replace("a.png\n", "a.png,y\n"), ["1 rows without a path"]),
+        ("path,exclude\na.png,Y\nb.png,n\nc.png,N\n", ["1 rows marked in column 'exclude' left out"]),
         ("path,exclude\na.png,1\nb.png,0\nc.png,\n", ["1 rows marked in column 'exclude' left out"]),
         ("path,split\na.png,Excluded\nb.png,train\n", ["1 rows left out, for their split says so"]),
         (",path\n0,a.png\n", ["1 columns without a name"]),

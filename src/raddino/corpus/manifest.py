@@ -31,7 +31,7 @@ TEXTS = ("report", *CONTEXT[:-1])
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
 IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
 TRUTHS = {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
-MARKS = {**TRUTHS, "yes": True, "x": True, "no": False}
+MARKS = {**TRUTHS, **dict.fromkeys(("yes", "y", "x"), True), **dict.fromkeys(("no", "n"), False)}
 PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
     "view": (parse_view, "PA, AP, LATERAL or OBLIQUE"),
     "sex": (parse_sex, "M or F"),
@@ -40,7 +40,7 @@ PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
     "bmi": (lambda word: plausible(word.replace(",", "."), 5, 120), "kg/m² from 5 to 120"),
     "study_order": (lambda word: plausible(word, 0, 10_000), "0 to 10000"),
     "synthetic": (lambda word: TRUTHS.get(word.lower()), "true or false"),
-    "excluded": (lambda word: MARKS.get(word.lower()), "true, yes, x, false or no"),
+    "excluded": (lambda word: MARKS.get(word.lower()), "true, yes, y, x, false, no or n"),
 }
 """What understands the words of a fact, giving None for others, and what it understands."""
 SET_ASIDE = frozenset(("exclude", "excluded", "ignore", "ignored", "unused"))
