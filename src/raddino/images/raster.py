@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from raddino.images.codestream import Codestream, read_codestream
 from raddino.images.damage import damage
@@ -147,7 +148,7 @@ def _open(data: bytes, kind: str) -> tuple[Image.Image, bytes, list[str]]:
             decoded = Image.fromarray(values)
             decoded.info = image.info  # with its EXIF data
             return decoded, data, notes
-    if kind == "TIFF":
+    if isinstance(image, TiffImageFile):
         in_native_order(image)
     return image, data, damage(data, kind) if kind in ("JPEG", "TIFF") else []
 

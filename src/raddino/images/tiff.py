@@ -48,7 +48,7 @@ def as_stored(values: np.ndarray, image: Image.Image) -> np.ndarray:
     return values
 
 
-def in_native_order(image: Image.Image) -> None:
+def in_native_order(image: TiffImageFile) -> None:
     """Tell Pillow what it knows for some depths only: libtiff gives words in the machine's order, not the file's."""
     image.tile = [
         tile._replace(args=(re.sub(r";(16|32)B", r";\1N", tile.args[0]), *tile.args[1:]))
