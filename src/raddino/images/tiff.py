@@ -52,7 +52,7 @@ def in_native_order(image: TiffImageFile) -> None:
     """Tell Pillow what it knows for some depths only: libtiff gives words in the machine's order, not the file's."""
     image.tile = [
         tile._replace(args=(re.sub(r";(16|32)B", r";\1N", tile.args[0]), *tile.args[1:]))
-        if tile.codec_name == "libtiff"
+        if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
         else tile
         for tile in image.tile
     ]
