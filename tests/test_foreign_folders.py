@@ -72,8 +72,9 @@ def test_what_is_whole_is_read(places, name):
     [
         ("corpus", "corpus.json", 40), ("corpus", "manifest.parquet", 40), ("corpus", "shards/000000.tar", 100),
         ("features.safetensors", "", 100), ("features.parquet", "", 100), ("cache", "*/*.safetensors", 40),
-        ("cache", "*/patches.npy", 40), ("encoder", "model.safetensors", 20), ("encoder", "config.json", 40), ("encoder", "raddino.json", 40),
-        ("encoder", "preprocessor_config.json", 40), ("results", "metrics.json", 30),
+        ("cache", "*/patches.npy", 40), ("encoder", "model.safetensors", 20),
+        ("encoder", "config.json", 40), ("encoder", "raddino.json", 40), ("encoder", "preprocessor_config.json", 40),
+        ("results", "metrics.json", 30),
         ("results", "predictions.parquet", 30), ("model", "head.safetensors", 20), ("model", "segmentation.json", 30),
         ("model", "shown/*.png", 20), ("model", "shown/shown.json", 20), ("writer/out/model", "model.safetensors", 6),
         ("writer/out/model", "findings.json", 6), ("writer/out/model", "config.json", 6),
