@@ -221,7 +221,7 @@ def seal(path: Path) -> None:
 
 
 def check_seal(path: Path, remedy: str) -> bool:
-    """Whether a file carries its digest; files of versions before 0.2, and other people's, do not.
+    """Whether a file carries its digest; files of older versions, and other people's, do not.
 
     Raises:
         RaddinoError: it does, and the digest is another.
