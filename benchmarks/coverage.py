@@ -27,7 +27,7 @@ from scipy.special import logit
 from scipy.stats import binomtest, kstest, norm
 
 from raddino.benchmark.evaluate import evaluate
-from raddino.corpus.dataset import query
+from raddino.corpus.where import query
 from raddino.encoders.base import Features, Provenance
 
 WIDTH, SHARED, STRENGTH, AGE_STRENGTH, AGE_SD = 8, 0.5, 1.2, 1.0, 15.0

@@ -70,9 +70,14 @@ def column(name: str, value: Any) -> Callable[[Path], None]:
 
 
 def bomb(folder: Path) -> None:
-    table = pa.table({"id": pa.array(np.zeros(40_000_000, np.int8))})
-    parquet.write_table(table, folder / "manifest.parquet", compression="zstd")
-    describe(folder, 40_000_000)
+    """Twenty million rows of everything that a manifest needs, in some kilobytes."""
+    n = 20_000_000
+    zeros = np.zeros(n, np.int8)
+    columns = {name: pa.DictionaryArray.from_arrays(zeros, ["x"]) for name in ("id", "source", "patient", "split")}
+    columns |= {"shard": pa.DictionaryArray.from_arrays(zeros, ["000000.tar"]), "synthetic": pa.array(zeros == 0)}
+    columns |= dict.fromkeys(("length", "height", "width"), pa.array(zeros + 1)) | {"offset": pa.array(zeros)}
+    parquet.write_table(pa.table(columns), folder / "manifest.parquet", compression="zstd")
+    describe(folder, n)
 
 
 def text_bomb(folder: Path) -> None:
@@ -179,6 +184,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "offset beyond": ("corpus", column("offset", 2**62)),
     "broken offset": ("corpus", column("offset", 1.5)),
     "offset a text": ("corpus", column("offset", "12")),
+    "length empty in a row": ("corpus", column("length", [None, *[5] * 11])),
+    "offset without a sign": ("corpus", column("offset", np.full(12, 2**64 - 1, np.uint64))),
+    "height in a byte": ("corpus", column("height", np.full(12, 100, np.int8))),
     "huge length": ("corpus", column("length", 2**63 - 1)),
     "no length": ("corpus", column("length", 0)),
     "shard a number": ("corpus", column("shard", 7)),

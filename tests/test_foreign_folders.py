@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from foreign_harms import DEEP, HOSTILE, JSONS, describe
 from foreign_places import READERS, make_places, read_cache, read_network
 from raddino.cli import main
-from raddino.corpus.dataset import Corpus
+from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.shards import encode_png
 from raddino.errors import RaddinoError
 from raddino.report.findings_page import read_reports
@@ -72,7 +72,9 @@ def test_what_is_whole_is_read(places, name):
     [
         ("corpus", "corpus.json", 40), ("corpus", "manifest.parquet", 40), ("corpus", "shards/000000.tar", 100),
         ("features.safetensors", "", 100), ("features.parquet", "", 100), ("cache", "*/*.safetensors", 40),
-        ("cache", "*/patches.npy", 40), ("encoder", "model.safetensors", 20), ("results", "metrics.json", 30),
+        ("cache", "*/patches.npy", 40), ("encoder", "model.safetensors", 20),
+        ("encoder", "config.json", 40), ("encoder", "raddino.json", 40), ("encoder", "preprocessor_config.json", 40),
+        ("results", "metrics.json", 30),
         ("results", "predictions.parquet", 30), ("model", "head.safetensors", 20), ("model", "segmentation.json", 30),
         ("model", "shown/*.png", 20), ("model", "shown/shown.json", 20), ("writer/out/model", "model.safetensors", 6),
         ("writer/out/model", "findings.json", 6), ("writer/out/model", "config.json", 6),
@@ -234,7 +236,7 @@ def test_a_large_manifest_opens_soon_and_in_little_memory(tmp_path):
         "report": None, **{f"label_{i}": rng.random(n).astype("f4") for i in range(14)},
     })  # fmt: skip
     table.to_parquet(tmp_path / "manifest.parquet", index=False)
-    info = {"format": 1, "fingerprint": "0" * 16, "synthetic": False, "patients": n, "images": n, "shards": {}}
+    info = {"format": FORMAT, "fingerprint": "0" * 16, "synthetic": False, "patients": n, "images": n, "shards": {}}
     (tmp_path / "corpus.json").write_text(json.dumps(info))
     describe(tmp_path, n)
     code = (

@@ -19,7 +19,7 @@ from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 
 Kind = Literal["text", "number", "whole", "flag", "vector", "nothing"]
 MOST_CELLS, MOST_BYTES, MOST_COLUMNS, MOST_GROUPS = 2**28, 2**32, 4096, 1024
-ROWS_PER_BYTE = 64
+ROWS_PER_BYTE = 16
 """Rows that a byte of a file may stand for: tables of measurements do not repeat themselves more often."""
 FEW_BYTES = 4
 """A text that is stored once for each row takes at least these, its length."""

@@ -18,7 +18,7 @@ from raddino.encoders.export import FORMATS, export
 from raddino.encoders.export_weights import at_input_size, timm_model, timm_state
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import sha256
+from raddino.files import sha256, write_json
 from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import fold_grey, load_backbone
 
@@ -131,6 +131,9 @@ def test_timms_transform_is_our_preparation(tmp_path, shorter, shape):
     source = encoder_folder(tmp_path / "e")
     file = source / "preprocessor_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"shortest_edge": shorter}}))
+    about = json.loads((source / "raddino.json").read_text())
+    about["settings"]["preprocessor_config.json"] = sha256(file)
+    write_json(source / "raddino.json", about)
     out = export(source, tmp_path / "out", "timm")
     model = timm.create_model(f"local-dir:{out}", pretrained=True)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import shutil
 import tempfile
 import threading
@@ -28,6 +29,7 @@ HEADER = "DICOM header"
 LIMIT_S, START_S, POLL_S = 10.0, 120.0, 0.05
 LARGEST_MEMORY = 7 * 2**30  # 6 GiB behind the wall, 1 GiB before it
 BATCH = 32
+BAR = re.compile(r"[\w ]+ \d+/\d+ ")
 ALIKE = 0.95
 MUSTS = ("ended", "hang", "traceback", "printed", "memory", "others lost")
 """What must never happen: a process of ours ends, a file takes more than 10 s, an exception that is not ours, text on
@@ -205,11 +207,11 @@ class Subject:
             return Answer([], broken, words)
         if time.monotonic() - start > LIMIT_S:
             return Answer(outcomes, "hang", f"{time.monotonic() - start:.0f} s")
-        if words:
-            return Answer(outcomes, "printed", words)
         for outcome in outcomes:
             if outcome.status == "traceback":
                 return Answer(outcomes, "traceback", outcome.words)
+        if words:
+            return Answer(outcomes, "printed", words)
         if job == "images" and outcomes.pop().status != "read":
             return Answer(outcomes, "others lost", outcomes[0].words)
         return Answer(outcomes)
@@ -257,7 +259,7 @@ class Subject:
     def _printed(self) -> str:
         """What stands on the terminal beside the progress bar."""
         lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join(line for line in lines if line.strip() and not line.startswith("prepare "))
+        return "\n".join(line for line in lines if line.strip() and not BAR.match(line))
 
     def _end(self) -> None:
         if self._process is not None:

@@ -226,7 +226,10 @@ def _places(table: TableFile, sizes: dict[str, int]) -> tuple[tuple[list[str], n
         RaddinoError: a row lies outside the shards, or is an image of no size or too large a one.
     """
     codes, names = pd.factorize(np.asarray(table.column("shard"), dtype=object), use_na_sentinel=True)
-    offset, length, height, width = places = [table.column(name) for name in PLACES]
+    places = [np.asarray(table.column(name)) for name in PLACES]
+    if any(place.dtype.kind not in "iu" for place in places):
+        raise RaddinoError(f"{table.path} has an empty cell in {', '.join(PLACES)}: {table.remedy}")
+    offset, length, height, width = places = [place.astype(np.int64) for place in places]
     ends = np.array([*(sizes.get(str(name), -1) for name in names), -1])[codes]
     sound = (offset >= 0) & (length > 0) & (length <= ends) & (offset <= ends - length)
     sound &= (height > 0) & (width > 0) & (height <= LARGEST_IMAGE) & (width <= LARGEST_IMAGE // np.maximum(height, 1))

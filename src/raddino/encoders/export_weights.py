@@ -50,11 +50,8 @@ def write_huggingface(encoder: VitEncoder, folder: Path, precision: str) -> dict
     _check_preparation(encoder, "transformers")
     save_encoder(
         folder, at_input_size(encoder), size=encoder.size, mean=encoder.mean, std=encoder.std, name=encoder.name,
-        provenance=encoder.provenance,
+        provenance=encoder.provenance, shorter_side=encoder.shorter_side,
     )  # fmt: skip
-    file = folder / "preprocessor_config.json"
-    processor = json.loads(file.read_text()) | {"size": {"shortest_edge": encoder.shorter_side}}
-    write_text(file, json.dumps(processor, indent=2) + "\n")
     kind = "Dinov2WithRegistersModel" if encoder.model.config.num_register_tokens else "Dinov2Model"
     return {"Class": f"transformers.{kind}"}
 

@@ -22,7 +22,7 @@ from raddino.encoders.card import model_card
 from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
-from raddino.files import draft_folder, read_json, sha256
+from raddino.files import draft_folder, read_json, sha256, write_json
 from raddino.vit import VisionTransformer
 from raddino.vit.packed import can_pack, images_a_pass, packed
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface
@@ -30,6 +30,7 @@ from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbon
 SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
 BICUBIC = 3
+SETTINGS = ("config.json", "preprocessor_config.json")
 
 
 class VitEncoder:
@@ -83,6 +84,10 @@ class VitEncoder:
             raise RaddinoError(
                 f"{folder}: model.safetensors is not the file that raddino.json describes; save it again"
             )
+        settings = about.get("settings")
+        for file, digest in settings.items() if isinstance(settings, dict) else ():
+            if file not in SETTINGS or digest != _sha256(folder / file):
+                raise RaddinoError(f"{folder}: {file[:40]} is not the file that raddino.json describes; save it again")
         record = _recorded(folder / "raddino.json", about)
         told = name or about.get("name") or folder.resolve().name
         return cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
@@ -265,6 +270,7 @@ def save_encoder(
     std: float,
     name: str,
     provenance: Provenance,
+    shorter_side: int | None = None,
 ) -> Path:
     """Write an encoder folder that ``transformers.AutoModel.from_pretrained`` loads without raddino.
 
@@ -275,13 +281,14 @@ def save_encoder(
         mean, std: of grey values in [0, 1].
         name: shown in tables.
         provenance: what was seen; goes into ``raddino.json`` and the model card.
+        shorter_side: pixels that it is resized to before the crop; None for ``size``.
     """
     config, state = to_huggingface(model)
     preprocessor = {
         "image_processor_type": "BitImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": size},
+        "size": {"shortest_edge": shorter_side or size},
         "resample": BICUBIC,
         "do_center_crop": True,
         "crop_size": {"height": size, "width": size},
@@ -294,16 +301,18 @@ def save_encoder(
     with draft_folder(folder) as draft:
         save_file(state, draft / "model.safetensors", metadata={"format": "pt"})
         digest = _sha256(draft / "model.safetensors")
+        for file, content in zip(SETTINGS, (config, preprocessor), strict=True):
+            (draft / file).write_text(json.dumps(content, indent=2) + "\n")
         about = {
             "format": FORMAT,
             "raddino": raddino.__version__,
             "name": name,
             "normalisation": {"mean": mean, "std": std},
             "sha256": digest,
+            "settings": {file: sha256(draft / file) for file in SETTINGS},
             "provenance": provenance.to_dict() | {"sha256": digest},
         }
-        for file, content in (("config", config), ("preprocessor_config", preprocessor), ("raddino", about)):
-            (draft / f"{file}.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_json(draft / "raddino.json", about)
         preparation = Preparation(size, size, (mean,), (std,), crop_start="down")
         card = model_card(name, model, preparation, replace(provenance, sha256=digest))
         (draft / "README.md").write_text(card, encoding="utf-8")
