@@ -157,12 +157,14 @@ def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
     """A folder of this process alone on the disk of ``path``, and the rights of a new file."""
     drafts = path.parent / DRAFTS
     _remove_left(drafts)
-    place, handle = _claim(drafts)
     try:
-        yield place, stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+        place, handle = _claim(drafts)
+        try:
+            yield place, stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            handle.close()
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        handle.close()
         with suppress(OSError):
             drafts.rmdir()
 
@@ -180,6 +182,9 @@ def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
                 return place, handle
         except (FileNotFoundError, FileExistsError, BlockingIOError) as error:
             failure = error
+        except OSError:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
     raise failure
 
 
@@ -297,7 +302,7 @@ def lock(folder: Path, busy: str) -> IO[bytes]:
     raise RaddinoError(busy)
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_json(path: Path, remedy: str, sealed: bool = False) -> dict[str, Any]:
     """The object in a JSON file that anyone may have written: bounded in size and depth, numbers finite.
 
     What :func:`write_json` wrote is compared with its digest.
@@ -305,6 +310,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     Args:
         path: of the file.
         remedy: what the user can do when it is damaged.
+        sealed: whether it must carry its digest, because only we write it.
 
     Raises:
         RaddinoError: one line with the path, what is wrong and the remedy.
@@ -316,7 +322,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where an object should be")
         _check_depth(values)
-        if values.pop(SEAL, None) is not None and not check_seal(path, remedy):
+        if (values.pop(SEAL, None) is not None or sealed) and not check_seal(path, remedy):
             raise ValueError("its seal is broken")
     except FileNotFoundError:
         raise RaddinoError(f"{path} is missing: {remedy}") from None

@@ -20,7 +20,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.corpus.pack import PARTIAL
 from raddino.corpus.prepare import prepare, summary
 from raddino.errors import RaddinoError
-from raddino.files import lock
+from raddino.files import DRAFTS, lock
 
 CLI = [sys.executable, "-m", "raddino.cli"]
 
@@ -205,9 +205,8 @@ def test_what_a_killed_prepare_leaves_is_gone_on_with(images, tmp_path):
 
 def test_drafts_of_a_killed_prepare_are_removed(images, tmp_path):
     out = tmp_path / "corpus"
-    (out / PARTIAL).mkdir(parents=True)
-    (out / "shards").mkdir()
-    for name in (".1.draft", f"{PARTIAL}/.2.draft", "shards/000001.tar.part"):
+    for name in (f"{DRAFTS}/1/manifest.parquet", f"{PARTIAL}/{DRAFTS}/2/plan", "shards/000001.tar.part"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"half")
     assert contents(prepare(images, out, workers=1).path) == contents(prepare(images, tmp_path / "x", workers=1).path)
 

@@ -69,6 +69,14 @@ def test_grossly_wrong_tiffs_are_noted(way):
     assert silent <= noticed * 0.05
 
 
+def test_checksums_of_deflate_in_tiff_are_looked_at():
+    data = encode(Image.fromarray(GREY), "TIFF", compression="tiff_adobe_deflate")
+    with Image.open(io.BytesIO(data)) as image:
+        end = image.tag_v2[273][-1] + image.tag_v2[279][-1]
+    altered = data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:]
+    assert (damage(data, "TIFF"), damage(altered, "TIFF")) == ([], [TIFF_DAMAGED])
+
+
 def test_altered_jpeg_files_get_the_note():
     data = encode(Image.fromarray(GREY), "JPEG", quality=90)
     assert read_raster(data, "JPEG").warnings == ()

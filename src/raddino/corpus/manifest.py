@@ -18,9 +18,9 @@ from raddino.corpus.columns import KNOWN, choose, recognise
 from raddino.corpus.identifiers import WHOLE, clean_ids
 from raddino.corpus.labels import listed_labels, numeric_labels, unlisted_notes
 from raddino.corpus.listing import find, said
+from raddino.corpus.manifest_file import read_manifest
 from raddino.corpus.mask_columns import mask_cells
 from raddino.corpus.splits import parse_splits
-from raddino.corpus.tables import read_manifest
 from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible

@@ -24,7 +24,7 @@ from raddino.corpus.seal import seal, summary
 from raddino.corpus.sources import split_spec
 from raddino.corpus.splits import check_patient_splits, check_proportions, patient_fraction
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import DRAFTS, lock, owner_only, write_text
+from raddino.files import lock, owner_only, write_text
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
 
@@ -170,8 +170,8 @@ def _begin(out: Path, plan: str, private: bool) -> None:
     if private and out.stat().st_mode & 0o077:
         out.chmod(0o700)
     (out / "shards").mkdir(exist_ok=True)
-    for draft in (*out.glob(DRAFTS), *(out / PARTIAL).glob(DRAFTS), *(out / "shards").glob("*.part")):
-        draft.unlink()
+    for half in (out / "shards").glob("*.part"):
+        half.unlink()
     write_text(marker, plan)
 
 

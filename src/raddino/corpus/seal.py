@@ -40,7 +40,7 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
     Raises:
         RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
     """
-    records = [read_json(task.record, f"delete {task.out} and run prepare again") for task in tasks]
+    records = [read_json(task.record, f"delete {task.out} and run prepare again", sealed=True) for task in tasks]
     rows = [row for record in records for row in record["rows"]]
     skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
     reasons = Counter(entry["reason"] for entry in skipped)

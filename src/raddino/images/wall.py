@@ -102,18 +102,17 @@ class Wall:
             if not connection.poll(seconds * PATIENCE):
                 raise _Ended(f"took more than {seconds} s")
             return pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            raise self._why(seconds) from None
-        finally:
-            if sys.exc_info()[0] is not None:
-                self.close()
+        except BaseException as error:
+            told = self._why(seconds) if isinstance(error, EOFError | OSError) else error
+            self.close()
+            raise told from None
 
     def _start(self) -> Connection:
         ours, theirs = multiprocessing.Pipe()
         self._connection = ours
         with contextlib.suppress(EOFError, OSError):
             with uninterrupted(), theirs:
-                command = [sys.executable, "-P", "-c", BOOT, str(theirs.fileno()), *sys.path]
+                command = [sys.executable, "-c", BOOT, str(theirs.fileno()), *sys.path]
                 self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             if ours.poll(START_SECONDS) and ours.recv_bytes() == b"ready":
                 return ours
@@ -182,7 +181,6 @@ class _Failed:
 
 def _serve(handle: int) -> None:
     """The process: answer requests until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(handle)
     threading.Thread(target=_end_with_parent, args=(handle,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

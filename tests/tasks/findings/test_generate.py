@@ -60,6 +60,6 @@ def test_another_encoder_and_wrong_numbers_are_refused(folder: Path) -> None:
 def test_damaged_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(RaddinoError, match="cannot be loaded") as caught:
+    with pytest.raises(RaddinoError, match="is missing or not the file") as caught:
         write(copy, [0])
     assert "\n" not in str(caught.value)
