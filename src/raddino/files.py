@@ -128,6 +128,17 @@ def draft_folder(folder: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def owner_only(private: bool = True) -> Iterator[None]:
+    """What this process and those that it starts make meanwhile is open to its owner alone, where ``private``."""
+    before = os.umask(0o077) if private else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
+
+
 def check_writable(folder: Path) -> None:
     """Make a folder where it is missing, and see whether files can be made in it. Raises UnwritableError."""
     with writing(folder):

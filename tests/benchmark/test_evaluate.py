@@ -15,6 +15,7 @@ from raddino.benchmark.results import Results, contamination
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
+from raddino.files import lock
 
 METRICS = {"auroc": roc_auc_score, "auprc": average_precision_score, "mae": mean_absolute_error}
 PROBE = {"seeds": 2, "steps": 200}
@@ -166,6 +167,7 @@ def test_held_out_splits_of_the_same_corpus_are_clean(corpora, seen):
 
 def test_folder_is_complete_and_reopens(results):
     assert {path.name for path in results.path.iterdir()} == {
+        ".lock",
         "metrics.json",
         "predictions.parquet",
         "leaderboard.csv",
@@ -248,6 +250,13 @@ def test_impossible_requests_are_one_line_and_leave_nothing(corpus, tmp_path, en
         evaluate(corpus, encoders, out=tmp_path / "r", **options)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_second_evaluation_into_one_folder_is_refused(results, corpus, suite):
+    before = (results.path / "metrics.json").read_bytes()
+    with lock(results.path, ""), pytest.raises(RaddinoError, match="another process evaluates into"):
+        evaluate(corpus, [Noise()], out=results.path, suite=suite)
+    assert (results.path / "metrics.json").read_bytes() == before
 
 
 def test_all_encoders_failing_is_an_error(corpus, tmp_path):

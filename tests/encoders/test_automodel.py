@@ -129,6 +129,15 @@ def test_code_from_the_hub_is_not_run(tmp_path):
         load_encoder(f"hf:{tmp_path}")
 
 
+def test_an_adapter_that_names_another_model_is_refused(tmp_path):
+    publish(tmp_path / "other", vit(), SQUARE)
+    publish(tmp_path / "given", vit(), SQUARE)
+    told = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "other")}
+    (tmp_path / "given" / "adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(RaddinoError, match="given holds an adapter"):
+        load_encoder(f"hf:{tmp_path / 'given'}", device="cpu")
+
+
 def test_hf_needs_a_place():
     with pytest.raises(RaddinoError, match="hf:org/name"):
         load_encoder("hf")

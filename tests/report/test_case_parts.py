@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,13 @@ def test_tables_for_paper_and_terminal(dense: dict) -> None:
     assert "trained (shuffled images)" in text
     assert "BLEU-4" in text
     assert max(map(len, text.splitlines())) < 160
+
+
+def test_a_page_with_texts_is_open_to_its_owner_alone(place: Path, masked: MaskedCorpus) -> None:
+    assert report(place, corpus=masked).stat().st_mode & 0o777 == 0o600
+    assert report(place).stat().st_mode & 0o077 == 0o666 & 0o077 & ~_umask()
+
+
+def _umask() -> int:
+    os.umask(before := os.umask(0))
+    return before

@@ -34,7 +34,7 @@ from raddino.encoders.flipped import Flipped
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
-from raddino.files import check_writable
+from raddino.files import lock
 from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples
 from raddino.tasks.cases import Job
@@ -94,7 +94,8 @@ def evaluate(
 
     Raises:
         RaddinoError: a patient or an image stands in two splits, two images share an id, an encoder, suite or
-            analysis is not known, nothing can be measured, or the disk is full or refuses.
+            analysis is not known, nothing can be measured, another process evaluates into ``out``, or the disk is full
+            or refuses.
     """
     check_patient_splits(corpus.manifest)
     check_images(corpus.manifest)
@@ -118,77 +119,77 @@ def evaluate(
         for name, spec in zip(identities, encoders, strict=True)
     }
 
-    check_writable(Path(out))
-    features: dict[str, FeatureSet] = {}
-    scores: dict[str, dict[str, Scores]] = {}
-    judged: dict[str, dict[str, Scores | CaseScores]] = {}
-    for name, encoder in loaded.items():
-        failed: dict[str, str] = {}
-        if probed and (reason := misfit(encoder, plan.probe)):
-            absent.append(absence(None, name, reason))
-        elif probed:
-            try:
-                patches = plan.probe.features == "patches"
-                features[name] = embed(
-                    corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision,
-                    patches=patches,
-                )  # fmt: skip
-            except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-                failures[name] = dict.fromkeys(_names(examples), reason_of(f"encoder {name}", error))
-                continue
-            identities[name]["fingerprint"] = features[name].encoder
-            asked = partial(Request, seed=seed, device=device, encoder=encoder)
-            found, failed = _probe_all(name, features[name], probed, plan.probe, asked)
-            if found:
-                scores[name] = found
-                judged[name] = dict(found)
-        job = partial(
-            Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
-            batch_size=batch_size, precision=precision, device=device, cache=cache,
-        )  # fmt: skip
-        failures[name] = failed | _train_all(name, cased, job, judged, identities)
-    absent += _lost(failures, _names(examples))
-    if not judged:
-        raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
+    with lock(Path(out), f"another process evaluates into {out}: wait for it, or give another --out"):
+        features: dict[str, FeatureSet] = {}
+        scores: dict[str, dict[str, Scores]] = {}
+        judged: dict[str, dict[str, Scores | CaseScores]] = {}
+        for name, encoder in loaded.items():
+            failed: dict[str, str] = {}
+            if probed and (reason := misfit(encoder, plan.probe)):
+                absent.append(absence(None, name, reason))
+            elif probed:
+                try:
+                    patches = plan.probe.features == "patches"
+                    features[name] = embed(
+                        corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision,
+                        patches=patches,
+                    )  # fmt: skip
+                except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
+                    failures[name] = dict.fromkeys(_names(examples), reason_of(f"encoder {name}", error))
+                    continue
+                identities[name]["fingerprint"] = features[name].encoder
+                asked = partial(Request, seed=seed, device=device, encoder=encoder)
+                found, failed = _probe_all(name, features[name], probed, plan.probe, asked)
+                if found:
+                    scores[name] = found
+                    judged[name] = dict(found)
+            job = partial(
+                Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
+                batch_size=batch_size, precision=precision, device=device, cache=cache,
+            )  # fmt: skip
+            failures[name] = failed | _train_all(name, cased, job, judged, identities)
+        absent += _lost(failures, _names(examples))
+        if not judged:
+            raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
-    context = Context(
-        corpus=corpus,
-        encoders={name: loaded[name] for name in scores},
-        features={name: features[name] for name in scores},
-        scores=scores,
-        examples=probed,
-        suite=plan,
-        fingerprints={name: identities[name]["fingerprint"] for name in judged},
-        seed=seed,
-        resamples=resamples,
-        batch_size=batch_size,
-        precision=precision,
-        cache=cache,
-    )
-    rows, undefined = _measure(context, judged, examples)
-    undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
-    further, lost = _analyse(context)
-    data = {
-        "format": FORMAT,
-        "synthetic": corpus.info["synthetic"],
-        "suite": public_suite(plan),
-        "corpus": _describe(corpus),
-        "environment": environment(),
-        "seed": seed,
-        "encoders": list(identities.values()),
-        "tasks": [
-            one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
-            for one in examples
-        ],
-        "rows": rows,
-        "absent": absent + undefined + lost,
-        "analyses": further,
-    }
-    results = Results(Path(out), data, _predictions(scores))
-    results.withdraw()
-    save_cases(Path(out), judged)
-    results.save()
-    return results
+        context = Context(
+            corpus=corpus,
+            encoders={name: loaded[name] for name in scores},
+            features={name: features[name] for name in scores},
+            scores=scores,
+            examples=probed,
+            suite=plan,
+            fingerprints={name: identities[name]["fingerprint"] for name in judged},
+            seed=seed,
+            resamples=resamples,
+            batch_size=batch_size,
+            precision=precision,
+            cache=cache,
+        )
+        rows, undefined = _measure(context, judged, examples)
+        undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
+        further, lost = _analyse(context)
+        data = {
+            "format": FORMAT,
+            "synthetic": corpus.info["synthetic"],
+            "suite": public_suite(plan),
+            "corpus": _describe(corpus),
+            "environment": environment(),
+            "seed": seed,
+            "encoders": list(identities.values()),
+            "tasks": [
+                one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
+                for one in examples
+            ],
+            "rows": rows,
+            "absent": absent + undefined + lost,
+            "analyses": further,
+        }
+        results = Results(Path(out), data, _predictions(scores))
+        results.withdraw()
+        save_cases(Path(out), judged)
+        results.save()
+        return results
 
 
 def _probe_all(

@@ -24,7 +24,7 @@ from raddino.corpus.seal import seal, summary
 from raddino.corpus.sources import split_spec
 from raddino.corpus.splits import check_patient_splits, check_proportions, patient_fraction
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import lock, write_text
+from raddino.files import lock, owner_only, write_text
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
 
@@ -129,7 +129,7 @@ def prepare(
     tasks = _tasks(out, items, recipe, key)
     with _written_whole(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _rights(private), lock(out / PARTIAL, BUSY.format(out)):
+        with owner_only(private), lock(out / PARTIAL, BUSY.format(out)):
             if _finished(out, plan) is None:  # still, now that no other process can end it
                 _begin(out, plan, private)
                 todo = [task for task in tasks if not task.record.is_file()]
@@ -173,17 +173,6 @@ def _begin(out: Path, plan: str, private: bool) -> None:
     for half in (out / "shards").glob("*.part"):
         half.unlink()
     write_text(marker, plan)
-
-
-@contextmanager
-def _rights(private: bool) -> Iterator[None]:
-    """What this process and those that it starts make meanwhile is open to its owner alone, where ``private``."""
-    before = os.umask(0o077) if private else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.umask(before)
 
 
 @contextmanager

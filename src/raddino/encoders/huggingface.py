@@ -275,10 +275,11 @@ def check_declared(name: str, factory: Any, folder: Path, files: list[Path]) -> 
     """Compare the network that ``config.json`` declares with the weights, before any memory is asked for it.
 
     Raises:
-        RaddinoError: it has more layers than the files have tensors, or more than twice their parameters.
+        RaddinoError: it has more layers than the files have tensors, or more than twice their parameters; an adapter.
     """
     from transformers import AutoConfig
 
+    refuse_adapter(name, folder)
     shapes = [shape for file in files for shape in _shapes(file)]
     told = read_config(name, Weights(folder))
     layers = max(_depths(told), default=0)
@@ -317,6 +318,14 @@ def _depths(config: dict[str, Any]) -> Iterator[int]:
             yield from _depths(value)
         elif re.search(r"layers$|^depths?$|_depth$|stages$|blocks$", str(key)):
             yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, int))
+
+
+def refuse_adapter(name: str, folder: Path) -> None:
+    """Refuse a folder from which Transformers would load another model, the one that an adapter names, instead."""
+    if (folder / "adapter_config.json").exists():
+        raise RaddinoError(
+            f"{name}: {folder.name} holds an adapter (adapter_config.json); merge it into its model first"
+        )
 
 
 def refuse_lost(name: str, lost: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickletools
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from raddino.errors import RaddinoError
+from raddino.vit.pickles import opcodes
 from raddino.vit.weights import read_weights
 
 HEADER_PICKLES = 3
@@ -78,10 +78,10 @@ def _without_sources(content: bytes) -> bytes:
         return content
     stream = io.BytesIO(content)
     for _ in range(HEADER_PICKLES):
-        for _ in pickletools.genops(stream):
+        for _ in opcodes(stream):
             pass
     start = stream.tell()
-    found = list(pickletools.genops(stream))
+    found = list(opcodes(stream))
     bounds = [*(int(position or 0) for _, _, position in found), stream.tell()]
     kept: list[int] = []
     strings: dict[Any, Any] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raddino.files import write_text
+from raddino.files import owner_only, write_text
 from raddino.report import curves, ranking
 from raddino.report.analyses import sections
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
@@ -57,6 +57,7 @@ def report(
     shown = blocks(found.metrics)
     probed = not shown or any(block.kind not in CASE_KINDS for block in shown)
     variants = _variants(found.metrics)
+    cases = case_parts(folder, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic")))
     page = _template().render(
         metrics=found.metrics,
         verdict=verdict(shown, [one for one in found.metrics.get("encoders", []) if one["name"] not in variants]),
@@ -73,7 +74,7 @@ def report(
         probed=probed,
         variants=variants,
         detailed=DETAILED,
-        cases=case_parts(folder, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic"))),
+        cases=cases,
         drawn_cases=stamp_of(corpus.info.get("synthetic", corpus.synthetic)) if corpus else "",
         signs=SIGNS,
         run=log,
@@ -84,7 +85,8 @@ def report(
         **_galleries(corpus, spec, found.metrics, shown),
     )
     write_text(file.with_name("table.tex"), latex_table(found.metrics))
-    write_text(file, page)
+    with owner_only(any(one.pairs for part in cases for one in part.shown)):
+        write_text(file, page)
     return file
 
 

@@ -17,6 +17,7 @@ from raddino.files import read_json
 from raddino.vit.block import NORM_EPS
 from raddino.vit.embedding import position_embedding
 from raddino.vit.model import VisionTransformer, VitConfig
+from raddino.vit.pickles import check_pickles
 
 State = dict[str, Tensor]
 OFFICIAL_HEAD_DIM = 64
@@ -111,7 +112,8 @@ def load_backbone(path: Path) -> Backbone:
 def read_weights(path: Path) -> Any:
     """What a weights file holds, usually a dictionary of tensors: ``.safetensors``, else what ``torch.save`` wrote.
 
-    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed.
+    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed, and pickles that
+    would end or hold up the process are refused before (:mod:`raddino.vit.pickles`).
 
     Raises:
         RaddinoError: no such file, damaged, holding more than the safe loader takes, or a tensor whose shape promises
@@ -122,6 +124,7 @@ def read_weights(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_pickles(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise RaddinoError(f"{path.name} is not a readable weights file ({type(error).__name__})") from None

@@ -92,3 +92,19 @@ def test_folders_of_one_name_and_a_folder_below_home(tmp_path: Path, monkeypatch
     assert identity("~/a/lm") == identity(str(one))
     assert FindingsConfig(language_model="~/a/lm").language_name == "lm"
     assert load("~/a/lm").model.config.num_hidden_layers == FindingsConfig().tiny.layers
+
+
+def test_bombs_and_other_places_in_a_folder_are_refused(tmp_path: Path) -> None:
+    folder, away = _folder(tmp_path / "one"), tmp_path / "away.bin"
+    (folder / "model.safetensors").unlink()
+    bomb = b"\x80\x02})q\x00" + 60 * b"h\x00h\x00\x86q\x00" + b"K\x01s."
+    (folder / "pytorch_model.bin").write_bytes(bomb)
+    with pytest.raises(RaddinoError, match="refused by the safe loader"):
+        load(str(folder))
+    (folder / "pytorch_model.bin").rename(away)
+    (folder / "pytorch_model.bin.index.json").write_text('{"metadata": {}, "weight_map": {"a": "../away.bin"}}')
+    with pytest.raises(RaddinoError, match="names files elsewhere"):
+        load(str(folder))
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(RaddinoError, match="holds an adapter"):
+        load(str(folder))

@@ -146,6 +146,14 @@ def test_texts_stay_in_the_folder(corpus: MemoryCorpus, made: list[str], tmp_pat
     assert not list((tmp_path / "work").glob("*.draft"))
 
 
+def test_texts_are_open_to_their_owner_alone(corpus: MemoryCorpus, made: list[str], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir(mode=0o755)
+    CASE_TASKS["findings"].run(job_of(corpus, tmp_path / "work"))
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "work", *(tmp_path / "work").iterdir())}
+    assert rights.pop("work") == 0o700
+    assert rights == dict.fromkeys(("reports.parquet", "texts.json", "texts-shuffled.json"), 0o600)
+
+
 def test_what_was_written_is_not_written_again(
     corpus: MemoryCorpus, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from raddino.encoders.huggingface import quiet, refuse_lost
+from raddino.encoders.huggingface import quiet, refuse_adapter, refuse_lost
 from raddino.errors import RaddinoError
-from raddino.files import sha256
+from raddino.files import read_json, sha256
 from raddino.tasks.findings.prompts import IMAGE, chat_template
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tiny_language import tiny_decoder, tiny_tokenizer
+from raddino.vit.pickles import check_pickles
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ def _pretrained(name: str, place: str, options: dict[str, str], dtype: torch.dty
 
     local = Path(place).expanduser().is_dir()
     place = str(Path(place).expanduser()) if local else place
-    if not local:
+    if local:
+        refuse_adapter(name, Path(place))
+    else:
         _reach(name)
     try:
+        if local:
+            _check_pickles(Path(place))
         with quiet(), redirect_stderr(StringIO()):  # a bar of the GGUF reader
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=local, **options)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -126,6 +131,16 @@ def _pretrained(name: str, place: str, options: dict[str, str], dtype: torch.dty
     model, report = loaded
     refuse_lost(name, sorted(report["missing_keys"]))
     return model.eval(), tokenizer
+
+
+def _check_pickles(folder: Path) -> None:
+    """Refuse weights that would end or hold up this process. Raises many kinds of errors."""
+    index = folder / "pytorch_model.bin.index.json"
+    parts = set(read_json(index, "fetch it again")["weight_map"].values()) if index.is_file() else set()
+    if any(Path(part).name != part for part in parts):
+        raise ValueError(f"{index.name} names files elsewhere")
+    for file in {*folder.glob("*.bin"), *(folder / part for part in parts if not part.endswith(".safetensors"))}:
+        check_pickles(file)
 
 
 def _reach(name: str) -> None:

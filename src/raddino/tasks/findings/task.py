@@ -15,7 +15,7 @@ from pydantic import field_validator
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError, did_you_mean
-from raddino.files import read_json, write_json
+from raddino.files import owner_only, read_json, write_json, writing
 from raddino.metrics import clinical
 from raddino.tables import write_table
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, TEXTS, Absent, Examples, TaskConfig
@@ -117,6 +117,8 @@ class FindingsTask:
     def run(self, job: Job) -> Sequence[Cases]:
         """Train, write, and judge the model and what it has to beat; all texts go to ``reports.parquet``.
 
+        The folder of the job becomes open to its owner alone.
+
         Raises:
             RaddinoError: weights of a judge that were given are not there, or training fails.
         """
@@ -127,6 +129,9 @@ class FindingsTask:
         judges = find_judges(
             options.chexbert, options.radgraph, options.radgraph_python, options.radgraph_model, job.device
         )
+        with writing(job.folder):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            job.folder.chmod(0o700)
         texts = np.array(_texts(job.corpus, examples.rows, examples.config.target, options.cleaning), dtype=object)
         sides = {split: Reports(examples.rows[at[split]], list(texts[at[split]])) for split in ("train", "val")}
         trained = train_findings(
@@ -199,7 +204,8 @@ def _write(job: Job, model: Path, name: str, shown: np.ndarray) -> list[str]:
         done += generate_findings(
             job.corpus, rows[part], job.encoder, model, shown=shown[part], **_embedding(job)
         )  # fmt: skip
-        write_json(file, {"key": key, "texts": done})
+        with owner_only():
+            write_json(file, {"key": key, "texts": done})
     return [clean(text, job.options.cleaning) for text in done]
 
 
@@ -259,4 +265,5 @@ def _save_reports(
         })
         for variant, said in written.items()
     ]  # fmt: skip
-    write_table(file, pd.concat(parts, ignore_index=True))
+    with owner_only():
+        write_table(file, pd.concat(parts, ignore_index=True))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import draft_of, is_free, write_text, writing
+from raddino.files import draft_of, is_free, read_json, write_text, writing
 from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.wall import Wall, seconds_for
 from raddino.progress import bar
@@ -191,8 +191,8 @@ def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool)
     file = out / ABOUT
     if file.is_file():
         try:
-            same = json.loads(file.read_text()) == about
-        except ValueError:
+            same = read_json(file, "choose another --out") == about
+        except RaddinoError:
             same = False
         if not same:
             raise RaddinoError(f"{out} holds masks of another model, format or header: choose another --out")
