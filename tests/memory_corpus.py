@@ -24,7 +24,7 @@ class MemoryCorpus:
         return self.images[i]
 
     def rows(self, split: str | None = None, where: str | None = None) -> np.ndarray:
-        from raddino.corpus.dataset import query
+        from raddino.corpus.where import query
 
         chosen = np.ones(len(self), bool) if where is None else query(self.manifest, where)
         if split is not None:

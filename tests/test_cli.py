@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from raddino.cli import main
+
 GOLDEN = Path(__file__).parent / "training" / "golden" / "mini_centering_shared_head.safetensors"
 
 
@@ -150,3 +152,19 @@ def test_lists():
     assert listed.split()[0] == "name"
     assert "hog" in listed
     assert "vindr-cxr" in raddino("sources").stdout
+
+
+def test_errors_that_nobody_foresaw_are_one_line_without_their_words(monkeypatch, capsys):
+    def fail():
+        raise KeyError("Mustermann^Max")
+
+    monkeypatch.setattr("raddino.cli.app", fail)
+    for shown in ("", "1"):
+        monkeypatch.setenv("RADDINO_TRACEBACK", shown)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert told.splitlines()[-1].startswith("error: unforeseen KeyError in test_cli.py, line ")
+        assert ("Traceback" in told) == ("Mustermann" in told) == bool(shown)
+        assert shown or len(told.splitlines()) == 1

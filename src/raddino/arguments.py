@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from raddino.config import parse_yaml
 from raddino.errors import ConfigError
 
 
@@ -32,11 +33,9 @@ def number(option: str, text: str) -> float:
 
 def value(text: str) -> Any:
     """A YAML value: a number, true, false, a list or a word."""
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         raise ConfigError(f"--option takes a YAML value after the equals sign, got {text!r}") from None
 
 

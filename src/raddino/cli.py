@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +33,13 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Processes; the result does not depend on it.", show_default="one a core"),
 ]
+SecondaryCapture = Annotated[
+    bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
+]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
+OUT_OF_MEMORY = re.compile(
+    r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.I
+)
 
 
 @app.command()
@@ -65,6 +75,13 @@ def prepare(
     source: Annotated[
         str | None, typer.Option(help="Name of the data set, where the manifest has no source column.")
     ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose patient numbers these are, where hospitals' numbers may collide and the manifest has no "
+            "namespace column."
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="Setting of a public data set, for example readers=any; repeatable."),
@@ -73,6 +90,7 @@ def prepare(
     shorter_side: Annotated[int, typer.Option(help="Pixels; larger images are shrunk, smaller ones left.")] = 518,
     bits: Annotated[int, typer.Option(help="Grey depth of the packed images, 8 or 16.")] = 8,
     frontal_only: Annotated[bool, typer.Option("--frontal-only", help="Set laterals aside.")] = False,
+    secondary_capture: SecondaryCapture = False,
     where: Annotated[
         str | None, typer.Option(help="Condition on manifest columns, for example \"view == 'PA'\".")
     ] = None,
@@ -82,7 +100,7 @@ def prepare(
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
     workers: Workers = None,
 ) -> None:
-    """Read X-ray files (DICOM, PNG, JPEG, TIFF) into one packed, patient-split corpus without identifiers."""
+    """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
     import warnings
 
     from raddino.corpus.prepare import prepare as run
@@ -95,8 +113,9 @@ def prepare(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the summary says it too
         corpus = run(
-            images, out, columns=columns or None, source=source, shorter_side=shorter_side, bits=bits,
-            frontal_only=frontal_only, where=where, seed=seed, workers=workers,
+            images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
+            bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
+            workers=workers,
             source_options=source_options or None, fraction=fraction,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
@@ -288,15 +307,25 @@ def segment(
         str | None, typer.Option(help="The model's encoder, where it has moved.", show_default="the model's own")
     ] = None,
     format: Annotated[
-        str, typer.Option(help="png, or dicom-seg (of DICOM files; carries their patient and study).")
+        str, typer.Option(help="png, or dicom-seg (of DICOM files, whose patient and study it joins).")
     ] = "png",
     contours: Annotated[bool, typer.Option("--contours", help="Also the image with outlines.")] = False,
+    carry_header: Annotated[
+        bool,
+        typer.Option(
+            "--carry-header", help="dicom-seg: repeat all of the source's patient and study, not only what joins them."
+        ),
+    ] = False,
+    secondary_capture: SecondaryCapture = False,
     device: Device = "auto",
 ) -> None:
     """Segment images with a model that 'raddino evaluate' trained; masks as PNG or DICOM SEG."""
     from raddino.tasks.segmentation.segment import segment as run
 
-    done = run(images, model, out, encoder=encoder, format=format, contours=contours, device=device)
+    done = run(
+        images, model, out, encoder=encoder, format=format, contours=contours, carry_header=carry_header,
+        secondary_capture=secondary_capture, device=device,
+    )  # fmt: skip
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
@@ -440,19 +469,43 @@ def export(
 
 
 def main() -> None:
-    """Run the command line; errors of ours and of the file system are one line on stderr and exit status 2."""
+    """Run the command line; every error is one line on stderr and exit status 2.
+
+    With ``RADDINO_TRACEBACK=1`` an error that nobody foresaw shows its traceback too.
+    """
     from raddino.errors import RaddinoError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal cannot show
     try:
         app()
     except RaddinoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        words = " ".join(str(error).split())
+    except UnicodeEncodeError:
+        words = "the name of a file or folder is not UTF-8: rename it"
     except OSError as error:
-        place = error.filename or "a file"
-        words = error.strerror or error
-        print(f"error: cannot use {place}: {words}; check the path, its rights and the free space", file=sys.stderr)
-        raise SystemExit(2) from None
+        place, reason = error.filename or "a file", error.strerror or type(error).__name__
+        words = f"cannot use {place}: {reason}; check the path, its rights and the free space"
+    except Exception as error:
+        if os.environ.get("RADDINO_TRACEBACK"):
+            traceback.print_exc()
+        words = _unforeseen(error)
+    else:
+        return
+    print(f"error: {words}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _unforeseen(error: Exception) -> str:
+    """What to say of an error that nobody foresaw; not its own words, which may quote data."""
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        return (
+            "out of memory: take smaller batches (pretrain: --set accumulate=2 or more; embed: --batch-size), fewer "
+            "--workers, or a smaller network"
+        )
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}, line {last.lineno}"
+    return f"unforeseen {type(error).__name__} in {place}; RADDINO_TRACEBACK=1 in the environment shows all of it"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The strict base of every configuration, and how one is read from preset, YAML file and ``--set``."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -9,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from raddino.errors import ConfigError, did_you_mean
 
 PRESETS = Path(__file__).parent / "presets"
+LARGEST_YAML, DEEPEST_YAML, MOST_NODES = 2**18, 32, 2**17
+"""Bytes of a text, levels, and values with every alias written out."""
+TAGS = ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+SHOWN = 100
 C = TypeVar("C", bound="Config")
 
 
@@ -16,6 +21,57 @@ class Config(BaseModel):
     """Base model: unknown keys, NaN and infinity are refused, instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's counterparts of JSON's types: dates are texts, a key stands once, aliases are bounded."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        sign: [(tag, rule) for tag, rule in rules if not tag.endswith(":timestamp")]
+        for sign, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.level = getattr(self, "level", 0) + 1
+        if self.level > DEEPEST_YAML:
+            raise ValueError("nested too deeply")
+        repeated = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)  # of an alias, the very node that it names
+        self.level -= 1
+        sizes = self.__dict__.setdefault("sizes", {})
+        if repeated and id(node) not in sizes:
+            raise ValueError("an alias of what it stands in")
+        if id(node) not in sizes:
+            self._check(node)
+            parts = [one for part in node.value for one in (part if isinstance(part, tuple) else (part,))]
+            inner = 0 if isinstance(node.value, str) else sum(sizes[id(one)] for one in parts)
+            sizes[id(node)] = 1 + inner
+        if sizes[id(node)] > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES} values")
+        return node
+
+    def _check(self, node: Any) -> None:
+        if node.tag.rpartition(":")[2] not in TAGS:
+            raise ValueError(f"the type {node.tag.rpartition(':')[2]!r}, which is not taken")
+        if isinstance(node, yaml.MappingNode):
+            keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for (_, key), count in keys.most_common(1):
+                if count > 1:
+                    raise ValueError(f"the key {key[:SHOWN]!r} twice")
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML text that anyone may have written, bounded in size, depth and aliases, as values of JSON's types.
+
+    Raises:
+        ValueError: what is wrong with it, in one line.
+    """
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"more than {LARGEST_YAML // 1024} KiB")
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
 
 
 def preset_names() -> list[str]:
@@ -32,11 +88,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config file {path} does not exist")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if path.stat().st_size > 4 * LARGEST_YAML:
+            raise ValueError(f"more than {LARGEST_YAML // 1024} KiB")
+        values = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not text in UTF-8: give a YAML file of 'key: value' lines") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): give a YAML file of 'key: value' lines") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold 'key: value' lines, found a {type(values).__name__}")
     return values
@@ -76,7 +136,7 @@ def validate(cls: type[C], values: dict[str, Any]) -> C:
         return cls.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part)[:SHOWN] for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_keys(cls, first["loc"][:-1])
             raise ConfigError(
@@ -85,7 +145,7 @@ def validate(cls: type[C], values: dict[str, Any]) -> C:
             ) from None
         where = f"config key {key!r}" if key else "config"
         words = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        got = "" if isinstance(first["input"], dict) else f" (got {_short(first['input'])})"
         raise ConfigError(f"{where}: {words}{got}") from None
 
 
@@ -103,8 +163,8 @@ def diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str
 
 def _scalar(key: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except ValueError:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value; quote text that holds special signs") from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
         try:
@@ -112,6 +172,11 @@ def _scalar(key: str, text: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any) -> None:

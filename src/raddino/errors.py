@@ -12,6 +12,10 @@ class ConfigError(RaddinoError):
     """A configuration key or value that is not accepted."""
 
 
+class UnwritableError(RaddinoError, OSError):
+    """A place that cannot be written: it ends the run, also where other failures cost their own part alone."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the known word closest to ``word``, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -196,10 +196,10 @@ def test_records_of_other_images_are_refused(corpus, suite, tmp_path):
     assert "measured on different test images" in reasons
     table.drop(columns="patient").to_parquet(file)
     reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
-    assert any("is damaged; run evaluate again" in reason for reason in reasons)
+    assert any("lacks the column 'patient': run evaluate again" in reason for reason in reasons)
     file.write_bytes(b"no parquet")
     reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
-    assert any("is damaged; run evaluate again" in reason for reason in reasons)
+    assert any("is damaged (not a readable Parquet file): run evaluate again" in reason for reason in reasons)
 
 
 def test_a_slug_is_a_folder_name_and_tells_names_apart():

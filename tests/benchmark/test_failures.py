@@ -155,7 +155,7 @@ def test_after_an_interruption_only_what_is_missing_is_computed(corpus, tmp_path
     first, again = Halves(), Halves()
     with pytest.raises(KeyboardInterrupt):
         judge(corpus, [first, Interrupted()], tmp_path)
-    assert not (tmp_path / "results").exists()
+    assert list((tmp_path / "results").iterdir()) == []
     resumed = judge(corpus, [again, Pixels()], tmp_path)
     assert (first.seen, again.seen) == (len(corpus), 0)
     corpus.path = tmp_path / "elsewhere"
@@ -201,6 +201,9 @@ def test_images_without_a_label_are_left_out_and_counted(corpus, tmp_path):
     told = {task["name"]: task for task in results.data["tasks"]}
     missing = int(corpus.manifest["label_left"].isna().sum())
     assert told["left"]["excluded"] == {"no value": missing}
+    left_out = told["left"]["by_source"].values()
+    assert sum(one["left_out"] for one in left_out) == missing
+    assert f"left out: {next(iter(left_out))['left_out']} of" in text_table(results.data)
     assert sum(told["left"]["n"].values()) == len(corpus) - missing
     unlabelled = set(corpus.manifest.loc[corpus.manifest["label_left"].isna(), "id"])
     assert not unlabelled & set(results.predictions.query("task == 'left'")["id"])

@@ -9,6 +9,7 @@ import pytest
 from raddino.benchmark.leaderboard import COLUMNS, leaderboard
 from raddino.benchmark.results import RANDOM, Results
 from raddino.errors import RaddinoError
+from raddino.files import write_json
 from raddino.report.page import leaderboard_sheets
 
 ROW = {
@@ -106,7 +107,7 @@ def test_random_weights_are_called_so(tmp_path):
     data = json.loads((one / "metrics.json").read_text())
     for encoder in data["encoders"]:
         encoder["provenance"] = {"sources": [], "supervision": "none", "note": RANDOM}
-    (one / "metrics.json").write_text(json.dumps(data))
+    write_json(one / "metrics.json", data)
     names = ["x (random weights)", "x (random)"]
     assert leaderboard([one]).rows["encoder"].tolist() == names
     assert Results.open(one).leaderboard()["encoder"].tolist() == names

@@ -119,14 +119,24 @@ def test_a_damaged_image_is_a_one_line_error(corpus):
 
 def test_a_manifest_that_is_no_manifest_is_refused(corpus):
     file = corpus.path / "manifest.parquet"
+    table = corpus.manifest
     file.write_bytes(bytes(file.stat().st_size))
-    with pytest.raises(RaddinoError, match=r"manifest\.parquet cannot be read"):
+    with pytest.raises(RaddinoError, match=r"is not the one that corpus\.json describes"):
         Corpus.open(corpus.path)
-    corpus.manifest.drop(columns="split").to_parquet(file)
-    info = {**corpus.info, "manifest_bytes": file.stat().st_size}
-    (corpus.path / "corpus.json").write_text(json.dumps(info))
+    _describe(corpus)
+    with pytest.raises(RaddinoError, match=r"manifest\.parquet is damaged"):
+        Corpus.open(corpus.path)
+    table.drop(columns="split").to_parquet(file)
+    _describe(corpus)
     with pytest.raises(RaddinoError, match="lacks the column 'split'"):
         Corpus.open(corpus.path)
+
+
+def _describe(corpus):
+    """Let ``corpus.json`` speak of the manifest as it is now, as one that an older version wrote."""
+    info = {key: value for key, value in corpus.info.items() if key != "manifest_sha256"}
+    info["manifest_bytes"] = (corpus.path / "manifest.parquet").stat().st_size
+    (corpus.path / "corpus.json").write_text(json.dumps(info))
 
 
 def test_other_version_and_damaged_json(corpus):
@@ -134,6 +144,12 @@ def test_other_version_and_damaged_json(corpus):
     file.write_text(json.dumps({**corpus.info, "format": 99}))
     with pytest.raises(RaddinoError, match="format 99"):
         Corpus.open(corpus.path)
+    file.write_text(json.dumps({**corpus.info, "format": 1}))
+    with pytest.raises(
+        RaddinoError, match=r"format 1, in which a person under two .*: prepare the images again"
+    ) as old:
+        Corpus.open(corpus.path)
+    assert "\n" not in str(old.value)
     for text in ("{half", "[]", "{}", '{"format": 1}'):
         file.write_text(text)
         with pytest.raises(RaddinoError):

@@ -11,14 +11,15 @@ NAN = np.nan
 
 
 def test_names():
-    names = ["Pleural_Thickening", "COVID-19", "E.Coli", " No Finding "]
-    assert [snake_case(name) for name in names] == ["pleural_thickening", "covid_19", "e_coli", "no_finding"]
+    names = ["Pleural_Thickening", "COVID-19", "E.Coli", " No Finding ", "Épanchement", "Œdème", "Größe", "气胸"]
+    expected = ["pleural_thickening", "covid_19", "e_coli", "no_finding", "epanchement", "oedeme", "grosse", ""]
+    assert [snake_case(name) for name in names] == expected
 
 
 def test_listed_labels_know_only_their_own_source():
     values = pd.Series(["Edema|Effusion", "Normal", None, "todo", "Effusion", "Viral", ""])
     sources = pd.Series(["a", "a", "a", "b", "b", "b", "b"])
-    table = listed_labels(values, sources)
+    table, unlisted = listed_labels(values, sources)
     expected = {
         "label_edema": [1, 0, NAN, NAN, NAN, NAN, NAN],
         "label_effusion": [1, 0, NAN, NAN, 1, 0, NAN],
@@ -26,6 +27,7 @@ def test_listed_labels_know_only_their_own_source():
         "label_viral": [NAN, NAN, NAN, NAN, 0, 1, NAN],
     }
     assert set(table) == set(expected)
+    assert unlisted == {"a": {"viral": 2}, "b": {"edema": 2, "normal": 2}}
     for name, column in expected.items():
         np.testing.assert_array_equal(table[name], np.array(column, np.float32))
 
@@ -45,4 +47,4 @@ def test_other_values_are_refused(values):
 def test_columns_by_prefix():
     columns = ["label_Edema", "nih_Mass", "nihilism", "other_x", "NIH_Hernia"]
     found = label_columns(columns, ["NIH"])
-    assert found == {"label_edema": "label_Edema", "label_mass": "nih_Mass", "label_hernia": "NIH_Hernia"}
+    assert found == {"label_edema": ["label_Edema"], "label_mass": ["nih_Mass"], "label_hernia": ["NIH_Hernia"]}

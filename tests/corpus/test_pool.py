@@ -1,5 +1,6 @@
-"""Workers as processes: Ctrl-C and a killed parent leave a state that goes on, and nobody behind."""
+"""Decoding behind walls: files that kill, kills from outside, Ctrl-C and a killed parent leave a state that goes on."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,27 +8,29 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from raddino.corpus import pool
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from raddino.corpus.prepare import prepare
+from raddino.corpus.shards import ShardWriter
+from raddino.errors import RaddinoError
+from raddino.images import wall
+from raddino.images.wall import ENDED, Wall
 
 SCRIPT = """
 import sys, time
-import raddino.corpus.pack as pack
-from raddino.corpus import pool
 from raddino.corpus.prepare import prepare
+from raddino.images.wall import Wall
 
-original = pack.prepare_image
+original = Wall.call
 
-def slowly(*arguments):
+def slowly(*arguments, **options):
     time.sleep(0.3)
-    return original(*arguments)
+    return original(*arguments, **options)
 
-pack.prepare_image = slowly
-
-if __name__ == "__main__":
-    prepare(sys.argv[1], sys.argv[2], workers=2)
+Wall.call = slowly
+prepare(sys.argv[1], sys.argv[2], workers=2)
 """
 
 
@@ -76,6 +79,70 @@ def test_stopped_work_goes_on(images, tmp_path, script, how):
     assert (again.path / "shards/000000.tar").read_bytes() == (whole.path / "shards/000000.tar").read_bytes()
 
 
-def test_ctrl_c_while_workers_start_is_not_lost():
-    with pytest.raises(KeyboardInterrupt), pool._uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
+ABORTING = """
+import os
+os.abort()
+"""
+
+
+@pytest.fixture
+def killers(images, tmp_path, monkeypatch) -> Path:
+    """Three of the 40 images end the decoder that reads them."""
+    (tmp_path / "decoder").mkdir()
+    (tmp_path / "decoder/gdcm.py").write_text(ABORTING)
+    monkeypatch.syspath_prepend(tmp_path / "decoder")
+    stream = jpeg_lossless(drawn(8, 60, 50), 8)
+    for n in (0, 17, 18):
+        (images / f"png/Doe_Jane_{n:02}.png").write_bytes(dicom(stream, JPEG_LOSSLESS, (60, 50), 8))
+    return images
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_kills_its_decoder_is_listed_and_the_rest_goes_on(killers, tmp_path, workers, capfd):
+    corpus = prepare(killers, tmp_path / "corpus", workers=workers)
+    assert corpus.info["skipped"] == {ENDED: 3}
+    assert len(corpus.manifest) == 37
+    listed = pd.read_csv(corpus.path / "skipped.csv")
+    assert listed["reason"].tolist() == [ENDED] * 3
+    assert listed["hash"].nunique() == 3
+    assert prepare(killers, tmp_path / "corpus", workers=1).fingerprint == corpus.fingerprint
+    shown = capfd.readouterr()
+    assert "Traceback" not in shown.err
+    assert "Doe" not in shown.err + shown.out
+
+
+def test_an_image_whose_process_is_killed_from_outside_is_not_lost(images, tmp_path, monkeypatch):
+    whole = prepare(images, tmp_path / "whole", workers=1)
+    original, calls = Wall.call, []
+
+    def killed(self, function, *args, **options):
+        calls.append(1)
+        if len(calls) % 10 == 0:
+            os.kill(self._process.pid, signal.SIGKILL)
+        return original(self, function, *args, **options)
+
+    monkeypatch.setattr(Wall, "call", killed)
+    again = prepare(images, tmp_path / "again", workers=2)
+    assert again.fingerprint == whole.fingerprint
+    assert not again.info["skipped"]
+
+
+def test_a_process_that_cannot_start_ends_the_run_and_lists_nothing(images, tmp_path, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(wall, "BOOT", "raise SystemExit(1)")
+        with pytest.raises(RaddinoError, match="could not be started"):
+            prepare(images, tmp_path / "corpus", workers=2)
+    assert len(prepare(images, tmp_path / "corpus", workers=2).manifest) == 40
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_shard(images, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ShardWriter, "close", full)
+        with pytest.raises(RaddinoError, match="No space left") as error:
+            prepare(images, tmp_path / "corpus", workers=2)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "corpus").rglob("*.part"))
+    assert len(prepare(images, tmp_path / "corpus", workers=2).manifest) == 40

@@ -183,7 +183,7 @@ def test_unreadable_files_are_listed_and_stop_nothing(images, tmp_path):
     assert len(corpus) == 37
     assert corpus.info["skipped"] == skipped["reason"].value_counts().to_dict()
     assert set(skipped["reason"]) == {
-        "not a DICOM, PNG, JPEG or TIFF file", "file not found", "constant image: all pixels are equal",
+        "not a DICOM, PNG, JPEG, JPEG 2000 or TIFF file", "file not found", "constant image: all pixels are equal",
     }  # fmt: skip
     assert corpus.manifest["warnings"].dropna().tolist() == [
         "mask lungs left out: empty file",
@@ -287,13 +287,13 @@ def test_interrupted_work_is_continued(images, tmp_path, monkeypatch):
     whole = prepare(images, tmp_path / "whole", workers=1)
     packed = []
 
-    def interrupted(task, advance):
+    def interrupted(task, wall, advance):
         def stop_inside() -> None:
             advance()
             if packed:
                 raise KeyboardInterrupt
 
-        original(task, stop_inside)
+        original(task, wall, stop_inside)
         packed.append(task.number)
 
     original = pool.pack_shard
@@ -303,7 +303,7 @@ def test_interrupted_work_is_continued(images, tmp_path, monkeypatch):
     assert packed == [0]
     with pytest.raises(RaddinoError, match="half prepared"):
         Corpus.open(tmp_path / "corpus")
-    monkeypatch.setattr(pool, "pack_shard", lambda task, advance: (packed.append(task.number), original(task)))
+    monkeypatch.setattr(pool, "pack_shard", lambda task, *rest: (packed.append(task.number), original(task, *rest)))
     (tmp_path / "corpus/shards/000001.tar.part").write_bytes(b"half a shard")
     again = prepare(images, tmp_path / "corpus", workers=1)
     assert packed == [0, 1, 2]
@@ -359,6 +359,7 @@ def test_real_dicom_folder(shared, tmp_path):
     assert corpus.info["skipped"].keys() == {
         "several frames", "colour picture (secondary capture)",
         "PhotometricInterpretation is missing: bright and dark cannot be told apart",
+        "secondary capture, which may hold text (--secondary-capture takes it)",
     }  # fmt: skip
 
 

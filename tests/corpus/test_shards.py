@@ -13,7 +13,7 @@ from raddino.errors import RaddinoError
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png_is_lossless(dtype):
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (17, 31)).astype(dtype)
-    back = decode_png(encode_png(image))
+    back = decode_png(encode_png(image), image.shape)
     assert back.dtype == dtype
     np.testing.assert_array_equal(back, image)
 
@@ -34,6 +34,14 @@ def test_members_are_where_it_says(tmp_path):
 
 def test_abandoned_shard_leaves_nothing(tmp_path):
     writer = ShardWriter(tmp_path / "000000.tar")
+    writer.add("a", b"1")
+    writer.abandon()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_abandoned_shard_leaves_nothing_on_a_full_disk(tmp_path):
+    writer = ShardWriter(tmp_path / "000000.tar")
+    os.dup2(os.open("/dev/full", os.O_WRONLY), writer._file.fileno())
     writer.add("a", b"1")
     writer.abandon()
     assert not list(tmp_path.iterdir())

@@ -130,7 +130,7 @@ def test_folders_of_another_kind_and_damaged_ones_are_named(tmp_path):
     with pytest.raises(RaddinoError, match="dinov2-base reads model_type dinov2"):
         load_encoder(f"dinov2-base:{tmp_path}")
     (tmp_path / "config.json").write_text("[")
-    with pytest.raises(RaddinoError, match=r"config\.json is not"):
+    with pytest.raises(RaddinoError, match=r"config\.json is damaged"):
         load_encoder(f"dinov2-base:{tmp_path}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RaddinoError, match=r"holds none of config\.json"):

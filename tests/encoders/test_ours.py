@@ -120,7 +120,7 @@ def test_damaged_and_missing_folders_are_refused(tmp_path):
     with pytest.raises(RaddinoError, match="not the file that"):
         load_encoder(str(tmp_path / "encoder"))
     (tmp_path / "encoder/raddino.json").write_text("{")
-    with pytest.raises(RaddinoError, match="not valid JSON"):
+    with pytest.raises(RaddinoError, match="is damaged"):
         load_encoder(str(tmp_path / "encoder"))
     with pytest.raises(RaddinoError, match="no encoder at"):
         load_encoder(str(tmp_path / "absent"))

@@ -1,5 +1,7 @@
 """Embedding: once, in any order, through interruptions, and never with spoiled features."""
 
+import os
+import signal
 from functools import partial
 
 import numpy as np
@@ -128,7 +130,7 @@ def test_another_width_under_the_same_fingerprint_is_refused(corpus):
 def test_a_cache_that_cannot_be_written_is_told_before_the_work(corpus, tmp_path, place):
     (tmp_path / "file").touch()
     encoder = Means()
-    with pytest.raises(RaddinoError, match=r"feature cache .* cannot be written .*cache="):
+    with pytest.raises(RaddinoError, match=r"file.* cannot be written .*a file stands where a folder should be"):
         embed(corpus, encoder, cache=tmp_path / place)
     assert encoder.seen == 0
 
@@ -174,6 +176,30 @@ def test_a_broken_image_is_one_line(corpus, workers):
     with pytest.raises(RaddinoError, match="takes grey") as error:
         embed(corpus, small_vit(), batch_size=8, workers=workers)
     assert "\n" not in str(error.value)
+
+
+def test_a_killed_reader_is_one_line_and_the_rerun_equals(corpus, tmp_path, monkeypatch):
+    read, main = corpus.read, os.getpid()
+
+    def deadly(row):
+        if row == 20 and os.getpid() != main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(row)
+
+    monkeypatch.setattr(corpus, "read", deadly)
+    with pytest.raises(RaddinoError, match=r"a process that reads images died .* with fewer workers"):
+        embed(corpus, Means(), workers=2, batch_size=4)
+    again = embed(corpus, Means(), batch_size=4)
+    np.testing.assert_array_equal(again.cls, embed(corpus, Means(), batch_size=4, cache=tmp_path / "other").cls)
+
+
+def test_an_error_in_a_reader_is_told_as_what_it_is(corpus, monkeypatch):
+    def broken(row):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(corpus, "read", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        embed(corpus, Means(), workers=2, batch_size=4)
 
 
 def test_bf16_is_near_and_kept_apart(corpus):

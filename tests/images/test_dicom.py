@@ -128,6 +128,8 @@ def test_age(make_dicom, ramp, elements, expected):
     [
         ({"ViewPosition": "PA"}, "PA"),
         ({"ViewPosition": "LL"}, "LATERAL"),
+        ({"ViewPosition": "LLD"}, "FRONTAL"),
+        ({"ViewPosition": "a.p."}, "AP"),
         ({"PatientOrientation": ["A", "F"]}, "LATERAL"),
         ({"PatientOrientation": ["L", "F"]}, None),
         ({"ViewPosition": "AP", "PatientOrientation": ["A", "F"]}, "AP"),
@@ -148,8 +150,58 @@ def test_facts_and_identifiers(make_dicom, ramp):
     facts = radiograph.facts
     assert (facts.sex, facts.weight, facts.bmi, facts.modality) == ("F", 64, 25, "DX")
     assert facts.spacing_mm == (0.2, 0.1)
-    assert (radiograph.identifiers.patient, radiograph.identifiers.study) == ("HOSP/P-4711", "1.2.3")
+    assert (radiograph.identifiers.patient, radiograph.identifiers.study) == ("P-4711", "1.2.3")
     assert "4711" not in repr(radiograph)
+
+
+@pytest.mark.parametrize(
+    ("weight", "size", "expected", "left_out"),
+    [
+        ("64", "1.6", (64, 25), []), ("3.5", "0.5", (3.5, 14), []), (None, "1.7", (None, None), []),
+        ("0", "0.0", (None, None), []), ("", "", (None, None), []),
+        ("70", "170", (70, None), ["PatientSize"]), ("70000", "1.7", (None, None), ["PatientWeight"]),
+        ("-70", "1.7", (None, None), ["PatientWeight"]),
+        ("70,5", "1,70", (None, None), ["PatientWeight", "PatientSize"]),
+        ("nan", "1.7", (None, None), ["PatientWeight"]),
+        ("70", "0.5", (70, None), ["BMI of PatientWeight and PatientSize"]),
+        ("7", "1.7", (7, None), ["BMI of PatientWeight and PatientSize"]),
+    ],
+)  # fmt: skip
+def test_weight_and_size(make_dicom_unchecked, ramp, weight, size, expected, left_out):
+    radiograph = read_dicom(make_dicom_unchecked(ramp, PatientWeight=weight, PatientSize=size))
+    assert (radiograph.facts.weight, radiograph.facts.bmi) == expected
+    assert radiograph.warnings == tuple(f"{name} is out of range and was left out" for name in left_out)
+
+
+@pytest.mark.parametrize(("written", "age", "told"), [
+    ("034Y", 34, False), ("", None, False), ("999Y", None, True), ("121Y", None, True), ("-05Y", None, True),
+    ("old", None, True), ("1500M", None, True), ("120Y", 120, False),
+])  # fmt: skip
+def test_ages_out_of_range_are_left_out_and_told(make_dicom, ramp, written, age, told):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = make_dicom(ramp, PatientAge=written)
+    radiograph = read_dicom(data)
+    assert radiograph.facts.age == age
+    assert radiograph.warnings == (("PatientAge is out of range and was left out",) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("elements", "spacing", "notes"),
+    [
+        ({"PixelSpacing": "0.2\\0.1"}, (0.2, 0.1), ()),
+        ({"PixelSpacing": "0\\0"}, None, ()),
+        ({"PixelSpacing": "0,2\\0,1"}, None, ("PixelSpacing cannot be read",)),
+        ({"PixelSpacing": "0.2"}, None, ("PixelSpacing cannot be read",)),
+        ({"PixelSpacing": "-0.2\\0.1"}, None, ("PixelSpacing cannot be read",)),
+        ({"ImagerPixelSpacing": "0,2\\0,1", "PixelSpacing": "0.2\\0.1"}, (0.2, 0.1), ()),
+        ({"ImagerPixelSpacing": "2\\0.1"}, (2, 0.1), ("ImagerPixelSpacing of more than 4 to 1 was left alone",)),
+    ],
+)
+def test_spacing(make_dicom_unchecked, ramp, elements, spacing, notes):
+    radiograph = read_dicom(make_dicom_unchecked(ramp, **elements))
+    assert radiograph.facts.spacing_mm == spacing
+    assert radiograph.warnings == notes
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from raddino.errors import RaddinoError
-from raddino.images.phi import key_path, keyed_hash, load_key
+from raddino.images.phi import key_name, key_path, keyed_hash, load_key, patient_hash, study_hash
 
 KEY = "a key of this test alone"
 
@@ -32,6 +32,26 @@ def test_hash_depends_on_everything():
         for parts in (("a", "b"), ("ab", ""), ("", "ab"), ("b", "a"))
     }
     assert len(hashes) == 16
+
+
+def test_patients_follow_key_namespace_and_number_in_any_normalisation():
+    expected = hmac.new(KEY.encode(), "patient\0west\0Mü".encode(), hashlib.sha256).hexdigest()[:20]
+    assert patient_hash(KEY, "west", "M\u00fc") == patient_hash(KEY, "west", "Mu\u0308") == expected
+    assert len({patient_hash(key, space, "1") for key in (KEY, KEY + "x") for space in ("", "west")}) == 4
+
+
+def test_studies_belong_to_someone():
+    assert study_hash(KEY, "a", "1") != study_hash(KEY, "b", "1")
+    assert study_hash(KEY, "a", "1") != patient_hash(KEY, "a", "1")
+
+
+def test_a_key_has_a_name_that_does_not_tell_it():
+    assert key_name(KEY) == key_name(KEY) != key_name(KEY + "x")
+    assert KEY not in key_name(KEY)
+
+
+def test_text_that_is_not_unicode_is_hashed():
+    assert keyed_hash(KEY, "image", "\udcfc") != keyed_hash(KEY, "image", "\udcfd")
 
 
 def test_key_is_made_once_and_private():

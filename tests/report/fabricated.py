@@ -70,6 +70,8 @@ def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict
         "corpus": {
             "name": "fabricated", "fingerprint": "cd" * 32, "images": 1234, "patients": 617,
             "sources": {"synthetic": 1234},
+            "left_out": {"skipped": {"file not found <b>": 7}, "warnings": {"all pixels are equal": 3},
+                         "notes": ["2 rows left out by where & more"]},
         },
         "environment": {"torch": "2.0", "device": "cpu", "hostname": "ward-7", "cwd": "/home/somebody/x"},
         "encoders": [
@@ -79,7 +81,8 @@ def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict
             for i, name in enumerate(ENCODERS)
         ],
         "tasks": [
-            {"name": task, "target": target, "kind": kind, "where": None, "n": {"train": 400, "val": 60}}
+            {"name": task, "target": target, "kind": kind, "where": None, "n": {"train": 400, "val": 60},
+             "by_source": {"ward <x>": {"used": 128, "left_out": 50}}}
             for task, target, kind in TASKS
         ],
         "rows": rows,

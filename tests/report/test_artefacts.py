@@ -15,7 +15,7 @@ def test_folders_that_are_not_what_they_should_be(tmp_path: Path) -> None:
     with pytest.raises(RaddinoError, match=r"no metrics\.jsonl"):
         read_run(tmp_path)
     (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(RaddinoError, match="not valid JSON"):
+    with pytest.raises(RaddinoError, match="is damaged"):
         read_results(tmp_path)
     (tmp_path / "metrics.json").write_text(json.dumps({"format": 99, "rows": []}))
     with pytest.raises(RaddinoError, match="format 99"):
@@ -53,14 +53,14 @@ def test_public_leaves_out_places_machines_and_people() -> None:
 @pytest.mark.parametrize("text", ['{"format": 1, "rows": [{"x": 1}]}', '{"format": 1, "rows": [], "encoders": [1]}'])
 def test_damaged_results_are_a_one_line_error(tmp_path, text):
     (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(RaddinoError, match="damaged: evaluate again"):
+    with pytest.raises(RaddinoError, match=r"damaged .*: evaluate again"):
         read_results(tmp_path)
 
 
 def test_damaged_predictions_are_a_one_line_error(tmp_path):
     (tmp_path / "metrics.json").write_text('{"format": 1, "rows": []}')
     (tmp_path / "predictions.parquet").write_bytes(b"x")
-    with pytest.raises(RaddinoError, match=r"predictions\.parquet cannot be read"):
+    with pytest.raises(RaddinoError, match=r"predictions\.parquet is damaged"):
         read_results(tmp_path)
 
 

@@ -72,6 +72,13 @@ def whole(folder: Path) -> str:
     return (folder / "report.html").read_text()
 
 
+def test_what_was_left_out_is_shown_and_escaped(whole: str) -> None:
+    text = Page(whole).text
+    assert "What was left out 7 left out file not found <b> 3 with a note all pixels are equal" in text
+    assert "2 rows left out by where & more" in text
+    assert "50 of 178 images of ward <x>" in text
+
+
 def test_one_closed_file_with_every_section(whole: str, folder: Path) -> None:
     page = Page(whole)
     ids = [value for _, name, value in page.attributes if name == "id"]

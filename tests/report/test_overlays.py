@@ -7,8 +7,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from raddino.errors import RaddinoError
+from raddino.files import sha256, write_json
 from raddino.report.overlays import outline, overlays
 from raddino.tasks.base import TaskConfig
+from raddino.tasks.segmentation.shown import read_shown
 
 from .fabricated import MaskedCorpus, write_models
 
@@ -79,13 +81,17 @@ def test_a_model_without_cases_has_none(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_damaged_lists_are_refused(model: Path, change: dict, words: str) -> None:
     file = model / "shown" / "shown.json"
-    cases = json.loads(file.read_text())
-    file.write_text(json.dumps([cases[0] | change]))
+    cases = json.loads(file.read_text())["cases"]
+    file.write_text(json.dumps({"cases": [cases[0] | change]}))
     with pytest.raises(RaddinoError, match=words):
         overlays(model, MaskedCorpus(), TASK)
 
 
 def test_a_prediction_of_another_size_is_refused(model: Path) -> None:
     Image.new("RGB", (5, 6)).save(model / "shown" / "best-0.png")
+    with pytest.raises(RaddinoError, match="missing or damaged"):  # not the picture that the list describes
+        overlays(model, MaskedCorpus(), TASK)
+    cases = [{**case, "sha256": sha256(model / "shown" / case["file"])} for case in read_shown(model)]
+    write_json(model / "shown" / "shown.json", {"cases": cases})
     with pytest.raises(RaddinoError, match="5 x 6 pixels, its image's 116 x 96"):
         overlays(model, MaskedCorpus(), TASK)

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,23 @@ def test_an_interrupted_run_ends_with_the_same_bytes(made, tmp_path):
     (out / "masks" / "000003_lungs.png").write_bytes(b"half")
     (out / "images" / "000009.png").unlink()
     assert digest(sample(out, 14, seed=4, size=64, workers=1)) == digest(made)
+
+
+def test_a_killed_process_ends_the_run_and_the_rerun_equals(made, tmp_path):
+    others, out = set(multiprocessing.active_children()), tmp_path / "b"
+
+    def kill_one() -> None:
+        while not list(out.glob("images/*.png")):
+            time.sleep(0.02)
+        (set(multiprocessing.active_children()) - others).pop().kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(RaddinoError, match=r"a process that draws died .* run the same command again to continue"):
+        sample(out, 40, seed=4, size=200, workers=2)
+    killer.join()
+    sample(out, 40, seed=4, size=200, workers=1)
+    assert digest(out) == digest(sample(tmp_path / "c", 40, seed=4, size=200, workers=1))
 
 
 def test_more_images_extend_a_sample_and_leave_the_first_alone(made, tmp_path):

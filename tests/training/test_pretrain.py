@@ -26,6 +26,7 @@ from raddino.training.loader import Order
 from raddino.training.metrics_log import read_metrics
 from raddino.training.pretrain import PretrainConfig, pretrain
 
+TINY_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "image_size": 32}
 CLOCK = ("images_per_second", "data_wait")
 
 
@@ -94,7 +95,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(whole, corpus, tiny, tmp_
         run(corpus, tmp_path / "run", tiny)
     monkeypatch.undo()
     assert latest_step(tmp_path / "run/checkpoints") == 3
-    (tmp_path / "run/checkpoints/step_6.partial").mkdir()
+    (tmp_path / "run/checkpoints/.0.draft/left/new").mkdir(parents=True)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     run(corpus, tmp_path / "run", tiny)
@@ -253,6 +254,16 @@ def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tm
         ({"vit": {"num_register_tokens": 2, "patch_size": 8, "image_size": 32}}, "interpolate_antialias=true"),
         ({"init": "absent.pth"}, "no weights at"),
         ({"views": {"global_size": 30, "local_size": 16}}, "no multiple of patch_size"),
+        ({"vit": TINY_VIT | {"depth": 10**9}}, r"vit\.depth 1000000000 is more than 1000"),
+        ({"vit": TINY_VIT | {"depth": 1000, "embed_dim": 2**16}}, r"needs [\d,]+ GB to train, cpu has"),
+        ({"ssl": {"head": {"prototypes": 2**24, "bottleneck": 2**16}}}, r"needs [\d,]+ GB to train, cpu has"),
+        ({"vit": TINY_VIT | {"embed_dim": 2**62}}, "no machine holds"),
+        ({"vit": TINY_VIT | {"mlp_ratio": 1e300}}, "no machine holds"),
+        ({"vit": TINY_VIT | {"image_size": 8 * 10**9}}, r"GB to train|no machine holds"),
+        ({"steps": 10**12}, "steps"),
+        ({"schedule": {"warmup_steps": 10**15}}, "warmup_steps"),
+        ({"seed": 2**200}, "seed"),
+        ({"views": {"global_size": 32, "local_size": 16, "local_views": 10**9}}, "local_views"),
     ],
 )
 def test_impossible_runs_are_refused(corpus, tiny, tmp_path, values, match):
@@ -261,19 +272,53 @@ def test_impossible_runs_are_refused(corpus, tiny, tmp_path, values, match):
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "match"),
+    [
+        ("environment.json", "[" * 10_000, "environment.json is damaged"),
+        ("environment.json", "[1]", "environment.json is damaged"),
+        ("environment.json", '{"corpus": NaN}', "environment.json is damaged"),
+        ("environment.json", '{"corpus": 7}', "another config"),
+        ("config.yaml", "vit: {depth: 1000000000}", r"vit.*another|another config"),
+        ("config.yaml", "7", "config.yaml"),
+    ],
+)
+def test_what_a_foreign_run_says_is_one_line(whole, corpus, tiny, tmp_path, file, text, match):
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / file).write_text(text)
+    with pytest.raises(RaddinoError, match=match) as refused:
+        run(corpus, tmp_path / "run", tiny)
+    assert "\n" not in str(refused.value)
+    if file == "config.yaml":
+        with pytest.raises(RaddinoError) as refused:
+            run(corpus, tmp_path / "other", tiny | {"init": str(tmp_path / "run/checkpoints/step_8")})
+        assert "\n" not in str(refused.value)
+
+
+def test_odd_figures_of_a_foreign_run_do_not_end_it(whole, corpus, tiny, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/step_8")
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    odd = [json.dumps(json.loads(line) | {"effective_rank": ["x"], "verdict": 7}) for line in lines]
+    (tmp_path / "run/metrics.jsonl").write_text("\n".join(odd) + "\n")
+    run(corpus, tmp_path / "run", tiny)
+    assert same_weights(whole, tmp_path / "run")
+
+
+def test_a_lock_is_free_after_a_failure_in_the_same_process(corpus, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("raddino.training.pretrain.Monitor", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as failed:
+        run(corpus, tmp_path / "run", tiny)
+    monkeypatch.undo()
+    run(corpus, tmp_path / "run", tiny | {"steps": 8})
+    assert failed.traceback
+
+
 def test_a_foreign_folder_is_not_written_into(corpus, tiny, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not empty and not a run"):
         run(corpus, tmp_path / "run", tiny)
-
-
-def test_a_damaged_checkpoint_is_named(corpus, tiny, tmp_path):
-    run(corpus, tmp_path / "run", tiny | {"steps": 3})
-    for file in (tmp_path / "run/checkpoints/step_3").glob("*.distcp"):
-        file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(RaddinoError, match="step_3 cannot be loaded"):
-        run(corpus, tmp_path / "run", tiny | {"steps": 3})
 
 
 def test_order_of_samples_is_a_shuffled_pass_each():
@@ -296,14 +341,12 @@ def test_weights_decide_how_often_a_source_is_drawn():
     assert [order(p) for p in shuffled] == drawn.ravel()[shuffled].tolist()
 
 
-def test_only_whole_checkpoints_count(tmp_path):
-    for name in ("step_3", "step_9", "step_abc"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "step_3/.metadata").write_bytes(b"")
-    assert latest_step(tmp_path) == 3
-
-
-@pytest.mark.parametrize("damage", [b"[1]\n", b'{"a": 1}\n', b"\xff\xfe\n", b'{"step": 1'])
+@pytest.mark.parametrize(
+    "damage",
+    [b"[1]\n", b'{"a": 1}\n', b"\xff\xfe\n", b'{"step": 1', b'{"step": true}\n', b'{"step": "1"}\n',
+     b'{"step": 1, "a": ' + 10_000 * b"[", b'{"step": 1, "a": "' + 2**25 * b"x" + b'"}\n',
+     b'{"step": 1' + 10_000 * b"0"],
+)  # fmt: skip
 def test_a_damaged_line_ends_the_metrics(tmp_path, damage):
     (tmp_path / "m.jsonl").write_bytes(b'{"step": 0}\n' + damage)
     assert read_metrics(tmp_path / "m.jsonl") == [{"step": 0}]

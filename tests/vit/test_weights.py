@@ -1,5 +1,8 @@
 """Import from and export to the formats others use, compared with Transformers' own forward pass."""
 
+import json
+import time
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -163,3 +166,76 @@ def test_a_far_block_number_does_not_make_a_deep_network(tmp_path):
     torch.save(state | {"blocks.999999999.norm1.weight": torch.zeros(64)}, tmp_path / "w.pth")
     with pytest.raises(RaddinoError, match="1000000000 blocks, they 2"):
         load_backbone(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("hidden_act", "relu"), ("layer_norm_eps", 1e-5), ("qkv_bias", False), ("qkv_bias", None)]
+)
+def test_what_is_not_computed_here_is_refused(tmp_path, key, value):
+    folder = tmp_path
+    huggingface_folder(folder, 0, False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(RaddinoError, match=f"{key} .* is not computed here"):
+        load_backbone(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 10**300},
+        {"hidden_size": 10**12},
+        {"hidden_size": -1},
+        {"image_size": 10**9},
+        {"mlp_ratio": 1e300},
+        {"num_attention_heads": 0},
+        {"patch_size": [14]},
+        {"hidden_size": {"a": {}}},
+    ],
+)
+def test_absurd_values_are_one_line_at_once(tmp_path, values):
+    folder = tmp_path
+    huggingface_folder(folder, 0, False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+    begun = time.monotonic()
+    with pytest.raises(RaddinoError) as refused:
+        load_backbone(folder)
+    assert "\n" not in str(refused.value)
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "text", ['{"image_mean": 1, "image_std": 1}', "[" * 10_000, '{"image_mean": [NaN], "image_std": [1]}', "[1]",
+             "\xff", '{"image_mean": [0.5], "image_std": [0]}', '{"image_mean": [1e999], "image_std": [1]}',
+             '{"image_mean": [0.5], "image_std": [1, 1]}', '{"image_mean": [], "image_std": []}']
+)  # fmt: skip
+def test_a_damaged_preprocessor_is_one_line(tmp_path, text):
+    folder = tmp_path
+    huggingface_folder(folder, 0, False)
+    (folder / "preprocessor_config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RaddinoError, match=r"preprocessor_config\.json is damaged") as refused:
+        load_backbone(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patch_embed.proj.weight": torch.zeros(4)},
+        {"pos_embed": torch.zeros(())},
+        {"register_tokens": torch.zeros(3)},
+        {"blocks.0.mlp.fc1.weight": None},
+        {"norm.weight": "text"},
+        {"blocks.99999999999.norm1.weight": torch.zeros(4)},
+        {7: torch.zeros(4)},
+    ],
+)
+def test_official_names_with_other_things_behind_them_are_one_line(tmp_path, change):
+    state = VisionTransformer(VitConfig(embed_dim=64, depth=1, num_heads=1, patch_size=8, image_size=16)).state_dict()
+    state |= change
+    torch.save({name: value for name, value in state.items() if value is not None}, tmp_path / "odd.pth")
+    with pytest.raises(RaddinoError) as refused:
+        load_backbone(tmp_path / "odd.pth")
+    assert "\n" not in str(refused.value)

@@ -12,10 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from raddino.benchmark.results import public
+from raddino.benchmark.results import AGAIN, public
 from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.files import writing
+from raddino.tables import read_table, write_table
 from raddino.tasks.base import Examples, Statistic, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
 from raddino.tasks.findings import task as _findings  # noqa: F401  (registers it)
@@ -142,11 +144,11 @@ def save_cases(folder: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
                 at = one.examples.at["test"]
                 who = {"encoder": encoder, "id": one.examples.ids[at], "patient": one.examples.patients[at]}
                 tables.setdefault(task, []).append(pd.DataFrame(who).join(one.cases.records.reset_index(drop=True)))
-    for stale in (folder / FOLDER).glob("*.parquet"):
-        stale.unlink()
+    with writing(folder / FOLDER):
+        for stale in (folder / FOLDER).glob("*.parquet"):
+            stale.unlink()
     for task, parts in tables.items():
-        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        pd.concat(parts, ignore_index=True).to_parquet(folder / FOLDER / f"{slug(task)}.parquet", index=False)
+        write_table(folder / FOLDER / f"{slug(task)}.parquet", pd.concat(parts, ignore_index=True))
 
 
 def read_cases(folder: Path, task: str, encoder: str) -> pd.DataFrame | None:
@@ -158,13 +160,8 @@ def read_cases(folder: Path, task: str, encoder: str) -> pd.DataFrame | None:
     file = folder / FOLDER / f"{slug(task)}.parquet"
     if not file.is_file():
         return None
-    try:
-        table = pd.read_parquet(file)
-        table = table[table["encoder"] == encoder]
-        table = table.drop(columns="encoder").reset_index(drop=True)
-        return table.astype({"id": str, "patient": str})
-    except Exception:  # pyarrow and pandas raise many kinds
-        raise RaddinoError(f"{file} is damaged; run evaluate again") from None
+    table = read_table(file, AGAIN, dict.fromkeys(("encoder", "id", "patient"), "text"))
+    return table[table["encoder"] == encoder].drop(columns="encoder").reset_index(drop=True)
 
 
 def case_metric(kind: str, metric: str, records: pd.DataFrame) -> Callable[[Any], Any]:

@@ -20,6 +20,7 @@ from raddino.metrics import calibration, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
 from raddino.metrics.comparison import delong_p, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
+from raddino.tasks.cases import CASE_TASKS
 
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
 TOLERANCE = 1e-6
@@ -134,8 +135,8 @@ def _difference(
         RaddinoError: why the two numbers cannot be compared.
     """
     for field in SAME:
-        if one[field] != two[field]:
-            shown = [str(row[field])[:12] for row in (one, two)]
+        if one.get(field) != two.get(field):
+            shown = [str(row.get(field))[:12] for row in (one, two)]
             raise RaddinoError(f"measured on different data: {field} is {shown[0]} in A and {shown[1]} in B")
     members = one["detail"].get("tasks") or [one["task"]]
     if members != (two["detail"].get("tasks") or [two["task"]]):
@@ -198,7 +199,10 @@ def _joined_cases(
 
 
 def _kind(results: Results, task: str) -> str:
-    return next(str(one["kind"]) for one in results.data["tasks"] if one["name"] == task)
+    kinds = (str(one["kind"]) for one in results.data["tasks"] if one["name"] == task)
+    if (kind := next(kinds, "")) not in CASE_TASKS:
+        raise RaddinoError(f"{results.path.name} has records of {task}, but does not say of which kind")
+    return kind
 
 
 def _joined(first: Results, second: Results, encoder: str, other: str, task: str) -> pd.DataFrame:
@@ -266,7 +270,7 @@ def _options(results: Results, task: str) -> dict[str, Any]:
 def _row(one: dict[str, Any], two: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
     shared = ("task", "encoder", "metric", "n", "positives", "prevalence", "patients", "split")
     return {
-        **{field: one[field] for field in shared},
+        **{field: one.get(field) for field in shared},
         "other": two["encoder"],
         "a": one["value"],
         "b": two["value"],
@@ -289,8 +293,8 @@ def _notes(first: Results, second: Results, paired: dict[str, str]) -> list[str]
             notes.append(f"{task} was trained differently ({', '.join(keys)}): differences may come from that.")
     if first.data["seed"] != second.data["seed"]:
         notes.append(f"Other seeds of the probes: {first.data['seed']} in A, {second.data['seed']} in B.")
-    prints = [{one["name"]: one["fingerprint"] for one in results.data["encoders"]} for results in (first, second)]
-    same = [name for name, other in paired.items() if prints[0].get(name) == prints[1].get(other)]
+    prints = [{one["name"]: one.get("fingerprint") for one in results.data["encoders"]} for results in (first, second)]
+    same = [name for name, other in paired.items() if prints[0].get(name) == prints[1].get(other) is not None]
     if same:
         notes.append(f"The same weights on both sides: {', '.join(same)}.")
     return notes

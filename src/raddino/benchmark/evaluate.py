@@ -25,7 +25,8 @@ from raddino.benchmark.cases import (
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
-from raddino.benchmark.results import FORMAT, PREDICTED, Results, environment, identify_variant
+from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
+from raddino.benchmark.schema import FORMAT
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
@@ -33,6 +34,7 @@ from raddino.encoders.flipped import Flipped
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
+from raddino.files import check_writable
 from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples
 from raddino.tasks.cases import Job
@@ -92,7 +94,7 @@ def evaluate(
 
     Raises:
         RaddinoError: a patient or an image stands in two splits, two images share an id, an encoder, suite or
-            analysis is not known, or nothing can be measured.
+            analysis is not known, nothing can be measured, or the disk is full or refuses.
     """
     check_patient_splits(corpus.manifest)
     check_images(corpus.manifest)
@@ -116,6 +118,7 @@ def evaluate(
         for name, spec in zip(identities, encoders, strict=True)
     }
 
+    check_writable(Path(out))
     features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, Scores]] = {}
     judged: dict[str, dict[str, Scores | CaseScores]] = {}
@@ -173,12 +176,16 @@ def evaluate(
         "environment": environment(),
         "seed": seed,
         "encoders": list(identities.values()),
-        "tasks": [one.describe() | _notes(one.config.name, judged) for one in examples],
+        "tasks": [
+            one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
+            for one in examples
+        ],
         "rows": rows,
         "absent": absent + undefined + lost,
         "analyses": further,
     }
     results = Results(Path(out), data, _predictions(scores))
+    results.withdraw()
     save_cases(Path(out), judged)
     results.save()
     return results
@@ -340,7 +347,26 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "patients": int(manifest["patient"].nunique()),
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
         "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
+        "left_out": _left_out(corpus.info),
     }
+
+
+def _left_out(info: dict[str, Any]) -> dict[str, Any]:
+    """What ``prepare`` says of the images that are not in the corpus, and of what is not known of those that are."""
+    notes = [*((info.get("source") or {}).get("notes") or []), *(info.get("notes") or [])]
+    counts = {key: {str(why): int(n) for why, n in (info.get(key) or {}).items()} for key in ("skipped", "warnings")}
+    return {**counts, "notes": [str(note) for note in notes]}
+
+
+def _by_source(corpus: Corpus, one: Examples) -> dict[str, dict[str, int]]:
+    """Images that the task used and left out, of each source that it left one out of."""
+    asked = corpus.rows(where=one.config.where)
+    sources = corpus.manifest["source"].astype(str)
+    used, all_of = sources.iloc[one.rows].value_counts(), sources.iloc[asked].value_counts()
+    counts = {
+        name: {"used": int(used.get(name, 0)), "left_out": int(n - used.get(name, 0))} for name, n in all_of.items()
+    }
+    return {str(name): count for name, count in sorted(counts.items()) if count["left_out"]}
 
 
 def _predictions(scores: dict[str, dict[str, Scores]]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_name
 from raddino.errors import RaddinoError
+from raddino.files import write_text
 
 BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
@@ -37,7 +38,7 @@ class Leaderboard:
 
     def save(self, path: Path) -> None:
         """Write ``rows`` as CSV."""
-        self.rows.to_csv(path, index=False)
+        write_text(path, self.rows.to_csv(index=False))
 
 
 def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:
@@ -81,6 +82,10 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     for row in results.data["rows"]:
         if row["metric"] not in HEADLINE:
             continue
+        if lacking := [field for field in (*BOARD[:6], "resamples", "data_fingerprint") if field not in row]:
+            raise RaddinoError(f"{results.path}: a row lacks {lacking[0]!r}; run evaluate again")
+        if row["encoder"] not in known:
+            raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
         alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ()))}
         made.append(

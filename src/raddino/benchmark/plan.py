@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from raddino.benchmark.results import identify, public, spec_word
 from raddino.benchmark.suite import Suite, derive_suite, load_suite
 from raddino.encoders.base import ENCODERS, Encoder
 from raddino.encoders.load import load_encoder
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, UnwritableError
 from raddino.tasks.base import Examples, select_examples
 from raddino.tasks.cases import CASE_TASKS
 from raddino.tasks.probes import ProbeConfig, parse_probe
@@ -115,7 +116,13 @@ def absence(task: str | None, encoder: str | None, reason: str) -> dict[str, Any
 
 
 def reason_of(what: str, error: Exception) -> str:
-    """What a report may say of a failure: our own words, of a foreign error only its kind."""
+    """What a report may say of a failure: our own words, of a foreign error only its kind.
+
+    Raises:
+        OSError: the failure itself, where a full disk or a lack of rights is to blame: it would cost what follows too.
+    """
+    if isinstance(error, UnwritableError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        raise error
     expected = isinstance(error, RaddinoError)
     log.warning("%s failed", what, exc_info=not expected)
     return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
-import os
 import platform
 import re
 from collections.abc import Iterable
@@ -16,14 +14,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark.schema import check_metrics
 from raddino.corpus.labels import snake_case
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
+from raddino.files import read_json, write_json, write_text, writing
+from raddino.tables import Kind, read_table, write_table
 
-FORMAT = 1
+AGAIN = "run evaluate again"
+NEEDED = {"rows", "encoders", "suite", "synthetic"}
 ROW_FIELDS = {"task", "encoder", "metric", "value", "n", "patients", "positives", "detail", "signature"}
 ENCODER_FIELDS = {"name", "seen"}
-PREDICTED = {"task", "encoder", "id", "patient", "split", "target", "score"}
+PREDICTED: dict[str, Kind] = {
+    **dict.fromkeys(("task", "encoder", "id", "patient", "split"), "text"),
+    **dict.fromkeys(("target", "score"), "number"),
+}
 RANDOM = "random weights"
 """The note in the provenance of weights that were never trained."""
 HEADLINE = (
@@ -69,30 +74,30 @@ class Results:
         path = Path(path)
         if not (path / "metrics.json").is_file():
             raise RaddinoError(f"{path} holds no results (no metrics.json); make some with: raddino evaluate")
-        try:
-            data = json.loads((path / "metrics.json").read_text())
-        except ValueError:
-            raise RaddinoError(f"{path / 'metrics.json'} is damaged; run evaluate again") from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            found = data.get("format") if isinstance(data, dict) else None
-            raise RaddinoError(f"{path} has result format {found}; this version reads {FORMAT}")
-        if not _whole(data):
-            raise RaddinoError(f"{path / 'metrics.json'} is damaged; run evaluate again")
-        return cls(path, data, _read_predictions(path / "predictions.parquet"))
+        file = path / "metrics.json"
+        data = read_json(file, AGAIN)
+        check_metrics(data, str(file), AGAIN)
+        listed = [*((row, ROW_FIELDS) for row in data["rows"]), *((one, ENCODER_FIELDS) for one in data["encoders"])]
+        if not data.keys() >= NEEDED or not all(one.keys() >= fields for one, fields in listed):
+            raise RaddinoError(f"{file} is damaged; {AGAIN}")
+        data = {"tasks": [], "seed": None} | data
+        return cls(path, data, read_predictions(path / "predictions.parquet"))
 
     def save(self) -> None:
         """Write the folder; ``metrics.json`` last, so that a folder that has it is whole.
 
         A report on earlier results in the folder is removed.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in DERIVED:
-            (self.path / name).unlink(missing_ok=True)
-        self.predictions.to_parquet(self.path / "predictions.parquet", index=False)
-        self.leaderboard().to_csv(self.path / "leaderboard.csv", index=False)
-        draft = self.path / "metrics.json.draft"
-        draft.write_text(json.dumps(_plain(self.data), indent=1, allow_nan=False))
-        os.replace(draft, self.path / "metrics.json")
+        self.withdraw()
+        write_table(self.path / "predictions.parquet", self.predictions)
+        write_text(self.path / "leaderboard.csv", self.leaderboard().to_csv(index=False))
+        write_json(self.path / "metrics.json", _plain(self.data))
+
+    def withdraw(self) -> None:
+        """Remove what makes the folder a result, and the report on it: other files in it are about to change."""
+        with writing(self.path):
+            for name in DERIVED:
+                (self.path / name).unlink(missing_ok=True)
 
     def rows(self) -> pd.DataFrame:
         """All measured rows, one metric of one encoder on one task each."""
@@ -116,31 +121,11 @@ class Results:
         return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
 
-def _whole(data: dict[str, Any]) -> bool:
-    """Whether what every reader needs is there."""
-    entries = ((data.get("rows"), ROW_FIELDS), (data.get("encoders"), ENCODER_FIELDS))
-    numbers = isinstance(data.get("rows"), list) and all(
-        isinstance(row, dict) and isinstance(row.get("value"), int | float) for row in data["rows"]
-    )
-    return (
-        numbers
-        and isinstance(data.get("suite"), dict)
-        and all(
-            isinstance(listed, list) and all(isinstance(one, dict) and fields <= one.keys() for one in listed)
-            for listed, fields in entries
-        )
-    )
-
-
-def _read_predictions(file: Path) -> pd.DataFrame:
+def read_predictions(file: Path) -> pd.DataFrame:
     """The predictions, with finite numbers in ``target`` and ``score``."""
-    try:
-        table = pd.read_parquet(file)
-        sound = np.isfinite(table[["target", "score"]].to_numpy(dtype=float)).all() and set(table) >= PREDICTED
-    except Exception:  # pyarrow and pandas raise many kinds
-        sound = False
-    if not sound:
-        raise RaddinoError(f"{file} is missing or damaged; run evaluate again")
+    table = read_table(file, AGAIN, PREDICTED)
+    if not np.isfinite(table[["target", "score"]].to_numpy(dtype=float)).all():
+        raise RaddinoError(f"{file} is damaged (a target or score is no number): {AGAIN}")
     return table
 
 

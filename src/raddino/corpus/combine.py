@@ -42,6 +42,7 @@ class CombinedCorpus(Corpus):
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
         self.info = {
             **made_of,
+            "namespaces": {name: key for part in parts for name, key in part.info["namespaces"].items()},
             "synthetic": kinds.pop() if len(kinds) == 1 else "mixed",
             "preparation": parts[0].info["preparation"],
             "images": len(self.manifest),
@@ -92,12 +93,14 @@ def combine(
     Raises:
         ConfigError: a source that no corpus has, a weight or cap that is not positive, a cap below the images of
             one patient, or corpora of 8 and 16 bits.
-        RaddinoError: an image (one id, or the same pixels) in two corpora, or a patient in two splits.
+        RaddinoError: an image (one id, or the same pixels) in two corpora, a patient in two splits, or corpora of
+            which that cannot be seen, because the patients of one namespace were hashed with two keys.
     """
     weights, caps = dict(weights or {}), dict(caps or {})
     if not corpora:
         raise ConfigError("nothing to combine: give at least one corpus")
     _check(corpora, weights, caps)
+    _check_keys(corpora)
     rows = [np.arange(len(part)) for part in corpora]
     for source, limit in caps.items():
         rows = _capped(corpora, rows, source, limit, seed)
@@ -105,6 +108,20 @@ def combine(
     combined = CombinedCorpus(corpora, rows, weights, caps, seed)
     check_patient_splits(combined.manifest)
     return combined
+
+
+def _check_keys(corpora: Sequence[Corpus]) -> None:
+    """Refuse corpora whose patients cannot be compared; those of different namespaces need not be."""
+    for a, b in itertools.combinations(corpora, 2):
+        one, other = a.info["namespaces"], b.info["namespaces"]
+        torn = [name for name in one if name in other and one[name] != other[name]]
+        if torn:
+            where = f" of namespace {torn[0]!r}" if torn[0] else ""
+            raise RaddinoError(
+                f"{Path(a.path).name} and {Path(b.path).name} hold patients{where} hashed with two different keys, so "
+                "nobody can see whether one person stands in both: prepare both with one key (RADDINO_KEY, or the "
+                "same user), or each with its own --namespace if their patients are different people"
+            )
 
 
 def _check_distinct(corpora: Sequence[Corpus], rows: Sequence[np.ndarray]) -> None:

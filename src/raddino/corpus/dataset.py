@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from raddino.corpus.shards import ShardReader, decode_png
+from raddino.corpus.shards import LARGEST_IMAGE, ShardReader, decode_png
+from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.files import read_json, sha256
+from raddino.tables import Kind, TableFile
 
-FORMAT = 1
-BACKTICKS = re.compile(r"`[^`'\"\n\r#]*`")
-QUERY_METHODS = ("isin", "isna", "notna", "between", "str", "contains", "startswith", "endswith", "lower", "upper")
-NEEDED = ("id", "shard", "offset", "length", "source", "patient", "split", "synthetic")
+FORMAT = 2
+OUTDATED = {1: ", in which a person under two source names counts as two and may stand in train and in test"}
+PLACES = ("offset", "length", "height", "width")
+NEEDED: dict[str, Kind] = {
+    **dict.fromkeys(("id", "shard", "source", "patient", "split"), "text"),
+    **dict.fromkeys(PLACES, "whole"),
+    "synthetic": "flag",
+}
+OPTIONAL: dict[str, Kind] = {
+    **dict.fromkeys(("study", "view", "sex", "report", "impression", "indication", "comparison", "licence"), "text"),
+    **dict.fromkeys(("warnings", "sha256", "sha256_masks"), "text"),
+    **dict.fromkeys(("age", "weight", "bmi", "study_order"), "number"),
+}
+MASK_PLACE = re.compile(r"([\w.-]+):(\d{1,15}):(\d{1,15})")
+
+
+class _Info(BaseModel):
+    """What readers rely on in ``corpus.json``; it may say more."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    manifest_bytes: NonNegativeInt
+    manifest_sha256: str | None = None
+    shards: dict[str, NonNegativeInt]
+    fingerprint: str = Field(min_length=1, max_length=64)
+    synthetic: bool | Literal["mixed"]
+    images: NonNegativeInt
+    patients: NonNegativeInt
+    plan: str = ""
+    namespaces: dict[str, str] = Field(default_factory=dict)
+    preparation: dict[str, Any] = Field(default_factory=dict)
+    source: dict[str, Any] = Field(default_factory=dict)
+    sources: dict[str, int] = Field(default_factory=dict)
+    splits: dict[str, int] = Field(default_factory=dict)
+    skipped: dict[str, int] = Field(default_factory=dict)
+    warnings: dict[str, int] = Field(default_factory=dict)
+    masks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 class Corpus:
@@ -27,19 +63,23 @@ class Corpus:
     Attributes:
         path: the folder.
         info: contents of ``corpus.json``.
-        manifest: one row an image, RangeIndex; absent text is None, absent numbers are NaN.
+        manifest: one row an image, RangeIndex; absent text is None, absent numbers are NaN. Read when it is first
+            asked for; columns are numbers, flags, and texts of dtype object, or ``str`` where they differ from row to
+            row and none is absent.
     """
 
-    def __init__(self, path: Path, info: dict[str, Any], manifest: pd.DataFrame) -> None:
-        self.path, self.info, self.manifest = path, info, manifest
+    def __init__(self, path: Path, info: dict[str, Any], table: TableFile) -> None:
+        self.path, self.info = path, info
+        self._table, self._remedy = table, table.remedy
         self._reader = ShardReader(path / "shards")
+        self._shards, self._places = _places(table, info["shards"])
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
-        """Open a corpus folder and check that it is whole.
+        """Open a corpus folder and check that it is whole: every file's size, the manifest's digest and places.
 
         Raises:
-            RaddinoError: missing, not finished, of another format version, or with bytes missing.
+            RaddinoError: missing, not finished, of another format version, damaged, or with bytes missing.
         """
         path = Path(path)
         again = "run prepare again with the same settings"
@@ -47,23 +87,29 @@ class Corpus:
             if (path / ".partial").is_dir():
                 raise RaddinoError(f"corpus {path} is half prepared; {again} and it continues")
             raise RaddinoError(f"{path} is no corpus (no corpus.json); make one with: raddino prepare IMAGES --out …")
-        try:
-            info = json.loads((path / "corpus.json").read_text())
-            if info["format"] != FORMAT:
-                raise RaddinoError(f"corpus {path} has format {info['format']}; this version reads {FORMAT}")
-            sizes = {"manifest.parquet": info["manifest_bytes"]}
-            sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
-        except (ValueError, KeyError, TypeError):
-            raise RaddinoError(f"{path / 'corpus.json'} is damaged; delete the folder and {again}") from None
+        again = f"delete the folder and {again}"
+        info = _read_info(path / "corpus.json", again)
+        sizes = {"manifest.parquet": info["manifest_bytes"]}
+        sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
         for name, size in sizes.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
-                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; delete the folder and {again}")
-        manifest = _read_manifest(path, again)
-        for column in manifest.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in manifest.dtypes]]:
-            values = manifest[column].astype(object)
-            manifest[column] = values.where(values.notna(), None)
-        return cls(path, info, manifest)
+                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; {again}")
+        file = path / "manifest.parquet"
+        if info.get("manifest_sha256") not in (None, sha256(file)):
+            raise RaddinoError(f"corpus {path}: manifest.parquet is not the one that corpus.json describes; {again}")
+        table = TableFile(file, again)
+        table.check(NEEDED | {name: kind for name, kind in OPTIONAL.items() if name in table.kinds})
+        table.check({name: "number" for name in table.kinds if name.startswith("label_")})
+        table.check({name: "text" for name in table.kinds if name.startswith("mask_")})
+        if len(table) != info["images"]:
+            raise RaddinoError(f"{file} has {len(table)} rows, corpus.json says {info['images']}: {again}")
+        return cls(path, info, table)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """See the class."""
+        return self._table.read()
 
     @property
     def fingerprint(self) -> str:
@@ -86,12 +132,16 @@ class Corpus:
         return bool(self.info["synthetic"])
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return int(self.info["images"])
 
     def read(self, i: int) -> np.ndarray:
-        """Image ``i``: (H, W) uint8 or uint16."""
-        shards, offsets, lengths = self._locations
-        return self._image(shards[i], int(offsets[i]), int(lengths[i]))
+        """Image ``i``: (H, W) uint8 or uint16.
+
+        Raises:
+            RaddinoError: its bytes are damaged.
+        """
+        shards, offsets, lengths = self._shards[0], *self._places[:2]
+        return self._image(shards[self._shards[1][i]], int(offsets[i]), int(lengths[i]), i)
 
     def read_mask(self, i: int, name: str) -> np.ndarray | None:
         """Mask ``name`` of image ``i`` at the image's size: (H, W) uint8 or uint16; None when it has none.
@@ -106,13 +156,17 @@ class Corpus:
         location = self.manifest[column].iat[i]
         if pd.isna(location):
             return None
-        shard, offset, length = location.split(":")
-        return self._image(shard, int(offset), int(length))
+        found = MASK_PLACE.fullmatch(location)
+        shard, offset, length = found.groups() if found else ("", 0, 0)
+        if int(offset) + int(length) > self.info["shards"].get(shard, -1):
+            raise RaddinoError(f"{self._table.path}: {column} of row {i} is no place in a shard: {self._remedy}")
+        return self._image(shard, int(offset), int(length), i)
 
-    def _image(self, shard: str, offset: int, length: int) -> np.ndarray:
+    def _image(self, shard: str, offset: int, length: int, i: int) -> np.ndarray:
+        height, width = (int(sides[i]) for sides in self._places[2:])
         data = self._reader.read(shard, offset, length)
         try:
-            return decode_png(data)
+            return decode_png(data, (height, width))
         except (OSError, SyntaxError, ValueError):
             raise RaddinoError(
                 f"shard {shard} of corpus {self.path} is damaged at byte {offset}: "
@@ -122,7 +176,7 @@ class Corpus:
     @property
     def mask_names(self) -> list[str]:
         """Names that :meth:`read_mask` takes."""
-        return [column.removeprefix("mask_") for column in self.manifest if column.startswith("mask_")]
+        return [str(column).removeprefix("mask_") for column in self.manifest if str(column).startswith("mask_")]
 
     def rows(self, split: str | None = None, where: str | None = None) -> np.ndarray:
         """Row numbers, ascending.
@@ -144,57 +198,45 @@ class Corpus:
             chosen &= query(self.manifest, where)
         return np.flatnonzero(chosen)
 
-    @cached_property
-    def _locations(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        table = self.manifest
-        return table["shard"].tolist(), table["offset"].to_numpy(), table["length"].to_numpy()
 
-
-def _read_manifest(path: Path, again: str) -> pd.DataFrame:
-    """``manifest.parquet`` with the columns that every corpus has."""
+def _read_info(file: Path, again: str) -> dict[str, Any]:
+    info = read_json(file, again)
+    if info.get("format") != FORMAT:
+        found = info.get("format")
+        why = OUTDATED.get(found, "") if isinstance(found, int) else ""
+        raise RaddinoError(
+            f"corpus {file.parent} has format {str(found)[:40]}{why}; this version reads {FORMAT}: prepare the images "
+            "again into a new folder"
+        )
     try:
-        manifest = pd.read_parquet(path / "manifest.parquet")
-    except Exception as error:  # pyarrow raises many kinds
-        words = f"cannot be read ({type(error).__name__})"
-    else:
-        missing = [column for column in NEEDED if column not in manifest]
-        if not missing:
-            return manifest
-        words = f"lacks the column {missing[0]!r}"
-    raise RaddinoError(f"corpus {path}: manifest.parquet {words}; delete the folder and {again}")
+        _Info.model_validate(info)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
+        raise RaddinoError(f"{file} is damaged ({where}: {error.errors()[0]['msg']}): {again}") from None
+    for name in info["shards"]:
+        if Path(name).name != name or not name.strip("."):
+            raise RaddinoError(f"{file} names a shard outside the corpus: {again}")
+    return info
 
 
-def _refuse_side_effects(where: str) -> None:
-    for node in ast.walk(ast.parse(BACKTICKS.sub("column", where).strip(), mode="eval")):
-        if isinstance(node, ast.Attribute) and node.attr not in QUERY_METHODS:
-            raise ValueError(f".{node.attr} is not one of {', '.join(QUERY_METHODS)}")
-        if isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute):
-            raise ValueError("it calls a function")
+def _places(table: TableFile, sizes: dict[str, int]) -> tuple[tuple[list[str], np.ndarray], list[np.ndarray]]:
+    """Names of the shards with the number of each row's, and offset, length, height and width of each row.
+
+    Raises:
+        RaddinoError: a row lies outside the shards, or is an image of no size or too large a one.
+    """
+    codes, names = pd.factorize(np.asarray(table.column("shard"), dtype=object), use_na_sentinel=True)
+    offset, length, height, width = places = [table.column(name) for name in PLACES]
+    ends = np.array([*(sizes.get(str(name), -1) for name in names), -1])[codes]
+    sound = (offset >= 0) & (length > 0) & (length <= ends) & (offset <= ends - length)
+    sound &= (height > 0) & (width > 0) & (height <= LARGEST_IMAGE) & (width <= LARGEST_IMAGE // np.maximum(height, 1))
+    if not sound.all():
+        row = int(np.argmin(sound))
+        raise RaddinoError(f"{table.path}: row {row} is no place in a shard or no size of an image: {table.remedy}")
+    return ([str(name) for name in names], codes.astype(np.int32)), places
 
 
 def labelling(corpus: Corpus) -> str:
     """How a public data set was read, for example ``"readers=majority"``; empty for other corpora."""
     options = (corpus.info.get("source") or {}).get("options") or {}
     return ",".join(f"{name}={value}" for name, value in options.items())
-
-
-def query(table: pd.DataFrame, where: str) -> np.ndarray:
-    """Which rows of ``table`` satisfy a pandas query, as (N,) bool.
-
-    Suites are passed around, so a query can compare and nothing else: no outside variable is in its reach, and no
-    method but ``QUERY_METHODS``.
-
-    Raises:
-        ConfigError: one line with what is wrong and, for a misspelt column, the nearest name.
-    """
-    try:
-        _refuse_side_effects(where)
-        answer = np.asarray(table.eval(where, local_dict={}, global_dict={}, engine="python"))
-        if answer.dtype != bool or answer.shape != (len(table),):
-            raise ValueError("it is not a comparison that holds or fails for each row")
-        return answer
-    except Exception as error:
-        words = " ".join(str(error).split())
-        unknown = getattr(error, "name", None) or words.split("'")[1] if "'" in words else ""
-        hint = did_you_mean(str(unknown), [str(column) for column in table.columns])
-        raise ConfigError(f"where={where!r} cannot be applied: {words}.{hint}") from None

@@ -5,46 +5,46 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from raddino.corpus.dataset import query
-from raddino.corpus.labels import label_columns, listed_labels, numeric_labels, snake_case
+from raddino.corpus.cells import objects, shown, spread, strings, text
+from raddino.corpus.columns import KNOWN, choose, recognise
+from raddino.corpus.identifiers import WHOLE, clean_ids
+from raddino.corpus.labels import listed_labels, numeric_labels, unlisted_notes
+from raddino.corpus.listing import find, said
+from raddino.corpus.mask_columns import mask_cells
 from raddino.corpus.splits import parse_splits
-from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.corpus.tables import read_manifest
+from raddino.corpus.where import query
+from raddino.errors import ConfigError, RaddinoError
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
-from raddino.images.mask_codes import CELL, split_cell
 
-COLUMN_NAMES = {
-    "path": ("path", "image_path", "file_path", "filepath", "filename", "image", "file", "image_index"),
-    "id": ("id", "image_id", "sop_instance_uid"),
-    "patient": ("patient_id", "patient", "patientid", "subject_id", "subject"),
-    "study": ("study_id", "study", "studyid", "study_instance_uid"),
-    "source": ("source", "dataset"),
-    "split": ("split", "subset"),
-    "view": ("view", "view_position", "viewposition", "projection"),
-    "sex": ("sex", "gender", "patient_sex", "patient_gender"),
-    "age": ("age", "patient_age"),
-    "weight": ("weight", "weight_kg"),
-    "bmi": ("bmi",),
-    "report": ("report", "findings"),
-    "impression": ("impression",),
-    "indication": ("indication",),
-    "comparison": ("comparison",),
-    "study_order": ("study_order",),
-    "licence": ("licence", "license"),
-    "synthetic": ("synthetic",),
-    "labels": ("labels", "finding_labels"),
-}
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
+TEXTS = ("report", *CONTEXT[:-1])
 FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
-WHOLE = re.compile(r"\d+\.0")
-OWN_NAME = re.compile(r"label_[a-z0-9_]{1,60}|mask_[a-z0-9_]{1,40}")
-IDENTIFIERS = ("path", "id", "patient", "study")
+IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
+TRUTHS = {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
+MARKS = {**TRUTHS, "yes": True, "x": True, "no": False}
+PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "view": (parse_view, "PA, AP, LATERAL or OBLIQUE"),
+    "sex": (parse_sex, "M or F"),
+    "age": (lambda word: parse_age(word.replace(",", ".")), "years up to 120, or 011M"),
+    "weight": (lambda word: plausible(word.replace(",", "."), 0.3, 400), "kg from 0.3 to 400"),
+    "bmi": (lambda word: plausible(word.replace(",", "."), 5, 120), "kg/m² from 5 to 120"),
+    "study_order": (lambda word: plausible(word, 0, 10_000), "0 to 10000"),
+    "synthetic": (lambda word: TRUTHS.get(word.lower()), "true or false"),
+    "excluded": (lambda word: MARKS.get(word.lower()), "true, yes, x, false or no"),
+}
+"""What understands the words of a fact, giving None for others, and what it understands."""
+SET_ASIDE = frozenset(("exclude", "excluded", "ignore", "ignored", "unused"))
+"""Words in a split column for images that are in no split."""
 DEFAULT_SOURCE = "local"
 PROBED = 100
 
@@ -68,33 +68,37 @@ def read_items(
         exclude: folder not to look into (the output).
 
     Returns:
-        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``
-        and ``study``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of absolute
-        paths and codes, see :mod:`raddino.images.mask_codes`); and the classes of each mask where the manifest
-        has a ``mask_<name>_classes`` column.
+        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``,
+        ``study`` and ``namespace``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of
+        absolute paths and codes, see :mod:`raddino.images.mask_codes`); text that is absent is None, names that are
+        not UTF-8 stand as :func:`os.fsdecode` gives them. ``attrs["notes"]`` says, a sentence each and without an
+        id, what was left out and how to mend it; ``attrs["unlisted"]``, where there are any, by source and label on
+        how many images a label is not known because their source never lists it. And the classes of each mask where
+        the manifest has a ``mask_<name>_classes`` column.
 
     Raises:
-        RaddinoError: nothing there, or paths that lead nowhere.
-        ConfigError: a mapping or query that does not fit the manifest.
+        RaddinoError: nothing there, paths that lead nowhere, or a table that is none.
+        ConfigError: a mapping or query that does not fit the manifest, or cells that are no labels.
     """
     path = Path(images)
     if path.is_dir() and (path / "manifest.csv").is_file():
         path = path / "manifest.csv"
     if path.suffix.lower() in (".csv", ".parquet") and (path.is_file() or not glob.has_magic(str(images))):
-        raw = _read_table(path, columns or {})
-        if where is not None:
-            raw = raw[query(raw, where)].reset_index(drop=True)
-            if raw.empty:
-                raise RaddinoError(f"no row of {path} satisfies where={where!r}")
-        return _canonical(raw, path, columns or {}, source)
+        columns = {ours: " ".join(column.split()) for ours, column in (columns or {}).items()}
+        return _canonical(
+            _where(read_manifest(path, KNOWN.union(columns.values())), columns, where, path), path, columns, source
+        )
     if columns or where is not None:
         raise ConfigError("columns and where speak of a manifest; give a .csv or .parquet file")
-    files = list(_find(str(images), exclude))
+    passed: Counter[str] = Counter()
+    files = list(find(str(images), passed, exclude))
     if not files:
         raise RaddinoError(f"no file in {images}; give a folder, a glob like 'xrays/**/*.dcm', or a manifest")
-    table = pd.DataFrame(files, columns=["file", "name"])
+    table = pd.DataFrame({"file": strings([file for file, _ in files]), "name": strings([name for _, name in files])})
     table = table.assign(source=source or DEFAULT_SOURCE, synthetic=False)
-    return table.assign(**dict.fromkeys(("patient", "study", "split", *FACTS))), {}
+    table = table.assign(**dict.fromkeys(("patient", "study", "namespace", "split", *FACTS)))
+    table.attrs = {"notes": said(passed)}
+    return table, {}
 
 
 def canonical_items(
@@ -106,166 +110,176 @@ def canonical_items(
         RaddinoError: no row satisfies ``where``.
         ConfigError: a mapping or query that does not fit.
     """
-    if where is not None:
-        raw = raw[query(raw, where)].reset_index(drop=True)
-        if raw.empty:
-            raise RaddinoError(f"no row of {root} satisfies where={where!r}")
-    return _canonical(raw, root, columns or {}, None, root.resolve())
+    raw = raw.set_axis(raw.columns.astype(str), axis=1)
+    raw.attrs = {"notes": []}
+    columns = columns or {}
+    return _canonical(_where(raw, columns, where, root), root, columns, None, root.resolve())
 
 
-def _find(images: str, exclude: Path | None) -> Iterator[tuple[str, str]]:
-    """(absolute path, path below the root) of every regular file that is not hidden, in a fixed order."""
-    if not os.path.isdir(images):
-        parts = Path(images).parts
-        magic = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-        root = Path(*parts[:magic])
-        for name in sorted(glob.glob(images, recursive=True)):
-            if os.path.isfile(name):
-                yield os.path.abspath(name), Path(name).relative_to(root).as_posix()
-        return
-    excluded = exclude.resolve() if exclude is not None else None
-    for folder, below, names in os.walk(images):
-        below[:] = sorted(name for name in below if name[0] != "." and Path(folder, name).resolve() != excluded)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name[0] != "." and path.is_file():
-                yield os.path.abspath(path), path.relative_to(images).as_posix()
+def _where(raw: pd.DataFrame, mapping: dict[str, str], where: str | None, path: Path) -> pd.DataFrame:
+    """The rows that satisfy ``where``, in which cells of a CSV count as the numbers and truths that they write."""
+    if where is None:
+        return raw
+    chosen, _ = recognise(raw.columns, mapping)
+    ids = {chosen.get(name) for name in IDENTIFIERS}
+    typed = {
+        name: _typed(raw[name])
+        for name in raw
+        if name in where and name not in ids and isinstance(raw[name].dtype, pd.StringDtype)
+    }
+    kept = query(raw.assign(**typed), where)
+    if not kept.any():
+        raise RaddinoError(f"no row of {path} satisfies where={where!r}")
+    return _keep(raw, kept, "rows left out by where")
 
 
-def _read_table(path: Path, mapping: dict[str, str]) -> pd.DataFrame:
-    """The manifest as it is, but identifiers as text: ``007`` and 18-digit numbers stay what they are."""
-    if not path.is_file():
-        raise RaddinoError(f"manifest {path} does not exist")
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            chosen = _recognise(pd.read_csv(path, nrows=0).columns, mapping)
-            text = {chosen[name]: str for name in IDENTIFIERS if chosen.get(name)}
-            table = pd.read_csv(path, low_memory=False, dtype=text)
-    except ConfigError:
-        raise
-    except UnicodeDecodeError:
-        raise RaddinoError(f"manifest {path} is not text in UTF-8: save it again in that encoding") from None
-    except Exception as error:
-        raise RaddinoError(f"manifest {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if table.empty:
-        raise RaddinoError(f"manifest {path} has no rows")
-    return table.reset_index(drop=True)
+def _typed(cells: pd.Series) -> pd.Series:
+    """Numbers, or truths, where every cell writes one."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if (numbers.notna() == cells.notna()).all():
+        return numbers
+    words = cells.str.lower()
+    if words.isin(["true", "false"]).all():
+        return words == "true"
+    return cells
+
+
+def _keep(raw: pd.DataFrame, kept: np.ndarray | pd.Series, what: str) -> pd.DataFrame:
+    """The kept rows; how many are not is noted."""
+    lost = len(raw) - int(kept.sum())
+    if not lost:
+        return raw
+    rest = raw[kept].reset_index(drop=True)
+    rest.attrs = {"notes": [*raw.attrs["notes"], f"{lost} {what}"]}
+    return rest
 
 
 def _canonical(
     raw: pd.DataFrame, path: Path, mapping: dict[str, str], source: str | None, base: Path | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    chosen = _choose(raw, mapping)
+    chosen, notes = choose(raw, mapping)
     if "path" not in chosen:
+        has = ", ".join(map(shown, raw.columns[:30]))
         raise ConfigError(
-            f"manifest {path} has no column of image paths; map one with columns={{'path': …}}. "
-            f"It has: {', '.join(map(str, raw.columns))}"
+            f"manifest {path} has no column of image paths; map one with columns={{'path': …}}. It has: {has}"
         )
-    text = {name: _text(raw[column]) for name, column in chosen.items() if not name.startswith("label_")}
-    empty = pd.Series(None, index=raw.index, dtype=object)
-    base = base or _base_folder(text["path"], path)
-    source_names = text.get("source", empty).fillna(source or DEFAULT_SOURCE)
+    raw = _rows(raw, chosen, path)
+    notes = [*raw.attrs["notes"], *notes]
     masks = {name: column for name, column in chosen.items() if name.startswith("mask_")}
-    table = pd.DataFrame(
-        {
-            "file": _map(lambda name: str(base / name), text["path"].fillna("")),
-            "name": text["id"].fillna(text["path"]) if "id" in text else text["path"],
-            "patient": text.get("patient", empty),
-            "study": text.get("study", empty),
-            "source": source_names,
-            "split": parse_splits(text["split"]) if "split" in text else empty,
-            "view": _map(parse_view, text.get("view", empty)),
-            "sex": _map(parse_sex, text.get("sex", empty)),
-            "age": _map(parse_age, text.get("age", empty)),
-            "weight": _map(lambda value: plausible(value, 0.3, 400), text.get("weight", empty)),
-            "bmi": _map(lambda value: plausible(value, 5, 120), text.get("bmi", empty)),
-            **{name: text.get(name, empty) for name in ("report", *CONTEXT[:-1])},
-            "study_order": _map(lambda value: plausible(value, 0, 10_000), text.get("study_order", empty)),
-            "licence": text.get("licence", empty),
-            "synthetic": text.get("synthetic", empty).isin(["True", "true", "1"]),
-            **{name: _map(lambda cell: cell and split_cell(cell, base), text[name]) for name in masks},
-        }
-    )
-    return pd.concat([table, _labels(raw, chosen, source_names)], axis=1), _mask_classes(raw, masks)
+    classes = _mask_classes(raw, masks)
+    raw, uses = raw[list(dict.fromkeys(chosen.values()))], Counter(chosen.values())
+
+    def cells(name: str) -> pd.Series:
+        """A column of the manifest, which is let go after its last use: a large one counts in hundreds of MB."""
+        uses[chosen[name]] -= 1
+        return raw[chosen[name]] if uses[chosen[name]] else raw.pop(chosen[name])
+
+    def words(name: str) -> pd.Series:
+        found = text(cells(name), chosen[name], "surrogateescape" if name == "path" else "backslashreplace")
+        if name in IDENTIFIERS and (broken := int(found.str.contains("[\r\n]").fillna(False).sum())):
+            raise RaddinoError(
+                f"{broken} cells of column {shown(chosen[name])} in {path} hold a line break: close a quotation mark"
+            )
+        return found
+
+    def noted(found: tuple[pd.Series, list[str]]) -> pd.Series:
+        notes.extend(found[1])
+        return found[0]
+
+    paths = words("path")
+    base = base or _base_folder(paths, path)
+    empty = spread([], np.full(len(raw), -1), raw.index)
+    columns = {"file": _below(base, paths)}
+    columns["name"] = noted(clean_ids(words("id"), "id", chosen["id"])).fillna(paths) if "id" in chosen else paths
+    for name in ("patient", "study"):
+        columns[name] = objects(noted(clean_ids(words(name), name, chosen[name]))) if name in chosen else empty
+    for name in ("namespace", "source"):
+        columns[name] = objects(words(name).str.replace(WHOLE, r"\1", regex=True)) if name in chosen else empty
+    columns["source"] = columns["source"].fillna(source or DEFAULT_SOURCE)
+    columns["split"] = _splits(words("split")) if "split" in chosen else empty
+    for name in FACTS:
+        if name in PARSED and name in chosen:
+            columns[name] = noted(_parsed(cells(name), name, chosen[name]))
+        else:
+            columns[name] = objects(words(name)) if name in chosen else empty
+    marked = noted(_parsed(cells("synthetic"), "synthetic", chosen["synthetic"])) if "synthetic" in chosen else empty
+    columns["synthetic"] = marked.eq(True)
+    for name, column in masks.items():
+        columns[name] = noted(mask_cells(cells(name), column, base, name in mapping))
+    numeric = [name for name in chosen if name.startswith("label_")]
+    labels = pd.DataFrame({name: numeric_labels(cells(name), chosen[name]) for name in numeric}, index=raw.index)
+    unlisted: dict[str, dict[str, int]] = {}
+    if "labels" in chosen:
+        labels, unlisted = listed_labels(cells("labels"), columns["source"], chosen["labels"], labels)
+    table = pd.DataFrame({**columns, **labels}, copy=False)
+    table.attrs = {"notes": [*notes, *unlisted_notes(unlisted)], **({"unlisted": unlisted} if unlisted else {})}
+    return table, classes
 
 
-def _recognise(columns: pd.Index, mapping: dict[str, str]) -> dict[str, str]:
-    """Our name to the manifest's column: recognised names first, then the user's mapping over them.
-
-    A column left out maps to an empty string.
-    """
-    by_name = {snake_case(str(column)): str(column) for column in reversed(columns)}
-    chosen = {
-        ours: by_name[known] for ours, names in COLUMN_NAMES.items() for known in reversed(names) if known in by_name
-    }
-    for ours, column in mapping.items():
-        if ours not in COLUMN_NAMES and not OWN_NAME.fullmatch(ours):
-            known = [*COLUMN_NAMES, "label_…", "mask_…"]
-            hint = did_you_mean(ours, known)
-            raise ConfigError(f"columns: {ours!r} is not one of ours.{hint} Ours: {', '.join(known)}")
-        if column and column not in columns:
-            raise ConfigError(f"the manifest has no column {column!r}.{did_you_mean(column, columns)}")
-    return {**chosen, **mapping}
-
-
-def _choose(raw: pd.DataFrame, mapping: dict[str, str]) -> dict[str, str]:
-    """:func:`_recognise` with the columns that hold labels or masks."""
-    chosen = _recognise(raw.columns, mapping)
-    sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if chosen.get("source") else []
-    columns = [str(column) for column in raw.columns]
-    found = label_columns(columns, sources)
-    for column in (name for name in columns if name.lower().startswith("mask_")):
-        if raw[column].dropna().astype(str).str.fullmatch(CELL).all():
-            found[snake_case(column)] = column
-    for ours, column in found.items():
-        if not OWN_NAME.fullmatch(ours):
-            raise ConfigError(f"the name of column {column!r} is too long for a label or mask; map it to another")
-    return {ours: column for ours, column in {**found, **chosen}.items() if column}
+def _rows(raw: pd.DataFrame, chosen: dict[str, str], path: Path) -> pd.DataFrame:
+    """Rows that name an image and are not marked as left out."""
+    column = chosen["path"]
+    raw = _keep(raw, text(raw[column], column, "surrogateescape").notna(), "rows without a path left out")
+    if "split" in chosen:
+        words = text(raw[chosen["split"]], chosen["split"]).str.lower()
+        raw = _keep(raw, ~words.isin(SET_ASIDE), "rows left out, for their split says so (exclude, unused)")
+    if "excluded" in chosen:
+        marked, unclear = _parsed(raw[chosen["excluded"]], "excluded", chosen["excluded"])
+        raw.attrs = {"notes": [*raw.attrs["notes"], *unclear]}
+        raw = _keep(
+            raw,
+            ~marked.eq(True),
+            f"rows marked in column {shown(chosen['excluded'])} left out; keep them with --column excluded=",
+        )
+    if raw.empty:
+        raise RaddinoError(f"no row of {path} is left: {'; '.join(raw.attrs['notes'])}")
+    return raw
 
 
-def _text(values: pd.Series) -> pd.Series:
-    """Strings with None for what is empty; whole numbers without the ``.0`` that tables put behind them."""
+def _parsed(values: pd.Series, name: str, column: str) -> tuple[pd.Series, list[str]]:
+    """A fact as :data:`PARSED` understands it, None where it does not or there is none."""
+    codes, different = pd.factorize(text(values, column))
+    parse, form = PARSED[name]
+    known = [parse(word) for word in different]
+    lost = int(np.bincount(codes[codes >= 0], minlength=len(known))[[value is None for value in known]].sum())
+    notes = [f"{lost} cells of column {shown(column)} count as empty, for they are not {form}"] if lost else []
+    return spread(known, codes, values.index), notes
 
-    def clean(value: Any) -> str | None:
-        text = "" if pd.isna(value) else str(value).strip()
-        return (text[:-2] if WHOLE.fullmatch(text) else text) or None
 
-    return _map(clean, values)
+def _splits(words: pd.Series) -> pd.Series:
+    codes, different = pd.factorize(words)
+    return spread(parse_splits(pd.Series(different, dtype=object)).tolist(), codes, words.index)
 
 
-def _map(function: Callable[[Any], Any], values: pd.Series) -> pd.Series:
-    """``values.map`` that keeps None as None."""
-    return pd.Series([function(value) for value in values], index=values.index, dtype=object)
+def _below(base: Path, paths: pd.Series) -> pd.Series:
+    """Absolute paths."""
+    if not str(base).isascii() and strings([str(base)]).dtype == object:
+        paths = paths.astype(object)
+    below = f"{base}/" + paths
+    absolute = paths.str.startswith("/").astype(bool)
+    return below.mask(absolute, paths) if absolute.any() else below
 
 
 def _base_folder(paths: pd.Series, manifest: Path) -> Path:
     """The folder that paths are relative to: the manifest's own, its parent, or its parent's parent."""
     folder = manifest.resolve().parent
     candidates = [folder, folder.parent, folder.parent.parent]
-    first = paths.dropna().head(PROBED).tolist()
+    first = paths.head(PROBED).tolist()
     found = {base: sum(os.path.isfile(base / name) for name in first) for base in candidates}
     best = max(candidates, key=lambda base: found[base])
     if not found[best]:
-        example = first[0] if first else "(empty)"
         raise RaddinoError(
-            f"none of the first {len(first)} paths of {manifest} leads to a file (the first: {example}); "
-            f"tried as they are and relative to {', '.join(map(str, candidates))}"
+            f"none of the first {len(first)} paths of {manifest} leads to a file (the first is like "
+            f"{re.sub(r'[^/.:]+', '…', os.path.dirname(first[0]))}/…{_suffix(first[0])}); tried as they are and "
+            f"relative to {', '.join(map(str, candidates))}"
+            + ("; write / in place of the backslashes" if "\\" in first[0] else "")
         )
     return best
 
 
-def _labels(raw: pd.DataFrame, chosen: dict[str, str], sources: pd.Series) -> pd.DataFrame:
-    """Numeric label columns, completed by the listed ones; a number given for a row wins over the list."""
-    numeric = {
-        name: numeric_labels(raw[column], column) for name, column in chosen.items() if name.startswith("label_")
-    }
-    table = pd.DataFrame(numeric, index=raw.index)
-    if "labels" in chosen:
-        for name, values in listed_labels(raw[chosen["labels"]], sources).items():
-            table[name] = table[name].fillna(values) if name in table else values
-    return table
+def _suffix(name: str) -> str:
+    suffix = os.path.splitext(name)[1]
+    return suffix if re.fullmatch(r"\.[A-Za-z]{2,5}", suffix) else ""
 
 
 def _mask_classes(raw: pd.DataFrame, masks: dict[str, str]) -> dict[str, str]:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from raddino.config import Config
+from raddino.corpus.identifiers import is_placeholder
 from raddino.corpus.manifest import CONTEXT
-from raddino.corpus.shards import ShardWriter, encode_png
+from raddino.corpus.render import Rendered, check_frontal, render
+from raddino.corpus.shards import ShardWriter
 from raddino.corpus.splits import split_of
-from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
-from raddino.images.intensity import resize_nearest
-from raddino.images.mask_codes import decode, is_code
-from raddino.images.phi import keyed_hash
-from raddino.images.read import read_image, read_mask, to_grey
-from raddino.images.types import Radiograph
+from raddino.files import write_json
+from raddino.images.errors import ImageError
+from raddino.images.mask_codes import is_code
+from raddino.images.phi import patient_hash, study_hash
+from raddino.images.wall import Wall, seconds_for
 
 PARTIAL = ".partial"
 HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
-MASK_ASPECT_TOLERANCE = 0.02
 Record = dict[str, Any]
 
 
@@ -37,6 +34,7 @@ class Recipe(Config):
         shorter_side: pixels; images are never enlarged.
         bits: 8 or 16 bits a pixel.
         frontal_only: leave lateral and oblique views out.
+        secondary_capture: take DICOM Secondary Capture too.
         splits: proportions of train, val and test for patients without a given split.
         seed: of the split.
     """
@@ -44,6 +42,7 @@ class Recipe(Config):
     shorter_side: int = Field(default=518, ge=16, le=8192)
     bits: Literal[8, 16] = 8
     frontal_only: bool = False
+    secondary_capture: bool = False
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
 
@@ -55,15 +54,14 @@ class ShardTask:
     Attributes:
         out: the corpus folder.
         number: of the shard.
-        items: ``id``, ``file``, ``source``, ``patient`` (hashed, or None), ``study``, ``split``, facts,
-            ``labels`` and ``masks`` (name to the files and codes that it unites) of each image.
+        items: of each image, see :class:`raddino.corpus.items.Items`.
         recipe: how to prepare.
         key: for hashing identifiers found in headers; stays in memory.
     """
 
     out: Path
     number: int
-    items: list[Record]
+    items: Sequence[Record]
     recipe: Recipe
     key: str
 
@@ -78,11 +76,12 @@ class ShardTask:
         return self.out / PARTIAL / f"{self.number:06d}.json"
 
 
-def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> None:
+def pack_shard(task: ShardTask, wall: Wall, advance: Callable[[], None] = lambda: None) -> None:
     """Read, prepare and pack every item; a file that cannot be read is recorded with its reason.
 
     Args:
         task: the work.
+        wall: where files are decoded.
         advance: called after every image; what it raises ends the shard, which then leaves nothing behind.
     """
     rows: list[Record] = []
@@ -91,94 +90,60 @@ def pack_shard(task: ShardTask, advance: Callable[[], None] = lambda: None) -> N
     try:
         for item in task.items:
             try:
-                image, masks, row = prepare_image(item, task.recipe, task.key)
+                rendered, row = prepare_image(item, task.recipe, task.key, wall)
             except ImageError as error:
                 skipped.append({"hash": item["id"], "reason": error.reason})
-            except Exception as error:
-                skipped.append({"hash": item["id"], "reason": f"unexpected {type(error).__name__}"})
             else:
-                rows.append(_write(writer, task.name, image, masks, row))
+                rows.append(_write(writer, task.name, rendered, row))
             advance()
+        size = writer.close()
     except BaseException:
         writer.abandon()
         raise
-    size = writer.close()
-    part = task.record.with_suffix(".part")
-    part.write_text(json.dumps({"size": size, "rows": rows, "skipped": skipped}))
-    part.rename(task.record)
+    write_json(task.record, {"size": size, "rows": rows, "skipped": skipped})
 
 
-def prepare_image(item: Record, recipe: Recipe, key: str) -> tuple[np.ndarray, dict[str, np.ndarray], Record]:
-    """One file to its packed array (H, W), its masks at the same size, and its manifest row.
+def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[Rendered, Record]:
+    """One file, and its masks, ready to be packed, and its manifest row.
 
     Raises:
         ImageError: the file is unreadable or set aside; its ``reason`` holds nothing private.
     """
-    _check_view(item["view"], recipe)
-    radiograph = read_image(item["file"])
-    row = _facts(item, radiograph, key)
-    _check_view(row["view"], recipe)
-    image = to_grey(radiograph, recipe.shorter_side, recipe.bits)
-    notes = list(radiograph.warnings)
-    masks = {}
-    for name, parts in item["masks"].items():
-        try:
-            masks[name] = _mask(parts, radiograph.pixels.shape, image.shape)
-        except ImageError as error:
-            notes.append(f"mask {name} left out: {error.reason}")
+    if recipe.frontal_only:
+        check_frontal(item["view"])
+    files = [item["file"], *(part for parts in item["masks"].values() for part in parts if not is_code(part))]
+    frontal_only = recipe.frontal_only and item["view"] is None
+    wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
+    rendered = wall.call(render, *wanted, seconds=seconds_for(*files))
+    notes = list(rendered.notes)
+    if item["patient"] is None and is_placeholder(rendered.identifiers.patient or "named"):
+        notes.append("PatientID is a placeholder (anonymous, unknown): counts as without a patient")
+    row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
-    row |= {"height": image.shape[0], "width": image.shape[1], **item["labels"]}
-    row |= {"warnings": "; ".join(notes) or None, "sha256": digest(image)}
-    row["sha256_masks"] = _joint_digest(masks) if masks else None
-    return image, masks, row
+    row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
+    row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
+    row["sha256_masks"] = rendered.sha256_masks
+    return rendered, row
 
 
-def _check_view(view: str | None, recipe: Recipe) -> None:
-    if recipe.frontal_only and view in ("LATERAL", "OBLIQUE"):
-        raise NotARadiograph(f"{view.lower()} view left out")
-
-
-def _facts(item: Record, radiograph: Radiograph, key: str) -> Record:
+def _facts(item: Record, rendered: Rendered, key: str) -> Record:
     """What is known of an image: the manifest's word first, then the header's, identifiers hashed."""
     row = {name: item[name] for name in ("id", "source", "report", *CONTEXT, "licence", "synthetic")}
     for name in HEADER_FACTS:
-        row[name] = getattr(radiograph.facts, name) if item[name] is None else item[name]
-    for kind in ("patient", "study"):
-        told = getattr(radiograph.identifiers, kind)
-        row[kind] = item[kind] or (told and keyed_hash(key, kind, item["source"], told))
-    return {**row, "patient": row["patient"] or item["id"], "patient_known": row["patient"] is not None}
+        row[name] = getattr(rendered.facts, name) if item[name] is None else item[name]
+    told, space = rendered.identifiers, item["namespace"]
+    named = told.patient if told.patient and not is_placeholder(told.patient) else None
+    patient = item["patient"] or (named and patient_hash(key, space, named))
+    row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))
+    return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 
 
-def digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's type, shape and little-endian values."""
-    header = f"{array.dtype.name}{array.shape}".encode()
-    return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
-
-
-def _joint_digest(masks: dict[str, np.ndarray]) -> str:
-    parts = (f"{name} {digest(mask)}" for name, mask in sorted(masks.items()))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _mask(parts: Sequence[str], source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """The greatest value that one of ``parts`` has at each pixel of ``shape``."""
-    return reduce(np.maximum, (_layer(part, source_shape, shape) for part in parts))
-
-
-def _layer(part: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    mask = decode(part, source_shape) if is_code(part) else read_mask(part)
-    aspects = mask.shape[1] / mask.shape[0], source_shape[1] / source_shape[0]
-    if abs(aspects[0] / aspects[1] - 1) > MASK_ASPECT_TOLERANCE:
-        raise UnreadableImage("its shape is not the image's")
-    return resize_nearest(mask, (shape[0], shape[1]))
-
-
-def _write(writer: ShardWriter, shard: str, image: np.ndarray, masks: dict[str, np.ndarray], row: Record) -> Record:
+def _write(writer: ShardWriter, shard: str, rendered: Rendered, row: Record) -> Record:
     """Append the members of one image; returns its row with their places."""
-    offset, length = writer.add(f"{row['id']}.png", encode_png(image))
+    offset, length = writer.add(f"{row['id']}.png", rendered.png)
     places = {}
-    for name, mask in masks.items():
-        at, size = writer.add(f"{row['id']}.mask_{name}.png", encode_png(mask))
+    for name, png in rendered.masks.items():
+        at, size = writer.add(f"{row['id']}.mask_{name}.png", png)
         places[f"mask_{name}"] = f"{shard}:{at}:{size}"
     facts = {name: value for name, value in row.items() if value is not None}
     writer.add(f"{row['id']}.json", json.dumps(facts, sort_keys=True).encode())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -13,10 +11,13 @@ import pandas as pd
 
 from raddino import __version__
 from raddino.corpus.dataset import FORMAT, Corpus
-from raddino.corpus.manifest import CONTEXT, FACTS
-from raddino.corpus.pack import PARTIAL, Record, ShardTask
+from raddino.corpus.identifiers import dominant_patient
+from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
+from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError
+from raddino.files import draft_of, read_json, sha256, write_json, write_text
+from raddino.images.phi import key_name
 
 PLACES = ("shard", "offset", "length")
 COLUMNS = (
@@ -26,7 +27,7 @@ COLUMNS = (
 NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "study_order": "float64", "synthetic": "bool"}
 
 
-def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record) -> Corpus:
+def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record) -> None:
     """Join the records of packed shards; ``corpus.json`` is written last of all.
 
     Args:
@@ -37,36 +38,39 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         made_by: entries on settings, kept as they are.
 
     Raises:
-        RaddinoError: no image was packed, or a patient stands in two splits.
+        RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
     """
-    records = [json.loads(task.record.read_text()) for task in tasks]
+    records = [read_json(task.record, f"delete {task.out} and run prepare again") for task in tasks]
     rows = [row for record in records for row in record["rows"]]
     skipped = [*skipped, *(entry for record in records for entry in record["skipped"])]
     reasons = Counter(entry["reason"] for entry in skipped)
-    pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(out / "skipped.csv", index=False)
+    write_text(out / "skipped.csv", pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(index=False))
     if not rows:
         why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
         raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
-    notes = _notes(rows)
+    spaces = [row.pop("namespace") for row in rows]
+    known = sorted(
+        {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}
+    )
     manifest = _manifest(rows)
+    notes = _notes(manifest, spaces.count(None))
     check_patient_splits(manifest)
-    manifest.to_parquet(out / PARTIAL / "manifest.part", index=False)
-    (out / PARTIAL / "manifest.part").rename(out / "manifest.parquet")
+    with draft_of(out / "manifest.parquet") as draft:
+        manifest.to_parquet(draft, index=False)
     info = {
         "format": FORMAT,
         "raddino": __version__,
         **made_by,
         **_contents(manifest, classes),
+        "namespaces": dict.fromkeys(known, key_name(tasks[0].key)),
         "skipped": dict(reasons.most_common()),
-        "notes": notes,
+        "notes": [*made_by.get("notes", ()), *notes],
         "shards": {task.name: record["size"] for task, record in zip(tasks, records, strict=True)},
         "manifest_bytes": (out / "manifest.parquet").stat().st_size,
+        "manifest_sha256": sha256(out / "manifest.parquet"),
         "fingerprint": fingerprint(manifest),
     }
-    (out / PARTIAL / "corpus.part").write_text(json.dumps(info, indent=1) + "\n")
-    (out / PARTIAL / "corpus.part").rename(out / "corpus.json")
-    shutil.rmtree(out / PARTIAL)
-    return Corpus.open(out)
+    write_json(out / "corpus.json", info)
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
@@ -92,9 +96,18 @@ def summary(corpus: Corpus) -> str:
         *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
         *_empty_splits(info["splits"]),
         *(f"  note on {n}: {text}" for text, n in info["warnings"].items()),
-        *(f"  {note}" for note in [*info.get("source", {}).get("notes", []), *info["notes"]]),
+        *(f"  {note}" for note in [*info.get("source", {}).get("notes", []), *info["notes"], *_rights(corpus)]),
     ]
     return "\n".join(lines)
+
+
+def _rights(corpus: Corpus) -> list[str]:
+    """Who may read report texts."""
+    if not corpus.info.get("texts"):
+        return []
+    if corpus.path.stat().st_mode & 0o077:
+        return ["warning: it holds report texts, and other users may read its folder"]
+    return ["it holds report texts: its folder is open to you alone (chmod -R g+rX shares it with your group)"]
 
 
 def _empty_splits(splits: dict[str, int]) -> list[str]:
@@ -112,15 +125,21 @@ def _manifest(rows: list[Record]) -> pd.DataFrame:
     return table[[*COLUMNS, *labels, *masks]].astype({**NUMBERS, **dict.fromkeys(labels, "float32")})
 
 
-def _notes(rows: list[Record]) -> list[str]:
-    """What a user of the corpus has to know; takes ``patient_known`` out of the rows."""
+def _notes(manifest: pd.DataFrame, unknown: int) -> list[str]:
+    """What a user of the corpus has to know; ``unknown`` images have no patient."""
     notes = []
-    unknown = sum(not row.pop("patient_known") for row in rows)
     if unknown:
         notes.append(f"{unknown} images without a patient: each counts as one of its own, so splits may leak")
         warnings.warn(notes[-1], stacklevel=4)
-    if len({row["synthetic"] for row in rows}) > 1:
+    notes += dominant_patient(manifest.loc[~manifest["synthetic"], "patient"])
+    if manifest["synthetic"].nunique() > 1:
         notes.append("real and synthetic images are mixed")
+    pairs = manifest.loc[~manifest["synthetic"], ["patient", "source"]].drop_duplicates()
+    if shared := pairs.loc[pairs["patient"].duplicated(), "patient"].nunique():
+        notes.append(
+            f"{shared} patient(s) stand in more than one source, each as one person; where different people have one "
+            "number, name their hospitals in a column namespace"
+        )
     return notes
 
 
@@ -139,6 +158,7 @@ def _contents(manifest: pd.DataFrame, classes: dict[str, str]) -> Record:
             name: {"images": int(manifest[f"mask_{name}"].notna().sum()), "classes": classes.get(name)}
             for name in masks
         },
+        "texts": {name: int(n) for name in TEXTS if (n := manifest[name].notna().sum())},
         "synthetic": kinds[0] if len(kinds) == 1 else "mixed",
         "warnings": _counts(manifest["warnings"].dropna().str.split("; ").explode()),
     }

@@ -2,8 +2,11 @@
 
 import io
 import os
+import struct
 import tarfile
+import zlib
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +18,10 @@ from raddino.errors import RaddinoError
 HEADER = 512
 OPEN_FILES = 64
 COMPRESSION = 2
+LARGEST_IMAGE = 2**27
+"""Pixels."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, DEPTHS = 0, (8, 16)
 
 
 def encode_png(array: np.ndarray) -> bytes:
@@ -24,10 +31,32 @@ def encode_png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def decode_png(data: bytes) -> np.ndarray:
-    """PNG to (H, W) uint8 or uint16."""
+def decode_png(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """What :func:`encode_png` made of an array of ``shape`` (H, W); any changed bit is found (CRC-32 of PNG's chunks).
+
+    Raises:
+        OSError, SyntaxError, ValueError: damaged, another kind of PNG, or of another size.
+    """
+    _check_chunks(data, shape)
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         return np.array(image, dtype=np.uint8 if image.mode == "L" else np.uint16)
+
+
+def _check_chunks(data: bytes, shape: tuple[int, int]) -> None:
+    """Raise ValueError for other chunks than a grey image of ``shape`` needs, or a wrong CRC."""
+    kinds, at, view = [], len(SIGNATURE), memoryview(data)
+    while at < len(data):
+        length = int.from_bytes(view[at : at + 4], "big")
+        body = view[at + 4 : at + 8 + length]
+        if len(body) != 4 + length or view[at + 8 + length : at + 12 + length] != zlib.crc32(body).to_bytes(4, "big"):
+            raise ValueError("a chunk is damaged")
+        kinds.append(bytes(body[:4]))
+        at += 12 + length
+    if data[:8] != SIGNATURE or set(kinds[1:-1]) != {b"IDAT"} or [*kinds[:1], *kinds[-1:]] != [b"IHDR", b"IEND"]:
+        raise ValueError("not a PNG of one grey image")
+    width, height, depth, colour, *methods = struct.unpack(">IIBBBBB", data[16:29])
+    if (height, width) != shape or colour != GREY or depth not in DEPTHS or any(methods):
+        raise ValueError("a PNG of another size or kind")
 
 
 class ShardWriter:
@@ -60,8 +89,9 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Remove what was written."""
-        self._file.close()
         self._part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a full disk, on which the rest of the buffer has no room
+            self._file.close()
 
 
 class ShardReader:

@@ -119,6 +119,7 @@ def check_patient_splits(table: pd.DataFrame) -> None:
         more = f" and {len(torn) - SHOWN} more" if len(torn) > SHOWN else ""
         raise RaddinoError(
             f"{len(torn)} patient(s) stand in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). "
-            "Results would be too good: give each patient one split in the manifest, or leave the column out "
-            "with columns={'split': ''} to have patients split by hash"
+            "Results would be too good: give each patient one split in the manifest, or leave the column out with "
+            "columns={'split': ''} to have patients split by hash; where two hospitals gave one number to two people, "
+            "name the hospitals in a column namespace"
         )

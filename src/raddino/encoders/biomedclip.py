@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,15 @@ from raddino.encoders.network import NetworkEncoder, check_prompts, fill, grid_o
 from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import find_weights
 from raddino.errors import RaddinoError
+from raddino.files import read_json
 
 NAME = "biomedclip"
 HUB = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 FILES = ("open_clip_pytorch_model.bin", "open_clip_model.safetensors", "model.safetensors")
 PATTERNS = (*FILES, "open_clip_config.json", "tokenizer*", "vocab.txt", "special_tokens_map.json")
 BERT_HEAD_DIM = 64
+LARGEST = 4096
+"""Pixels, width of the shared space, and tokens."""
 KNOWN = Provenance(
     sources=["pmc-15m"],
     supervision="text",
@@ -53,15 +55,18 @@ class Shape:
         if not file.is_file():
             return cls()
         try:
-            content = json.loads(file.read_text())
+            content = read_json(file, "fetch the weights again")
             model, preparation = content["model_cfg"], content["preprocess_cfg"]
             vision, text = model["vision_cfg"], model["text_cfg"]
             if vision["timm_proj"] != "linear" or vision["timm_pool"] not in ("", "token"):
                 raise RaddinoError(f"{NAME}: {file.name} describes another kind of open_clip model")
             mean, std = (tuple(float(part) for part in preparation[key]) for key in ("mean", "std"))
-            return cls(
-                vision["timm_model_name"], vision["image_size"], model["embed_dim"], text["context_length"], mean, std
-            )
+            sides = vision["image_size"], model["embed_dim"], text["context_length"]
+            if not isinstance(vision["timm_model_name"], str) or not all(
+                type(side) is int and 1 <= side <= LARGEST for side in sides
+            ):
+                raise ValueError
+            return cls(vision["timm_model_name"], *sides, mean, std)
         except (KeyError, TypeError, ValueError) as error:
             raise RaddinoError(
                 f"{NAME}: {file.name} is not an open_clip config like BiomedCLIP's ({type(error).__name__})"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +17,7 @@ from raddino.encoders.card import TRANSFORMERS, Interface, model_card
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
-from raddino.files import sha256
+from raddino.files import draft_folder, sha256, write_text
 from raddino.registry import Registry
 
 RECORD = "export.json"
@@ -132,7 +129,7 @@ def export(
             f"{original.name} cannot be exported: only vision transformers in DINOv2's shape can "
             "(raddino's own, RAD-DINO, DINOv2); convert others with the library that they come from"
         )
-    with _replacing(out) as folder:
+    with draft_folder(out) as folder:
         facts = chosen.write(original, folder, precision)
         difference = _compare(format, chosen, folder, original, LIMITS[precision])
         _describe(folder, format, chosen, original, facts, precision, difference)
@@ -156,21 +153,6 @@ def _check(format: str, chosen: Format, out: Path, precision: str, overwrite: bo
     missing = [name for name in chosen.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise RaddinoError(f"{format} needs {', '.join(missing)}: pip install 'raddino[{chosen.extra}]'")
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """An empty folder beside ``out`` that takes its place if all goes well."""
-    partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            os.replace(out, old)
-        os.replace(partial, out)
-    finally:
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @torch.inference_mode()
@@ -225,7 +207,7 @@ def _describe(
         "check": {"difference": difference, "limit": LIMITS[precision], "batches": list(BATCHES)},
         "provenance": original.provenance.to_dict(),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
     rows = {
         "Format": format,
         **facts,
@@ -238,4 +220,4 @@ def _describe(
     }
     stored = export_weights.at_input_size(original)
     card = model_card(original.name, stored, original.preparation, original.provenance, chosen.interface, rows)
-    (folder / "README.md").write_text(card)
+    write_text(folder / "README.md", card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,10 @@ def traced(encoder: VitEncoder, precision: str) -> torch.export.ExportedProgram:
 
 
 def write_program(encoder: VitEncoder, folder: Path, precision: str) -> dict[str, str]:
-    """A ``.pt2`` file of torch.export."""
-    torch.export.save(traced(encoder, precision), folder / PROGRAM)
+    """A ``.pt2`` file of torch.export, by way of memory: torch itself ends the process where the disk is full."""
+    program = io.BytesIO()
+    torch.export.save(traced(encoder, precision), program)
+    (folder / PROGRAM).write_bytes(program.getbuffer())
     return {
         "Computes in": precision,
         "Container": "zip by torch.export: graph in JSON, weights as raw bytes, and an example input that torch "

@@ -13,6 +13,7 @@ from torch import Tensor
 from raddino.encoders.card import pil_usage
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import RaddinoError
+from raddino.files import write_text
 from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import Backbone, from_official, load_backbone, resize_positions, unfold_grey
 
@@ -53,7 +54,7 @@ def write_huggingface(encoder: VitEncoder, folder: Path, precision: str) -> dict
     )  # fmt: skip
     file = folder / "preprocessor_config.json"
     processor = json.loads(file.read_text()) | {"size": {"shortest_edge": encoder.shorter_side}}
-    file.write_text(json.dumps(processor, indent=2) + "\n")
+    write_text(file, json.dumps(processor, indent=2) + "\n")
     kind = "Dinov2WithRegistersModel" if encoder.model.config.num_register_tokens else "Dinov2Model"
     return {"Class": f"transformers.{kind}"}
 
@@ -141,7 +142,7 @@ def write_timm(encoder: VitEncoder, folder: Path, precision: str) -> dict[str, s
             "license": encoder.provenance.licence or "not recorded",
         },
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     return {
         "Model": f"`{architecture}` with the arguments in config.json",
         "timm's transform": "resizes with PIL, a grey level or so from the steps above; where the border is odd it may "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,9 @@ from torch.nn.functional import normalize
 from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance, fingerprint
 from raddino.encoders.preparation import Preparation
-from raddino.encoders.weights import HUB, Weights, find_weights
+from raddino.encoders.weights import HUB, Weights, find_weights, read_index
 from raddino.errors import RaddinoError
+from raddino.files import read_json
 from raddino.vit.weights import read_weights
 
 NEEDED = ("*.json", "*.txt", "*.model", "model*.safetensors")
@@ -33,6 +33,8 @@ INTERPOLATION = {2: "bilinear", 3: "bicubic"}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AGREEMENT = 1e-4
 PROMPTS_AT_A_TIME = 64
+AGAIN = "fetch the folder again"
+MOST_LABELS = 2**16
 
 
 class Make(Protocol):
@@ -196,12 +198,9 @@ def read_config(name: str, weights: Weights, kinds: tuple[str, ...] = ()) -> dic
     """
     if not weights.path.is_dir():
         raise RaddinoError(f"{name} is read from a folder that Transformers wrote, {weights.path.name} is a file")
-    file = weights.file("config.json")
-    try:
-        config = json.loads(file.read_text())
-        kind = config.get("model_type")
-    except (ValueError, AttributeError):
-        raise RaddinoError(f"{name}: config.json is not a JSON object; fetch the folder again") from None
+    config = read_json(weights.file("config.json"), AGAIN)
+    _check_config(name, config)
+    kind = config.get("model_type")
     if kinds and kind not in kinds:
         raise RaddinoError(f"{name} reads model_type {' or '.join(kinds)}; the folder's config.json says {kind!r}")
     return config
@@ -214,9 +213,28 @@ def weight_files(weights: Weights) -> list[Path]:
         RaddinoError: none.
     """
     found = weights.file("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    if found.suffix != ".json":
-        return [found]
-    return [weights.path / part for part in sorted(set(json.loads(found.read_text())["weight_map"].values()))]
+    return [found] if found.suffix != ".json" else [weights.path / part for part in read_index(found)]
+
+
+def _check_config(name: str, config: dict[str, Any]) -> None:
+    """Refuse what Transformers acts on before it reads weights: a number that it makes a list of, foreign code."""
+    for key, value in _entries(config):
+        if key == "num_labels" and isinstance(value, int | float) and value > MOST_LABELS:
+            raise RaddinoError(f"{name}: config.json says {key} is {value:.3g}; {AGAIN}")
+        if key.endswith("attn_implementation") and isinstance(value, str) and "/" in value:
+            raise RaddinoError(f"{name}: config.json asks for code from elsewhere ({key}); take that entry out")
+
+
+def _entries(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a config that is no container, with the key that it stands under."""
+    if isinstance(config, dict):
+        for inner, value in config.items():
+            yield from _entries(value, inner)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _entries(value, key)
+    else:
+        yield key, config
 
 
 def load_model(name: str, factory: Any, weights: Weights) -> Any:
@@ -262,6 +280,12 @@ def check_declared(name: str, factory: Any, folder: Path, files: list[Path]) -> 
     from transformers import AutoConfig
 
     shapes = [shape for file in files for shape in _shapes(file)]
+    told = read_config(name, Weights(folder))
+    layers = max(_depths(told), default=0)
+    if layers > len(shapes):  # some configs list their layers when they are made
+        raise RaddinoError(
+            f"{name}: config.json declares {layers} layers, the weights are {len(shapes)} tensors in all"
+        )
     if factory.__name__ == "AutoModel":
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     else:
@@ -313,6 +337,9 @@ def read_preparation(name: str, weights: Weights, published: Preparation | None 
         if published is None:
             raise RaddinoError(f"{name}: {PROCESSORS[0]} is missing, so that its preprocessing is not known")
         return published
+    for file in PROCESSORS:
+        if (weights.path / file).is_file():
+            read_json(weights.path / file, AGAIN)
     from transformers import AutoImageProcessor
 
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from raddino.encoders import (
     unet_reference,
 )
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
+from raddino.encoders.huggingface import read_config
 from raddino.encoders.weights import Weights, is_here
 from raddino.errors import RaddinoError
 
@@ -106,19 +106,16 @@ def load_folder(folder: Path, device: str = "auto") -> Encoder:
     Raises:
         RaddinoError: no such folder of weights, or of a kind that is not read.
     """
-    try:
-        kind = json.loads((folder / "config.json").read_text()).get("model_type")
-    except FileNotFoundError:
+    if not (folder / "config.json").is_file():
         raise RaddinoError(
             f"{folder} has no config.json: give a folder that Transformers wrote, or NAME:{folder} with one of the "
             "names that 'raddino encoders' lists"
-        ) from None
-    except (AttributeError, OSError, ValueError):
-        raise RaddinoError(f"{folder}/config.json is not a readable JSON object") from None
+        )
+    name = folder.resolve().name
+    kind = read_config(name, Weights(folder)).get("model_type")
     if kind in ("dinov2", "dinov2_with_registers"):
         return ours.VitEncoder.load(folder, device)
-    name = folder.resolve().name
-    if kind not in READERS:
+    if not isinstance(kind, str) or kind not in READERS:
         return automodel.load(Weights(folder), name=name, device=device)
     known = Provenance(sources=None, supervision="unknown", licence="not recorded", note="no record")
     return READERS[kind](Weights(folder), name=name, known=known, device=device)

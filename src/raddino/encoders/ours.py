@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -24,7 +22,7 @@ from raddino.encoders.card import model_card
 from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
-from raddino.files import sha256
+from raddino.files import draft_folder, read_json, sha256
 from raddino.vit import VisionTransformer
 from raddino.vit.packed import can_pack, images_a_pass, packed
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface
@@ -278,12 +276,7 @@ def save_encoder(
         name: shown in tables.
         provenance: what was seen; goes into ``raddino.json`` and the model card.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     config, state = to_huggingface(model)
-    save_file(state, partial / "model.safetensors", metadata={"format": "pt"})
-    digest = _sha256(partial / "model.safetensors")
     preprocessor = {
         "image_processor_type": "BitImageProcessor",
         "do_convert_rgb": True,
@@ -298,21 +291,22 @@ def save_encoder(
         "image_mean": [mean] * 3,
         "image_std": [std] * 3,
     }
-    about = {
-        "format": FORMAT,
-        "raddino": raddino.__version__,
-        "name": name,
-        "normalisation": {"mean": mean, "std": std},
-        "sha256": digest,
-        "provenance": provenance.to_dict() | {"sha256": digest},
-    }
-    for file, content in (("config", config), ("preprocessor_config", preprocessor), ("raddino", about)):
-        (partial / f"{file}.json").write_text(json.dumps(content, indent=2) + "\n")
-    preparation = Preparation(size, size, (mean,), (std,), crop_start="down")
-    card = model_card(name, model, preparation, replace(provenance, sha256=digest))
-    (partial / "README.md").write_text(card)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with draft_folder(folder) as draft:
+        save_file(state, draft / "model.safetensors", metadata={"format": "pt"})
+        digest = _sha256(draft / "model.safetensors")
+        about = {
+            "format": FORMAT,
+            "raddino": raddino.__version__,
+            "name": name,
+            "normalisation": {"mean": mean, "std": std},
+            "sha256": digest,
+            "provenance": provenance.to_dict() | {"sha256": digest},
+        }
+        for file, content in (("config", config), ("preprocessor_config", preprocessor), ("raddino", about)):
+            (draft / f"{file}.json").write_text(json.dumps(content, indent=2) + "\n")
+        preparation = Preparation(size, size, (mean,), (std,), crop_start="down")
+        card = model_card(name, model, preparation, replace(provenance, sha256=digest))
+        (draft / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 
@@ -323,15 +317,7 @@ def _sha256(file: Path) -> str:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        values = json.loads(file.read_text())
-    except ValueError:
-        raise RaddinoError(f"{file} is not valid JSON") from None
-    if not isinstance(values, dict):
-        raise RaddinoError(f"{file} must hold a JSON object, found a {type(values).__name__}")
-    return values
+    return read_json(file, "save the encoder again") if file.is_file() else {}
 
 
 def _register_shipped(folder: Path) -> None:

@@ -17,6 +17,7 @@ from raddino.encoders.huggingface import quiet
 from raddino.encoders.network import optional
 from raddino.encoders.weights import RANDOM_MARKER
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder, write_text
 
 LAYERS = 2
 TIMM_MODEL = "vit_tiny_patch16_224"
@@ -45,11 +46,10 @@ def write_random_weights(folder: Path, seed: int = 0, names: Iterable[str] | Non
         if name not in WRITERS:
             raise RaddinoError(f"no random weights of {name!r}; known: {', '.join(WRITERS)}")
         place = Path(folder) / name
-        place.mkdir(parents=True, exist_ok=True)
-        (place / RANDOM_MARKER).write_text(json.dumps({"family": name, "seed": seed}) + "\n")
-        with torch.random.fork_rng(devices=[]), quiet():
+        with draft_folder(place) as draft, torch.random.fork_rng(devices=[]), quiet():
+            write_text(draft / RANDOM_MARKER, json.dumps({"family": name, "seed": seed}) + "\n")
             torch.manual_seed(zlib.crc32(f"{name} {seed}".encode()))
-            WRITERS[name](place)
+            WRITERS[name](draft)
         specs[f"{name}-random"] = f"timm:{TIMM_MODEL}@{place}" if name == "timm" else f"{name}:{place}"
     return specs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import re
 from dataclasses import dataclass, replace
@@ -13,10 +12,11 @@ import torch
 
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.errors import RaddinoError
-from raddino.files import sha256
+from raddino.files import read_json, sha256
 
 HUB = "https://huggingface.co/"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+PART = re.compile(r"[\w-][\w.-]*\.safetensors")
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 RANDOM_MARKER = "random_weights.json"
 """A file of this name beside weights says that they are random, whatever their format looks like."""
@@ -113,6 +113,20 @@ def is_here(family: str) -> bool:
     return HUB_ID.fullmatch(repository) is not None and _cached(repository, None) is not None
 
 
+def read_index(file: Path) -> list[str]:
+    """Names of the parts that an index of weights lists, sorted; all lie beside it.
+
+    Raises:
+        RaddinoError: damaged, or naming a file elsewhere or of another format.
+    """
+    remedy = "fetch the weights again"
+    parts = read_json(file, remedy).get("weight_map")
+    beside = isinstance(parts, dict) and all(isinstance(one, str) and PART.fullmatch(one) for one in parts.values())
+    if not parts or not beside:
+        raise RaddinoError(f"{file} is damaged (weight_map names other than .safetensors files beside it): {remedy}")
+    return sorted(set(parts.values()))
+
+
 def _placed(family: str) -> Path | None:
     """What the user put into the weights folder for a family."""
     folder = weights_folder()
@@ -182,7 +196,6 @@ def _whole(snapshot: Path, patterns: tuple[str, ...] | None) -> bool:
     names = [str(file.relative_to(snapshot)) for file in snapshot.rglob("*") if file.is_file()]
     wanted = [name for name in names if patterns is None or any(fnmatch.fnmatch(name, each) for each in patterns)]
     for index in (name for name in wanted if name.endswith(".safetensors.index.json")):
-        parts = set(json.loads((snapshot / index).read_text())["weight_map"].values())
-        if not parts <= set(names):
+        if not set(read_index(snapshot / index)) <= set(names):
             return False
     return any(Path(name).suffix in WEIGHT_SUFFIXES for name in wanted)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from raddino.errors import RaddinoError
-from raddino.features.files import read_features, write_features
+from raddino.features.files import Undigested, read_features, write_features
 from raddino.features.patches import PatchRows
+from raddino.files import check_writable
 
 FORMAT = "1"
 
@@ -32,6 +31,7 @@ class FeatureSet:
         encoder, corpus: their fingerprints; features computed in bf16 carry ``-bf16`` behind the encoder's.
         path: the file, or the cache folder with the parts, in which they lie; None in memory only.
         patches: (N, H, W, D) float16 on disk, indexed like an array; None unless they were asked for.
+        patch_crc32: (N,) uint32 of those on disk, known to the parts of a cache whose patches were kept.
     """
 
     cls: np.ndarray
@@ -42,6 +42,7 @@ class FeatureSet:
     corpus: str
     path: Path | None = None
     patches: PatchRows | None = None
+    patch_crc32: np.ndarray | None = None
 
     def save(self, path: Path, split: Sequence[Any] | None = None) -> None:
         """Write a ``.safetensors`` or ``.parquet`` file, whole or not at all; patches stay where they are.
@@ -55,12 +56,12 @@ class FeatureSet:
         """
         self._write(Path(path), {}, split)
 
-    def _write(self, path: Path, more: dict[str, str], split: Sequence[Any] | None = None) -> None:
+    def _write(self, path: Path, more: dict[str, np.ndarray], split: Sequence[Any] | None = None) -> None:
         tensors = {"cls": self.cls, "rows": self.rows}
         if self.mean_patch is not None:
             tensors["mean_patch"] = self.mean_patch
-        header = {"encoder": self.encoder, "corpus": self.corpus, "format": FORMAT} | more
-        write_features(path, tensors, self.ids, header, split)
+        header = {"encoder": self.encoder, "corpus": self.corpus, "format": FORMAT}
+        write_features(path, tensors | more, self.ids, header, split)
 
     @classmethod
     def load(cls, path: Path) -> FeatureSet:
@@ -69,12 +70,9 @@ class FeatureSet:
         Raises:
             RaddinoError: the file is missing, damaged, or not a feature file.
         """
-        return cls._read(Path(path))[0]
-
-    @classmethod
-    def _read(cls, path: Path) -> tuple[FeatureSet, dict[str, str]]:
+        path = Path(path)
         tensors, ids, header = read_features(path)
-        held = cls(
+        return cls(
             cls=tensors["cls"],
             mean_patch=tensors.get("mean_patch"),
             rows=tensors["rows"],
@@ -82,8 +80,8 @@ class FeatureSet:
             encoder=header["encoder"],
             corpus=header["corpus"],
             path=path,
+            patch_crc32=tensors.get("patch_crc32"),
         )
-        return held, header
 
     def take(self, rows: np.ndarray) -> FeatureSet:
         """The features of corpus rows ``rows``, in that order. Raises KeyError for a row that is not here."""
@@ -97,12 +95,14 @@ class FeatureSet:
             encoder=self.encoder,
             corpus=self.corpus,
             patches=None if self.patches is None else self.patches.take(at),
+            patch_crc32=None if self.patch_crc32 is None else self.patch_crc32[at],
         )
 
     @staticmethod
     def join(parts: list[FeatureSet]) -> FeatureSet:
         """The parts of one extraction (at least one) as one set, without patches."""
         patches = [part.mean_patch for part in parts if part.mean_patch is not None]
+        crcs = [part.patch_crc32 for part in parts if part.patch_crc32 is not None]
         return FeatureSet(
             cls=np.concatenate([part.cls for part in parts]),
             mean_patch=np.concatenate(patches) if patches else None,
@@ -110,6 +110,7 @@ class FeatureSet:
             ids=[name for part in parts for name in part.ids],
             encoder=parts[0].encoder,
             corpus=parts[0].corpus,
+            patch_crc32=np.concatenate(crcs) if len(crcs) == len(parts) else None,
         )
 
 
@@ -126,17 +127,21 @@ class FeatureCache:
         self.folder, self.encoder, self.corpus = Path(folder) / key, encoder, corpus
 
     def load(self, with_patches: bool = False) -> list[FeatureSet]:
-        """All parts, or those whose patches are on disk too.
+        """All parts, or those whose patches are on disk too; those that older versions wrote, without a digest, do not
+        count.
 
         Raises:
             RaddinoError: a part is damaged or belongs to another encoder or corpus.
         """
         parts = []
         for path in sorted(self.folder.glob("*.safetensors")):
-            part, header = FeatureSet._read(path)
+            try:
+                part = FeatureSet.load(path)
+            except Undigested:
+                continue
             if (part.encoder, part.corpus) != (self.encoder, self.corpus):
                 raise RaddinoError(f"{self.folder} holds features of another encoder or corpus: delete the folder")
-            if not with_patches or header.get("patches"):
+            if not with_patches or part.patch_crc32 is not None:
                 parts.append(part)
         return parts
 
@@ -146,28 +151,15 @@ class FeatureCache:
         Raises:
             RaddinoError: it cannot be made, or nothing can be written in it.
         """
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
+        check_writable(self.folder)
 
-    def add(self, part: FeatureSet, with_patches: bool = False) -> None:
-        """Keep a part; ``with_patches`` says that the patches of its rows are on disk.
+    def add(self, part: FeatureSet) -> None:
+        """Keep a part; with ``patch_crc32`` it says that the patches of its rows are on disk.
 
         Raises:
             RaddinoError: it cannot be written.
         """
-        kind = b"patches" if with_patches else b""
+        crcs = part.patch_crc32
+        kind = b"" if crcs is None else b"patches"
         name = hashlib.sha256(part.rows.tobytes() + kind).hexdigest()[:16]
-        with self._writing():
-            part._write(self.folder / f"{name}.safetensors", {"patches": "float16"} if with_patches else {})
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RaddinoError(
-                f"the feature cache {self.folder.parent} cannot be written ({error.strerror or type(error).__name__}): "
-                "give a folder that can, with cache="
-            ) from None
+        part._write(self.folder / f"{name}.safetensors", {} if crcs is None else {"patch_crc32": crcs})

@@ -24,7 +24,7 @@ from raddino.features.forward import (
 )
 from raddino.features.patches import PatchFile, PatchRows
 from raddino.features.ranks import Ranks, join_ranks
-from raddino.features.reading import read_batches
+from raddino.features.reading import deaths_told, read_batches
 from raddino.progress import bar
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def embed(
 
     features = FeatureSet.join(store.load(patches)).take(wanted)
     if array is not None:
-        features = replace(features, patches=PatchRows(array.open(), features.rows))
+        features = replace(features, patches=PatchRows(array.open(), features.rows, features.patch_crc32))
     path = store.folder if out is None else Path(out)
     if out is not None and ranks.rank == 0:
         split = corpus.manifest["split"].iloc[wanted].tolist() if "split" in corpus.manifest else None
@@ -144,13 +144,14 @@ def embed_rows(
     batches = read_batches(corpus, encoder, rows, settings.batch_size, settings.workers, pin)
     part: list[Encoded] = []
     begun = time.monotonic()
-    for encoded in encode_all(encoder, encode, batches, settings.patches):
-        part.append(encoded)
-        full = sum(len(one.rows) for one in part) >= PART_IMAGES
-        if full or time.monotonic() - begun > PART_SECONDS:
-            _keep(corpus, part, store)
-            part, begun = [], time.monotonic()
-        advance(len(encoded.rows))
+    with deaths_told():
+        for encoded in encode_all(encoder, encode, batches, settings.patches):
+            part.append(encoded)
+            full = sum(len(one.rows) for one in part) >= PART_IMAGES
+            if full or time.monotonic() - begun > PART_SECONDS:
+                _keep(corpus, part, store)
+                part, begun = [], time.monotonic()
+            advance(len(encoded.rows))
     if part:
         _keep(corpus, part, store)
 
@@ -186,8 +187,7 @@ def _keep(corpus: Corpus, part: list[Encoded], store: FeatureCache) -> None:
     """Write a part, its patches first: what the part names is then there."""
     rows = np.concatenate([one.rows for one in part])
     patches = [one.patches for one in part if one.patches is not None]
-    if patches:
-        PatchFile(store.folder, (len(corpus), *patches[0].shape[1:])).write(rows, patches)
+    crcs = PatchFile(store.folder, (len(corpus), *patches[0].shape[1:])).write(rows, patches) if patches else None
     means = [one.mean_patch for one in part if one.mean_patch is not None]
     features = FeatureSet(
         cls=np.concatenate([one.cls for one in part]),
@@ -196,8 +196,9 @@ def _keep(corpus: Corpus, part: list[Encoded], store: FeatureCache) -> None:
         ids=corpus.manifest["id"].iloc[rows].astype(str).tolist(),
         encoder=store.encoder,
         corpus=store.corpus,
+        patch_crc32=crcs,
     )
-    store.add(features, with_patches=bool(patches))
+    store.add(features)
 
 
 def _check_held(parts: list[FeatureSet], encoder: Encoder, store: FeatureCache, array: PatchFile | None) -> None:

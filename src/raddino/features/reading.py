@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +74,7 @@ def _collate(images: list[Tensor | RaddinoError]) -> Tensor | RaddinoError:
 def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -> Iterator[Tensor | RaddinoError]:
     # forked, so that networks need not be sent; worker processes never touch them
     fork = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    yield from DataLoader(
+    loader = DataLoader(
         samples,
         batch_size=batch_size,
         num_workers=workers,
@@ -80,6 +82,33 @@ def _by_processes(samples: Prepared, batch_size: int, workers: int, pin: bool) -
         pin_memory=pin,
         multiprocessing_context=fork,
         worker_init_fn=_leave_stopping_to_the_parent,
+    )
+    try:
+        yield from loader
+    except (OSError, EOFError) as error:
+        if str(error).startswith("Caught "):  # raised in a process, which lives
+            raise
+        raise _death() from None
+
+
+@contextmanager
+def deaths_told() -> Iterator[None]:
+    """A killed reading process as one line: torch's handler of SIGCHLD raises wherever this thread is just then."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or str(error).startswith("Caught "):
+            raise
+        raise _death() from None
+
+
+def _death() -> RaddinoError:
+    """What to tell; torch's handler, which would raise once more, is taken off."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return RaddinoError(
+        "a process that reads images died (out of memory or of shared memory, /dev/shm, or killed): run the same "
+        "command again to continue, with fewer workers or with 0 for threads"
     )
 
 

@@ -2,13 +2,22 @@
 
 import math
 import re
+import unicodedata
 
 OLDEST = 120.0
+BMI_LIMITS = (5, 120)
 YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0, "": 1.0}
-LATERAL = re.compile(r"\b(LL|RL|LAT|LLAT|RLAT|LATERAL)\b")
-OBLIQUE = re.compile(r"\b(LAO|RAO|LPO|RPO|LLO|RLO|OBLIQUE)\b")
-POSTERIOR_ANTERIOR = re.compile(r"\b(PA|POSTERO ?ANTERIOR|POSTERIOR ANTERIOR)\b")
-ANTERIOR_POSTERIOR = re.compile(r"\b(AP|ANTERO ?POSTERIOR|ANTERIOR POSTERIOR)\b")
+# On the side with a level beam: a frontal view, whatever its name says. Dorsal and ventral decubitus are not.
+DECUBITUS = re.compile(
+    r"\b(?:(?:LEFT|RIGHT|L|R) )?LAT(?:ERAL)? DECUB[A-Z]*|\bDECUB[A-Z]* LATER[A-Z]*|\b[LR]LD(?:EC[A-Z]*)?\b"
+    r"|\b[A-Z]*SEITENLAGE\b"
+)
+BACK_OR_FRONT = re.compile(r"\b(?:DORSAL|VENTRAL) DECUB[A-Z]*")
+LATERAL = re.compile(r"\b(?:LL|RL|[LR]?LAT|LATER[A-Z]*|PERFIL|PROFILO?|SEITLICH[A-Z]*|SEITAUFNAHME)\b")
+OBLIQUE = re.compile(r"\b(?:LAO|RAO|LPO|RPO|LLO|RLO|OBLI[A-Z]*|SCHRAE?G)\b")
+POSTERIOR_ANTERIOR = re.compile(r"\b(?:P ?A|POST[A-Z]* ?ANT[A-Z]*|DORSO ?VENTRAL[A-Z]*)\b")
+ANTERIOR_POSTERIOR = re.compile(r"\b(?:A ?P|ANT[A-Z]* ?POST[A-Z]*|VENTRO ?DORSAL[A-Z]*)\b")
+FRONTAL = re.compile(r"\b(?:FRONTAL[A-Z]*|FACE|SIDELYING)\b")
 
 
 def parse_age(text: object) -> float | None:
@@ -32,18 +41,23 @@ def parse_sex(text: object) -> str | None:
 def parse_view(text: object) -> str | None:
     """``"PA"``, ``"AP"``, ``"LATERAL"`` or ``"OBLIQUE"`` from a view position or its words; None if unknown.
 
-    ``"AP Supine"`` is AP; a bare ``"frontal"`` does not say which and stays ``"FRONTAL"``.
+    ``"AP Supine"`` and ``"a.p."`` are AP; a bare ``"frontal"`` does not say which and stays ``"FRONTAL"``, as does a
+    lateral decubitus, which is a frontal view of a patient who lies on the side. Words of English, Spanish, French,
+    German, Italian and Portuguese.
     """
-    words = re.sub(r"[^A-Z]+", " ", str(text).upper()).strip()
+    plain = unicodedata.normalize("NFKD", str(text).upper()).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^A-Z]+", " ", plain).strip()
+    words = DECUBITUS.sub("SIDELYING", BACK_OR_FRONT.sub(" ", words))
     for view, pattern in (
-        ("LATERAL", LATERAL),
         ("OBLIQUE", OBLIQUE),
+        ("LATERAL", LATERAL),
         ("PA", POSTERIOR_ANTERIOR),
         ("AP", ANTERIOR_POSTERIOR),
+        ("FRONTAL", FRONTAL),
     ):
         if pattern.search(words):
             return view
-    return "FRONTAL" if "FRONTAL" in words else None
+    return None
 
 
 def plausible(value: object, low: float, high: float) -> float | None:

@@ -3,12 +3,13 @@
 The key stays with the person who prepared the corpus.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
 import stat
+from functools import lru_cache
 from pathlib import Path
+from unicodedata import normalize
 
 from raddino.errors import RaddinoError
 
@@ -18,20 +19,21 @@ PIXEL_ELEMENTS = (
     "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "PixelData",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth", "PixelSpacing", "ImagerPixelSpacing",
-    "PixelAspectRatio",
+    "PixelAspectRatio", "PresentationLUTShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip",
 )  # fmt: skip
 # what may be told,
 FACT_ELEMENTS = (
     "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation",
-    "PresentationIntentType", "BurnedInAnnotation", "PatientSex", "PatientAge", "PatientWeight",
-    "PatientSize",
+    "PresentationIntentType", "BurnedInAnnotation", "RecognizableVisualFeatures", "SOPClassUID", "ConversionType",
+    "ImageType", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
 )  # fmt: skip
 # and what is hashed, or used up in an age, and goes no further.
 PRIVATE_ELEMENTS = (
-    "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate",
-    "SeriesDate", "ContentDate",
+    "PatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate",
 )  # fmt: skip
 ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + PRIVATE_ELEMENTS
+# OverlayBitPosition repeats in groups 6000 to 601E: which unused bits of a pixel hold a drawing.
+OVERLAY_BIT_POSITIONS = tuple(range(0x6000_0102, 0x6020_0102, 0x2_0000))
 DIGITS = 20
 SHORTEST_KEY = 16
 
@@ -39,11 +41,39 @@ SHORTEST_KEY = 16
 def keyed_hash(key: str, kind: str, *parts: str) -> str:
     """20 hex digits (80 bits) of HMAC-SHA256 over ``kind`` and ``parts``.
 
-    The same key gives the same hash on any machine and day, so a patient keeps one pseudonym in every corpus
-    made with it; without the key neither the value nor a list of guesses can be checked against the hash.
+    The same key gives the same hash on any machine and day; without the key neither the value nor a list of
+    guesses can be checked against the hash.
     """
-    message = b"\0".join(text.encode() for text in (kind, *parts))
-    return hmac.new(key.encode(), message, hashlib.sha256).hexdigest()[:DIGITS]
+    mac = _mac(key).copy()
+    mac.update("\0".join((kind, *parts)).encode("utf-8", "surrogatepass"))
+    return mac.hexdigest()[:DIGITS]
+
+
+@lru_cache(maxsize=4)
+def _mac(key: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), digestmod="sha256")
+
+
+def patient_hash(key: str, namespace: str, patient: str) -> str:
+    """Pseudonym of a patient, the same in every corpus made with ``key``, wherever the number was read.
+
+    Args:
+        key: see :func:`load_key`.
+        namespace: whose numbers they are: hospitals whose numbers may collide have one each.
+        patient: number in a manifest or DICOM header, in any Unicode normalisation. ``IssuerOfPatientID`` is no
+            part of it: it stands in some files of a person and lacks in others.
+    """
+    return keyed_hash(key, "patient", namespace, normalize("NFC", patient))
+
+
+def study_hash(key: str, owner: str, study: str) -> str:
+    """Pseudonym of a study; ``owner`` is its patient's pseudonym, or the namespace where there is none."""
+    return keyed_hash(key, "study", owner, study)
+
+
+def key_name(key: str) -> str:
+    """What tells one key from another and leads back to neither."""
+    return keyed_hash(key, "key")
 
 
 def load_key(key: str | None = None) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from raddino.images import raster
+from raddino.images.decode import COMPLAINT
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
 from raddino.images.types import Radiograph
+from raddino.images.wall import printed
 
 __all__ = ["read_image", "read_mask", "to_grey"]
 
@@ -21,12 +23,18 @@ SIGNATURES = {
     b"MM\x00*": "TIFF",
     b"II+\x00": "TIFF",
     b"MM\x00+": "TIFF",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
 }
 MASK_SIGNATURES = {**SIGNATURES, b"GIF87a": "GIF", b"GIF89a": "GIF"}
 
 
-def read_image(path: str | Path) -> Radiograph:
-    """Read DICOM, PNG, JPEG, TIFF, or a raw image of the JSRT into calibrated grey.
+def read_image(path: str | Path, secondary_capture: bool = False) -> Radiograph:
+    """Read DICOM, PNG, JPEG, JPEG 2000, TIFF, or a raw image of the JSRT into calibrated grey.
+
+    Args:
+        path: the file.
+        secondary_capture: take DICOM Secondary Capture in grey too, see :func:`raddino.images.admit.admit`.
 
     Returns:
         pixels (H, W) float32, higher = brighter: modality LUT and non-linear VOI applied, MONOCHROME1 turned,
@@ -42,11 +50,13 @@ def read_image(path: str | Path) -> Radiograph:
     if kind == "DICOM":
         from raddino.images.dicom import read_dicom
 
-        radiograph = read_dicom(data)
+        radiograph = read_dicom(data, secondary_capture)
     elif kind == "JSRT":
         radiograph = raster.read_jsrt(data)
     else:
         radiograph = raster.read_raster(data, kind)
+    if printed() and COMPLAINT not in radiograph.warnings:
+        radiograph = replace(radiograph, warnings=(*radiograph.warnings, COMPLAINT))
     shorter, longer = sorted(radiograph.pixels.shape)
     if longer > LARGEST_ASPECT * shorter:
         raise NotARadiograph(f"a strip: more than {LARGEST_ASPECT} times as long as wide")
@@ -56,7 +66,7 @@ def read_image(path: str | Path) -> Radiograph:
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """The values of a mask file (PNG, TIFF, JPEG or GIF), (H, W) uint8 or uint16, exactly as stored.
+    """The values of a mask file (PNG, TIFF, JPEG, JPEG 2000 or GIF), (H, W) uint8 or uint16, exactly as stored.
 
     Raises:
         UnreadableImage: missing, damaged, or not one channel of whole numbers.
@@ -85,7 +95,7 @@ def sniff(data: bytes, signatures: dict[bytes, str] = SIGNATURES) -> str:
         return "JSRT"
     if data[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and len(data) > 132:  # a data set without preamble
         return "DICOM"
-    raise UnreadableImage("not a DICOM, PNG, JPEG or TIFF file")
+    raise UnreadableImage("not a DICOM, PNG, JPEG, JPEG 2000 or TIFF file")
 
 
 def _bytes(path: Path) -> bytes:

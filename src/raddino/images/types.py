@@ -10,13 +10,13 @@ class Facts:
     """Header facts that may leave the reader (the allow-list); None where a file does not say.
 
     Attributes:
-        view: ``"PA"``, ``"AP"``, ``"LATERAL"`` or ``"OBLIQUE"``.
+        view: ``"PA"``, ``"AP"``, ``"FRONTAL"`` (one of them), ``"LATERAL"`` or ``"OBLIQUE"``.
         sex: ``"M"`` or ``"F"``.
         age: years.
         weight: kilograms.
         bmi: kilograms per square metre.
         modality: DICOM modality, for example ``"DX"``.
-        photometric: ``"MONOCHROME1"`` (stored low = bright) or ``"MONOCHROME2"``.
+        photometric: ``"MONOCHROME1"`` (stored low = bright) or ``"MONOCHROME2"``; of other files the former, or None.
         bits_stored: significant bits of a stored value.
         spacing_mm: height and width of a pixel at the detector, millimetres; only the ratio for an aspect
             tag.

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raddino.errors import RaddinoError
+from raddino.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
-ROW_KEYS = {"task", "encoder", "metric", "value"}
+AGAIN = "evaluate again"
+LONGEST_LINE = 2**20
 _PRIVATE_KEYS = re.compile(
     r"(?<!drop_)path|dir$|folder|root|host|user|home|cwd|argv|command|corpus$|^out$|url|key|init$", re.I
 )
@@ -55,22 +56,16 @@ def read_results(folder: Path) -> Results:
     Raises:
         RaddinoError: no ``metrics.json``, one of another format, or a damaged file.
     """
-    import pandas as pd
+    from raddino.benchmark.schema import check_metrics
+    from raddino.tables import read_table
 
     path = folder / "metrics.json"
     if not path.is_file():
         raise RaddinoError(f"no metrics.json in {folder}: give a folder that 'raddino evaluate' wrote")
-    metrics = _json(path)
-    if metrics.get("format") != FORMAT or not isinstance(metrics.get("rows"), list):
-        raise RaddinoError(f"{path} has format {metrics.get('format')!r}; this version reads {FORMAT}: evaluate again")
-    named = [(metrics["rows"], ROW_KEYS), (metrics.get("encoders", []), {"name"})]
-    if not all(isinstance(one, dict) and keys <= one.keys() for entries, keys in named for one in entries):
-        raise RaddinoError(f"{path} is damaged: evaluate again")
+    metrics = read_json(path, AGAIN)
+    check_metrics(metrics, str(path), AGAIN)
     table = folder / "predictions.parquet"
-    try:
-        predictions = pd.read_parquet(table) if table.is_file() else None
-    except Exception as error:  # pyarrow raises many kinds
-        raise RaddinoError(f"{table} cannot be read ({type(error).__name__}): evaluate again") from None
+    predictions = read_table(table, AGAIN) if table.is_file() else None
     marked = tagged(metrics)
     if predictions is not None and "encoder" in predictions:
         pairs = zip(metrics.get("encoders", []), marked.get("encoders", []), strict=True)
@@ -113,9 +108,9 @@ def read_run(folder: Path) -> Run:
     lines, unreadable = [], 0
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-            lines.append(line | {"step": int(line["step"])})
-        except (ValueError, KeyError, TypeError):
+            line = json.loads(text) if len(text) <= LONGEST_LINE else None
+            lines.append(line | {"step": int(line["step"])})  # type: ignore[operator,index]
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             unreadable += bool(text.strip())
     steps = [line for line in lines if not line.get("monitor")]
     if not lines:
@@ -160,15 +155,7 @@ def _synthetic(*said: dict[str, Any]) -> bool | str | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RaddinoError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise RaddinoError(f"{path} must hold a JSON object, found a {type(values).__name__}")
-    return values
+    return read_json(path, "take it out, or give another run") if path.is_file() else {}
 
 
 def _yaml(path: Path) -> dict[str, Any]:

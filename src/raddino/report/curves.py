@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raddino.errors import RaddinoError
+from raddino.files import draft_of
 from raddino.report.artefacts import Run, read_run
 from raddino.report.style import dash, draw_level, figure, hue, legend, put_stamp, stamp_of
 
@@ -113,7 +114,8 @@ def plot_curves(run: Path, out: Path | None = None) -> Path:
         for place in axes[len(panels) :]:
             place.set_axis_off()
         put_stamp(page, stamp_of(log.synthetic))
-        page.savefig(out, dpi=160, facecolor="white")
+        with draft_of(out) as draft:
+            page.savefig(draft, dpi=160, facecolor="white")
     return out
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from raddino.corpus.dataset import Corpus
+    from raddino.tables import Kind
 
 REPORTS_FILE = "reports.parquet"
-COLUMNS = {"variant", "id", "reference", "hypothesis", "score"}
+COLUMNS: dict[str, Kind] = {**dict.fromkeys(("variant", "id", "reference", "hypothesis"), "text"), "score": "number"}
 SIDE = 288
 """Longest side of a picture, in pixels."""
 SIGNS = {"matched": "✓", "missed": "−", "invented": "+"}
@@ -92,16 +93,12 @@ def read_reports(folder: Path) -> pd.DataFrame:
     Raises:
         RaddinoError: the file is missing or damaged.
     """
-    import pandas as pd
+    from raddino.tables import read_table
 
-    file = folder / REPORTS_FILE
-    try:
-        table = pd.read_parquet(file)
-        sound = set(table) >= COLUMNS
-    except Exception:  # pyarrow raises many kinds
-        sound = False
-    if not sound:
-        raise RaddinoError(f"{file} is missing or damaged: evaluate again")
+    file, remedy = folder / REPORTS_FILE, "evaluate again"
+    table = read_table(file, remedy, COLUMNS)
+    if table[[*COLUMNS]].isna().any(axis=None):
+        raise RaddinoError(f"{file} is damaged (an empty cell): {remedy}")
     return table
 
 

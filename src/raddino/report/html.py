@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raddino.files import write_text
 from raddino.report import curves, ranking
 from raddino.report.analyses import sections
 from raddino.report.artefacts import Results, Run, public, read_results, read_run
@@ -82,8 +83,8 @@ def report(
         words=_last_words(log),
         **_galleries(corpus, spec, found.metrics, shown),
     )
-    file.write_text(page, encoding="utf-8")
-    file.with_name("table.tex").write_text(latex_table(found.metrics), encoding="utf-8")
+    write_text(file.with_name("table.tex"), latex_table(found.metrics))
+    write_text(file, page)
     return file
 
 

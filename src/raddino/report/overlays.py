@@ -71,7 +71,8 @@ def overlays(folder: Path, corpus: Corpus, task: TaskConfig) -> list[Overlay]:
         if not 0 <= row < len(corpus) or str(ids.iloc[row]) != case["id"]:
             raise RaddinoError("the list of cases names an image that this corpus lacks: evaluate again")
         if row in open_rows:
-            found.append(_overlay(corpus, targets, row, case, read_bits(folder / FOLDER / case["file"])))
+            bits = read_bits(folder / FOLDER / case["file"], case.get("sha256"))
+            found.append(_overlay(corpus, targets, row, case, bits))
     return sorted(found, key=lambda one: PLACES.index(one.place))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from raddino.files import write_text
 from raddino.report.style import THEME, stamp_of
 from raddino.report.tables import SIGNIFICANT, metric, number, positives_of
 
@@ -92,8 +93,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write ``comparison.json`` and ``comparison.html`` into folder ``out``; returns the page."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "comparison.json").write_text(json.dumps(_plain(comparison.data), indent=1, allow_nan=False))
+    write_text(out / "comparison.json", json.dumps(_plain(comparison.data), indent=1, allow_nan=False))
     data = comparison.data
     notes = [*data["notes"], _method(data)]
     return _write(out / "comparison.html", _head(data), notes, comparison_sheets(data), data["synthetic"])
@@ -137,7 +137,6 @@ def leaderboard_text(board: Leaderboard) -> str:
 
 def write_leaderboard(board: Leaderboard, out: Path) -> Path:
     """Write ``leaderboard.csv`` and ``leaderboard.html`` into folder ``out``; returns the page."""
-    out.mkdir(parents=True, exist_ok=True)
     board.save(out / "leaderboard.csv")
     words = set(board.rows["synthetic"])
     synthetic: bool | str = words == {"true"} or ("mixed" if words - {"false"} else False)
@@ -182,7 +181,7 @@ def _write(path: Path, title: str, notes: list[str], shown: list[Sheet], synthet
     )
     page = environment.get_template("page.html.j2")
     text = page.render(title=title, notes=notes, sheets=shown, theme=THEME, synthetic=stamp_of(synthetic))
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

@@ -145,6 +145,7 @@ class Block:
     members: tuple[str, ...] = ()  # of an aggregate: the tasks whose values it averages
     positive: str = ""  # of a text column: the value that counts as positive
     unit: str = ""  # of the target, and of errors in it
+    left_out: str = ""  # images without a usable target, by source
 
     @property
     def counts(self) -> str:
@@ -302,6 +303,7 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         members=tuple((first.get("detail") or {}).get("tasks", ())),
         positive=_text(task.get("positive")),
         unit=UNITS.get(task.get("target", ""), "") if task.get("kind") == "regression" else "",
+        left_out=_left_out(task),
         absent="; ".join(
             f"{gap['encoder']}: {gap['reason']}" if gap.get("encoder") else str(gap["reason"]) for gap in gaps
         ),
@@ -370,6 +372,12 @@ def _trained_on(task: dict[str, Any]) -> str:
     return ", ".join(
         f"{n[split]:,} {word}" for split, word in (("train", "to fit"), ("val", "to select")) if n.get(split)
     )
+
+
+def _left_out(task: dict[str, Any]) -> str:
+    """``50 of 178 images of cohen``, of all splits."""
+    counts = (task.get("by_source") or {}).items()
+    return ", ".join(f"{n['left_out']} of {n['used'] + n['left_out']} images of {source}" for source, n in counts)
 
 
 def _text(value: Any) -> str:

@@ -33,6 +33,7 @@ def _lines(block: Block, width: int) -> list[str]:
         facts.append(f"patients={block.patients}")
     facts += [block.counts] if block.counts else []
     facts += [f"positive: {block.positive}"] if block.positive else []
+    facts += [f"left out: {block.left_out}"] if block.left_out else []
     lines = ["", f"{block.task}  test {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
     for start in range(0, len(block.metrics), COLUMNS) if block.lines else ():
         part = slice(start, start + COLUMNS)

@@ -13,10 +13,13 @@ import numpy as np
 import raddino
 from raddino.cores import usable_cores
 from raddino.errors import RaddinoError, did_you_mean
+from raddino.files import is_free, write_text, writing
 from raddino.progress import track
 
 FORMATS = {"png": ".png", "dicom": ".dcm"}
 STRUCTURES = ("lungs", "zones", "heart", "ribs")
+PATIENCE = 2.0
+"""Seconds without an image after which it is seen whether the processes live."""
 NOTICE = "Synthetic images drawn by raddino. No patient was imaged. Never mix them silently with real data."
 
 
@@ -40,13 +43,15 @@ def sample(
         ``out``.
 
     Raises:
-        RaddinoError: an argument out of range, or a folder that holds something else.
+        RaddinoError: an argument out of range, a folder that holds something else or cannot be written, or a process
+            that was killed.
     """
     out = Path(out)
     _check(n, seed, size, format, workers)
     _claim(out, n, seed, size, format)
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(exist_ok=True)
+    for folder in (out / "images", out / "masks"):
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
     jobs = [(str(out), index, seed, size, format) for index in range(n)]
     count = workers or usable_cores()
     with _mapper(min(count, n)) as run:
@@ -91,10 +96,9 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
             )
         if held > n:
             raise RaddinoError(f"{out} holds a sample of {held} images, more than {n}; choose another folder")
-    elif out.is_dir() and any(out.iterdir()):
+    elif not is_free(out):
         raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_text(file, json.dumps(wanted, indent=2) + "\n")
+    write_text(file, json.dumps(wanted, indent=2) + "\n")
 
 
 @contextmanager
@@ -115,10 +119,27 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterable[dict[str, Any]]]]:
     if workers == 1:
         yield lambda jobs: map(make_image, jobs)
         return
+    others = set(multiprocessing.active_children())
     with workers_heap():
         pool = multiprocessing.get_context("spawn").Pool(workers)
+    members = set(multiprocessing.active_children()) - others
     with pool:
-        yield lambda jobs: pool.imap(make_image, jobs, chunksize=4)
+        yield lambda jobs: _watched(pool.imap(make_image, jobs), members)
+
+
+def _watched(results: Any, members: set[Any]) -> Iterator[dict[str, Any]]:
+    """Results of a pool; what a process held when it was killed never comes, and the pool would wait for ever."""
+    while True:
+        try:
+            yield results.next(timeout=PATIENCE)
+        except StopIteration:
+            return
+        except multiprocessing.TimeoutError:
+            if not all(member.is_alive() for member in members):
+                raise RaddinoError(
+                    "a process that draws died (out of memory, or killed): run the same command again to continue, "
+                    "perhaps with fewer workers"
+                ) from None
 
 
 def make_image(job: tuple[str, int, int, int, str]) -> dict[str, Any]:
@@ -172,10 +193,4 @@ def manifest_row(image: Any, format: str) -> dict[str, Any]:
 def _write_manifest(out: Path, rows: list[dict[str, Any]]) -> None:
     import pandas as pd
 
-    _write_text(out / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_text(out / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))

@@ -1,6 +1,5 @@
 """Writing one synthetic radiograph: 16-bit PNG or DICOM (digital X-ray, for presentation), 8-bit masks."""
 
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raddino.files import draft_of
 from raddino.sample.projection import Array
 
 if TYPE_CHECKING:
@@ -30,13 +30,11 @@ def write_png(path: Path, pixels: Array) -> None:
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
     data = packer.compress(lines.tobytes()) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with draft_of(path) as draft, draft.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
             crc = zlib.crc32(kind + body)
             file.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc))
-    os.replace(part, path)
 
 
 def write_dicom(path: Path, grey: Array, image: "Image") -> None:
@@ -87,9 +85,8 @@ def write_dicom(path: Path, grey: Array, image: "Image") -> None:
     data.WindowCenter, data.WindowWidth = str((top + 1) / 2), str(top + 1)
     data.LossyImageCompression, data.AcquisitionContextSequence = "00", []
     data.PixelData = (top - stored if inverse else stored).astype("<u2").tobytes()
-    part = path.with_suffix(".part")
-    data.save_as(part, enforce_file_format=True)
-    os.replace(part, path)
+    with draft_of(path) as draft:
+        data.save_as(draft, enforce_file_format=True)
 
 
 def is_monochrome1(seed: int, index: int) -> bool:

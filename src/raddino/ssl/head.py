@@ -15,10 +15,10 @@ NORMALIZE_EPS = 1e-12
 class HeadConfig(Config):
     """Shape of a head. Defaults are RAD-DINO's (768 -> 2048 -> 2048 -> 256 -> 65,536)."""
 
-    prototypes: int = Field(65536, gt=1)
-    hidden: int = Field(2048, gt=0)
-    bottleneck: int = Field(256, gt=0)
-    layers: int = Field(3, ge=1)
+    prototypes: int = Field(65536, gt=1, le=2**24)
+    hidden: int = Field(2048, gt=0, le=2**16)
+    bottleneck: int = Field(256, gt=0, le=2**16)
+    layers: int = Field(3, ge=1, le=2**6)
 
 
 class Prototypes(nn.Module):

@@ -1,58 +1,69 @@
-"""Checkpoints that are whole or absent: written aside, flushed, then renamed into place."""
+"""Checkpoints that are whole or absent, safetensors with digests: nothing in them is ever unpickled or run."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
-import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.api import CheckpointException
 
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder
 from raddino.ssl import SelfDistillation
-from raddino.vit import VisionTransformer, VitConfig
+from raddino.sums import SUMS, sums_hold, write_sums
+from raddino.vit import VitConfig
 from raddino.vit.weights import Backbone
 
-logging.getLogger("c10d-NullHandler-dcp_logger").disabled = True
-_STEP = re.compile(r"step_(\d+)$")
+TASK, OPTIMIZER = "task.safetensors", "optimizer.safetensors"
+_STEP = re.compile(r"step_(\d{1,18})")
+_ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
+_BACKBONE = "teacher.backbone."
 
 
 def latest_step(folder: Path) -> int | None:
-    """Number of the newest whole checkpoint in ``checkpoints/``, None without one."""
+    """Number of the newest checkpoint in ``checkpoints/``, None without one; what has its name is whole."""
     return max(_steps(folder), default=None)
 
 
 def _steps(folder: Path) -> list[int]:
-    """Steps of the whole checkpoints, ascending; ``.metadata`` is what is written last."""
-    found = [(_STEP.search(path.name), path) for path in folder.glob("step_*")]
-    return sorted(int(match[1]) for match, path in found if match and (path / ".metadata").is_file())
+    """Steps of the checkpoints, ascending."""
+    found = [_STEP.fullmatch(path.name) for path in folder.glob("step_*") if path.is_dir()]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a ``step_N`` folder of a run, and not an encoder folder of such a name."""
+    return path.is_dir() and _STEP.fullmatch(path.name) is not None and not (path / "config.json").exists()
 
 
 def save_checkpoint(
     folder: Path, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer, keep: int
 ) -> None:
-    """Write ``step_N`` (torch.distributed.checkpoint format) and remove all but the newest ``keep``.
+    """Write ``step_N`` and, once it is on the disk, remove all but the newest ``keep``.
 
     Args:
         folder: ``run/checkpoints``.
         step: optimiser steps done.
         task, optimizer: what is saved.
         keep: how many checkpoints stay, at least 1.
+
+    Raises:
+        UnwritableError: no space, no rights; earlier checkpoints are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("*.partial"):
-        shutil.rmtree(leftover)
-    partial = folder / f"step_{step}.partial"
-    _quietly(dcp.save, _state(task, optimizer), partial)
-    shutil.rmtree(folder / f"step_{step}", ignore_errors=True)
-    os.replace(partial, folder / f"step_{step}")
+    with draft_folder(folder / f"step_{step}") as draft:
+        for name, tensors in ((TASK, task.state_dict()), (OPTIMIZER, _moments(task.student, optimizer))):
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, draft / name)
+        write_sums(draft)
+        for path in (*draft.iterdir(), draft):
+            _flush(path)
     _flush(folder)
     for old in _steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old}")
@@ -62,43 +73,66 @@ def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: 
     """Fill task and optimiser from ``step_N``, in place.
 
     Raises:
-        RaddinoError: the checkpoint cannot be read or holds another network.
+        RaddinoError: the checkpoint is damaged, of an earlier version, or holds another network.
     """
-    state = _state(task, optimizer)
-    _load(state, folder / f"step_{step}")
-    task.load_state_dict(state["task"])
+    path = folder / f"step_{step}"
+    moments = _moments(task.student, optimizer)
+    _check(path)
+    _fill(task.state_dict(), path / TASK)
+    _fill(moments, path / OPTIMIZER)
     for name, parameter in task.student.named_parameters():
-        optimizer.state[parameter] = {key: state["optimizer"][f"{name}.{key}"] for key in _ADAM_KEYS}
+        optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in _ADAM_KEYS}
 
 
 def checkpoint_backbone(path: Path, vit: VitConfig) -> Backbone:
     """The teacher's backbone in a ``step_N`` folder of a run whose network has the shape ``vit``.
 
     Raises:
-        RaddinoError: the checkpoint cannot be read or holds another network.
+        RaddinoError: the checkpoint is damaged, of an earlier version, or holds another network.
     """
-    model = VisionTransformer(vit)
-    state = {"task": {f"teacher.backbone.{name}": tensor for name, tensor in model.state_dict().items()}}
-    _load(state, path)
-    prefix = "teacher.backbone."
-    return Backbone(vit, {name.removeprefix(prefix): tensor for name, tensor in state["task"].items()}, None)
+    _check(path)
+    with _opened(path / TASK) as held:
+        names = [name for name in held.keys() if name.startswith(_BACKBONE)]  # noqa: SIM118
+        backbone = Backbone(vit, {name.removeprefix(_BACKBONE): held.get_tensor(name) for name in names}, None)
+        backbone.check()
+    return backbone
 
 
-def _load(state: dict[str, Any], path: Path) -> None:
-    try:
-        _quietly(dcp.load, state, path)
-    except (Exception, CheckpointException) as error:  # the latter is no Exception
+def _check(path: Path) -> None:
+    """Refuse a folder that is not, byte for byte, what :func:`save_checkpoint` wrote."""
+    if not (path / SUMS).exists() and (path / ".metadata").exists():
         raise RaddinoError(
-            f"checkpoint {path} cannot be loaded ({type(error).__name__}); "
-            "delete that folder to continue from the one before"
-        ) from None
+            f"checkpoint {path} is of an earlier version, a pickle that could run code and is not read: "
+            f"start another run with --init {path.parents[1] / 'encoder'}"
+        )
+    if not sums_hold(path) or not {TASK, OPTIMIZER} <= {file.name for file in path.iterdir()}:
+        raise _damaged(path, f"damaged: its files are not those of {SUMS}")
 
 
-_ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A safetensors file of a checkpoint; whatever does not fit, inside too, as one line."""
+    try:
+        with safe_open(file, "pt") as held:
+            yield held
+    except (SafetensorError, OSError, ValueError, RaddinoError) as error:
+        raise _damaged(file.parent, " ".join(str(error).split())[:200]) from None
 
 
-def _state(task: SelfDistillation, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"task": task.state_dict(), "optimizer": _moments(task.student, optimizer)}
+def _damaged(path: Path, words: str) -> RaddinoError:
+    return RaddinoError(f"checkpoint {path} cannot be loaded ({words}): delete it to continue from the one before")
+
+
+def _fill(own: Mapping[str, Tensor], file: Path) -> None:
+    """Copy a file of exactly these tensors into them, in place."""
+    with _opened(file) as held:
+        if own.keys() != set(held.keys()):
+            raise ValueError("it holds another network")
+        for name, tensor in own.items():
+            found = held.get_tensor(name)
+            if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+                raise ValueError(f"it holds another network: {name} is {tuple(found.shape)}, not {tuple(tensor.shape)}")
+            tensor.copy_(found)
 
 
 def _moments(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -115,21 +149,9 @@ def _moments(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     return moments
 
 
-def _quietly(call: Any, state: dict[str, Any], path: Path) -> None:
-    """Run a checkpoint call without its notices about running on a single process."""
-    logger = logging.getLogger("torch.distributed.checkpoint")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            call(state, checkpoint_id=path)
-    finally:
-        logger.setLevel(level)
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

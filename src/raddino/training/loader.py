@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +20,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from raddino.corpus.dataset import Corpus
+from raddino.errors import RaddinoError
 from raddino.ssl import Views
 from raddino.views import Multicrop, ViewPlan, ViewsConfig
 from raddino.views.masks import batch_masks
 from raddino.views.randomness import generator, integer
+
+LOOK_SECONDS = 1.0
+DYING_SECONDS = 0.1
+PATIENCE_SECONDS = 300.0
+"""How long loader processes may take for a micro-batch before they count as hung."""
+END_SECONDS = 5.0
+DIED = "a loader process died (killed, or out of memory): the same command continues; fewer --workers take less"
+Sample = tuple[int, Tensor, ViewPlan, int]
 
 
 class Order:
@@ -100,9 +117,17 @@ class Samples(Dataset):
         self.corpus, self.views, self.seed = corpus, views, seed
         self.order = Order(rows, corpus.manifest["source"].to_numpy()[rows], corpus.weights, seed)
 
-    def __getitem__(self, position: int) -> tuple[int, Tensor, ViewPlan, int]:
+    def __getitem__(self, position: int) -> Sample | RaddinoError:
+        """The sample, or the error that stands in its place: an exception would come with its worker's traceback."""
         row = self.order(position)
-        image = self.corpus.read(row)
+        try:
+            image = self.corpus.read(row)
+        except RaddinoError as error:
+            return error
+        except OSError as error:
+            return RaddinoError(
+                f"corpus {self.corpus.path} cannot be read ({error.strerror}): is its disk still there?"
+            )
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
         return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position), row
 
@@ -113,8 +138,11 @@ class Collate:
     def __init__(self, views: ViewsConfig, seed: int, grid: tuple[int, int], masked: bool) -> None:
         self.views, self.seed, self.grid, self.masked = views, seed, grid, masked
 
-    def __call__(self, samples: list[tuple[int, Tensor, ViewPlan, int]]) -> Batch:
-        positions, images, plans, rows = zip(*samples, strict=True)
+    def __call__(self, samples: list[Sample | RaddinoError]) -> Batch | RaddinoError:
+        sound = [sample for sample in samples if not isinstance(sample, RaddinoError)]
+        if len(sound) < len(samples):
+            return next(sample for sample in samples if isinstance(sample, RaddinoError))
+        positions, images, plans, rows = zip(*sound, strict=True)
         size = (max(i.shape[0] for i in images), max(i.shape[1] for i in images))
         padded = torch.zeros(len(images), *size, dtype=images[0].dtype)
         for target, image in zip(padded, images, strict=True):
@@ -140,8 +168,11 @@ class Positions(Sampler):
         return self.stop - self.start
 
 
-def make_loader(samples: Samples, collate: Collate, positions: Positions, workers: int, pin: bool) -> DataLoader[Batch]:
-    """A loader of micro-batches in order; ``workers`` 0 decodes in this process."""
+Loader = DataLoader[Batch | RaddinoError]
+
+
+def make_loader(samples: Samples, collate: Collate, positions: Positions, workers: int, pin: bool) -> Loader:
+    """A loader of micro-batches in order; ``workers`` 0 decodes in this process. To be read by :func:`reading`."""
     return DataLoader(
         samples,
         batch_sampler=positions,
@@ -149,13 +180,97 @@ def make_loader(samples: Samples, collate: Collate, positions: Positions, worker
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_stopping_to_the_loop,
+        worker_init_fn=_begin_worker,
+        timeout=LOOK_SECONDS if workers else 0,
     )
 
 
-def _leave_stopping_to_the_loop(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@contextmanager
+def reading(loader: Loader) -> Iterator[Iterator[Batch]]:
+    """The loader's micro-batches; its processes are gone when the block ends, however it ends.
+
+    Raises (from the iterator):
+        RaddinoError: a sample that cannot be read; a loader process that died, or gave nothing for 300 s.
+    """
+    before = set(multiprocessing.active_children())
+    handler = signal.getsignal(signal.SIGCHLD)
+    workers: set[BaseProcess] = set()
+    try:
+        with _uninterrupted():
+            try:
+                batches = iter(loader)
+            except OSError as error:
+                raise RaddinoError(f"no loader process can be started ({error.strerror}): fewer --workers") from None
+            finally:
+                workers = set(multiprocessing.active_children()) - before
+                _on_child_end(signal.SIG_DFL)  # torch's handler raises wherever the main thread is, in a checkpoint too
+        yield _watched(batches, workers)
+    finally:
+        with _uninterrupted():
+            for worker in workers:
+                worker.kill()
+            end = time.monotonic() + END_SECONDS
+            for worker in workers:
+                worker.join(max(end - time.monotonic(), 0))
+            _on_child_end(handler)
+
+
+def _watched(batches: Iterator[Batch | RaddinoError], workers: set[BaseProcess]) -> Iterator[Batch]:
+    while (batch := _next(batches, workers)) is not None:
+        if isinstance(batch, RaddinoError):
+            raise batch
+        yield batch
+
+
+def _next(batches: Iterator[Batch | RaddinoError], workers: set[BaseProcess]) -> Batch | RaddinoError | None:
+    """The next micro-batch, None after the last; looks for dead processes every second."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        if not all(worker.is_alive() for worker in workers):
+            return RaddinoError(DIED)
+        try:
+            return next(batches, None)
+        except (RuntimeError, OSError, EOFError) as error:  # torch has found nothing yet, or met a process's end
+            if str(error).startswith("Too many open files"):
+                return RaddinoError("too many open files: take fewer --workers, or raise the limit with 'ulimit -n'")
+            if wait([worker.sentinel for worker in workers], DYING_SECONDS):
+                return RaddinoError(DIED)
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+    return RaddinoError(
+        f"the loader gave nothing for {PATIENCE_SECONDS:g} s: is the disk of the corpus still there? "
+        "The same command continues from the last checkpoint"
+    )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back for a moment: processes started in it never get one, this one gets it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _on_child_end(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+
+
+def _begin_worker(worker: int) -> None:
+    """Leave stopping to the parent, end with it, and die of a fault without words of torch's on the terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
+        signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def make_views(batch: Batch, multicrop: Multicrop, device: torch.device) -> Views:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import save_checkpoint
-from raddino.training.loader import Batch, make_views
+from raddino.training.loader import Batch, Loader, make_views, reading
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import EARLY, Monitor, assignments
 from raddino.training.schedule import Schedule, StepValues
@@ -63,17 +63,20 @@ class Loop:
     _pending: list[_Done] = field(default_factory=list)
     _window: float = 0.0
 
-    def run(self, loader: Iterable[Batch], start: int) -> None:
+    def run(self, loader: Loader, start: int) -> None:
         """Steps ``start`` to ``config.steps``; stops in order on Ctrl-C or SIGTERM.
 
         Raises:
             RaddinoError: a term of the loss is not a finite number.
             KeyboardInterrupt: asked to stop; the state is on disk.
         """
-        batches = iter(loader)
         multicrop = Multicrop(self.config.views)
         self._window = time.perf_counter()
-        with bar("pretrain", self.config.steps, done=start) as shown, _stop_signal() as stopped:
+        with (
+            bar("pretrain", self.config.steps, done=start) as shown,
+            _stop_signal() as stopped,
+            reading(loader) as batches,
+        ):
             for step in range(start, self.config.steps):
                 outcome = self._step(step, batches, multicrop)
                 last = step + 1 == self.config.steps
@@ -93,7 +96,7 @@ class Loop:
 
     def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
         begun = time.perf_counter()
-        micro = [_next(batches) for _ in range(self.config.accumulate)]
+        micro = [next(batches) for _ in range(self.config.accumulate)]
         waited = time.perf_counter() - begun
         values = self.schedule[step]
         outcome = train_step(
@@ -167,17 +170,6 @@ class Loop:
         save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
         self.export(done)
         self._window = time.perf_counter()
-
-
-def _next(batches: Iterator[Batch]) -> Batch:
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RaddinoError(
-            "a loader process died (killed, or out of memory): the same command continues; fewer --workers take less"
-        ) from None
 
 
 @contextmanager

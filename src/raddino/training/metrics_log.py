@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from raddino.files import write_text, writing
+
+LONGEST_LINE = 2**24
 
 
 class MetricsLog:
@@ -19,22 +22,28 @@ class MetricsLog:
 
     def __init__(self, path: Path, start: int) -> None:
         kept = [line for line in read_metrics(path) if line["step"] < start]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(partial, path)
-        self._file = path.open("a")
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._path, self._held = path, b""
+        self._file = path.open("ab", buffering=0)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; numbers that are not finite become null."""
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
-        self._file.write(json.dumps(clean) + "\n")
+        self._held += json.dumps(clean).encode() + b"\n"
 
     def flush(self) -> None:
-        """Hand what was written to the operating system."""
-        self._file.flush()
+        """Hand what was written to the operating system.
+
+        Raises:
+            UnwritableError: it does not take it.
+        """
+        with writing(self._path):
+            while self._held:
+                self._held = self._held[self._file.write(self._held) :]
 
     def close(self) -> None:
-        """Close the file."""
+        """Flush and close the file."""
+        self.flush()
         self._file.close()
 
 
@@ -42,12 +51,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a metrics file, in order; a damaged one, or one cut short by a crash, ends the list."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                break
-            lines.append(line)
+        with path.open("rb") as file:
+            while text := file.readline(LONGEST_LINE):
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
+                    break
+                if not isinstance(line, dict) or type(line.get("step")) is not int:
+                    break
+                lines.append(line)
     return lines

@@ -100,8 +100,8 @@ class Monitor:
 
     def restore(self, lines: list[dict]) -> None:
         """Take up the best rank of an earlier part of the run from its metrics."""
-        late = [line for line in lines if "effective_rank" in line and line["step"] >= self.config.patience]
-        self.best_rank = max((line["effective_rank"] or 0.0 for line in late), default=0.0)
+        ranks = [line.get("effective_rank") for line in lines if line["step"] >= self.config.patience]
+        self.best_rank = max((rank for rank in ranks if isinstance(rank, int | float)), default=0.0)
 
     def judge(self, step: int, values: dict[str, float]) -> str:
         """``"healthy"``, what is collapsing and what to do (:func:`verdict`), or before ``patience`` :data:`EARLY`."""

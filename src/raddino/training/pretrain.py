@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from importlib.metadata import version
@@ -21,9 +22,9 @@ from raddino.device import resolve_device
 from raddino.encoders.base import Provenance
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import lock, write_text
-from raddino.ssl import SelfDistillation
-from raddino.training.checkpoint import checkpoint_backbone, latest_step, load_checkpoint
+from raddino.files import lock, read_json, write_text
+from raddino.ssl import Network, SelfDistillation, SslConfig
+from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, read_metrics
@@ -32,9 +33,11 @@ from raddino.training.optimizer import build_optimizer
 from raddino.training.schedule import Schedule
 from raddino.training.settings import PretrainConfig
 from raddino.views.randomness import integer
-from raddino.vit import VisionTransformer
+from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import Backbone, fold_grey, load_backbone, resize_positions
 
+COPIES = 5
+"""Of each weight in training: student, gradient, two moments, teacher."""
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
 
 
@@ -74,58 +77,59 @@ def pretrain(
     out, place = Path(out), resolve_device(device)
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
     rows = _rows(corpus, config)
-    task, config = _build(config)
-    environment = _environment(corpus, rows, place)
-    _check_folder(out, config, environment, fork)
-    task.to(place).train()
-    optimizer = build_optimizer(task.student, config.optim)
-    done = latest_step(out / "checkpoints") or 0
-    if done > config.steps:
-        raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
-    if done:
-        load_checkpoint(out / "checkpoints", done, task, optimizer)
-    held = lock(out, f"another process trains in {out}: wait for it, or give another --out")
-    _write_identity(out, config, environment)
-    if not done:
-        _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
+    _refuse_foreign(out)
+    task, config = _build(config, place)
+    with lock(out, f"another process trains in {out}: wait for it, or give another --out"):
+        environment = _environment(corpus, rows, place)
+        _refuse_change(out, config, environment, fork)
+        task.to(place).train()
+        optimizer = build_optimizer(task.student, config.optim)
+        done = latest_step(out / "checkpoints") or 0
+        if done > config.steps:
+            raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
+        if done:
+            load_checkpoint(out / "checkpoints", done, task, optimizer)
+        _write_identity(out, config, environment)
+        if not done:
+            _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
 
-    monitor = Monitor(config.monitor, corpus, rows, config.seed)
-    monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
-    loop = Loop(
-        task=task,
-        optimizer=optimizer,
-        schedule=Schedule(config.schedule, config.steps),
-        config=config,
-        monitor=monitor,
-        log=MetricsLog(out / "metrics.jsonl", start=done),
-        checkpoints=out / "checkpoints",
-        ids=corpus.manifest["id"].to_numpy(),
-        device=place,
-        encoder=lambda name: _encoder(task, config, place, name),
-        export=lambda step: _export(out / "encoder", task.teacher.backbone, config, corpus, rows, step),
-    )
-    micro = config.batch_size // config.accumulate
-    grid = (config.views.global_size // config.vit.patch_size,) * 2
-    loader = make_loader(
-        Samples(corpus, rows, config.views, config.seed),
-        Collate(config.views, config.seed, grid, masked=config.ssl.ibot_weight > 0),
-        Positions(micro, done * config.accumulate, config.steps * config.accumulate),
-        workers=_workers(place) if workers is None else workers,
-        pin=place.type == "cuda",
-    )
-    if done < config.steps:
-        print(_summary(corpus, rows), file=sys.stderr, flush=True)
-        loop.run(loader, done)
-    else:
-        loop.export(done)
-    held.close()
+        monitor = Monitor(config.monitor, corpus, rows, config.seed)
+        monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
+        loop = Loop(
+            task=task,
+            optimizer=optimizer,
+            schedule=Schedule(config.schedule, config.steps),
+            config=config,
+            monitor=monitor,
+            log=MetricsLog(out / "metrics.jsonl", start=done),
+            checkpoints=out / "checkpoints",
+            ids=corpus.manifest["id"].to_numpy(),
+            device=place,
+            encoder=lambda name: _encoder(task, config, place, name),
+            export=lambda step: _export(out / "encoder", task.teacher.backbone, config, corpus, rows, step),
+        )
+        micro = config.batch_size // config.accumulate
+        grid = (config.views.global_size // config.vit.patch_size,) * 2
+        loader = make_loader(
+            Samples(corpus, rows, config.views, config.seed),
+            Collate(config.views, config.seed, grid, masked=config.ssl.ibot_weight > 0),
+            Positions(micro, done * config.accumulate, config.steps * config.accumulate),
+            workers=_workers(place) if workers is None else workers,
+            pin=place.type == "cuda",
+        )
+        if done < config.steps:
+            print(_summary(corpus, rows), file=sys.stderr, flush=True)
+            loop.run(loader, done)
+        else:
+            loop.export(done)
     return out / "encoder"
 
 
-def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
+def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
     """The task with its initial weights, and the config with the shape of an imported backbone."""
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
+        _refuse_giant(config.vit, config.ssl, place)
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
     source = _source(Path(config.init))
     asked = config.model_dump()["vit"]
@@ -145,30 +149,57 @@ def _build(config: PretrainConfig) -> tuple[SelfDistillation, PretrainConfig]:
             "interpolate_antialias": config.vit.interpolate_antialias,
         }
     )
+    _refuse_giant(vit, config.ssl, place)
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config.model_copy(update={"vit": vit})
 
 
+def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
+    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
+    try:
+        with torch.device("meta"):
+            weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
+    except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
+        raise ConfigError("no machine holds a network of these sizes: make vit or ssl.head smaller") from None
+    needed = weights * COPIES * torch.float32.itemsize
+    if place.type == "cuda":
+        there = torch.cuda.get_device_properties(place).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise ConfigError(
+            f"a network of {weights / 1e6:,.0f} million weights needs {needed / 1e9:,.0f} GB to train, {place} has "
+            f"{there / 1e9:,.0f}: make vit or ssl.head smaller"
+        )
+
+
 def _source(path: Path) -> Backbone:
     """What ``init`` names: a checkpoint of a run, or anything that :func:`load_backbone` reads."""
-    if not (path / ".metadata").is_file():
+    if not is_checkpoint(path):
         return load_backbone(path)
     return checkpoint_backbone(path, validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml")).vit)
 
 
-def _check_folder(out: Path, config: PretrainConfig, environment: dict[str, Any], fork: bool) -> None:
-    """Refuse a folder that holds something else, or a run with another config unless it is forked."""
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder that holds something else than a run."""
     if not out.exists():
         return
     if not out.is_dir():
         raise ConfigError(f"{out} is a file: give a folder as --out")
+    if (
+        not (out / "config.yaml").is_file()
+        and {path.name for path in out.iterdir() if path.suffix != ".draft"} - _WRITTEN_FIRST
+    ):
+        raise ConfigError(f"{out} is not empty and not a run: give another --out")
+
+
+def _refuse_change(out: Path, config: PretrainConfig, environment: dict[str, Any], fork: bool) -> None:
+    """Refuse a run with another config unless it is forked."""
     if not (out / "config.yaml").is_file():
-        if {path.name for path in out.iterdir() if path.suffix != ".draft"} - _WRITTEN_FIRST:
-            raise ConfigError(f"{out} is not empty and not a run: give another --out")
         return
-    old = {"fraction": 1.0, "corpus": _read_json(out / "environment.json").get("corpus", {})}
-    old |= read_yaml(out / "config.yaml")
+    told = _read_json(out / "environment.json", "restore it, or give another --out")
+    old = {"fraction": 1.0, "corpus": told.get("corpus", {})} | read_yaml(out / "config.yaml")
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
@@ -262,7 +293,7 @@ def _export(
 
 def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
     """Add what the weights that training started from had seen; unknown stays unknown."""
-    told = _read_json(init / "raddino.json").get("provenance") if init.is_dir() else None
+    told = _read_json(init / "raddino.json", "restore it").get("provenance") if init.is_dir() else None
     try:
         before = Provenance.from_dict(told) if told else Provenance(sources=None, supervision="unknown")
     except RaddinoError as error:
@@ -301,8 +332,5 @@ def _workers(device: torch.device) -> int:
     return min(usable_cores(), 12) if device.type == "cuda" else 1
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError:
-        raise RaddinoError(f"{path} is damaged: restore it, or give another --out") from None
+def _read_json(path: Path, remedy: str) -> dict[str, Any]:
+    return read_json(path, remedy) if path.exists() else {}

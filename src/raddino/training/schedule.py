@@ -25,7 +25,7 @@ class ScheduleConfig(Config):
 
     lr: float = Field(1e-3, gt=0)
     lr_final: float = Field(1e-6, ge=0)
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0, le=10**7)
     freeze_last_layer_steps: int = Field(0, ge=0)
     freeze_backbone_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.04, ge=0)
@@ -34,7 +34,7 @@ class ScheduleConfig(Config):
     momentum_final: float = Field(1.0, ge=0, le=1)
     teacher_temperature: float = Field(0.04, gt=0)
     teacher_temperature_final: float = Field(0.07, gt=0)
-    teacher_temperature_steps: int = Field(0, ge=0)
+    teacher_temperature_steps: int = Field(0, ge=0, le=10**7)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from raddino.training.schedule import ScheduleConfig
 from raddino.views import ViewsConfig
 from raddino.vit import VitConfig
 
+DEEPEST = 1000
+
 
 class PretrainConfig(Config):
     """Everything that decides what a run computes.
@@ -33,10 +35,10 @@ class PretrainConfig(Config):
         keep_checkpoints: how many stay.
     """
 
-    steps: int = Field(35_000, gt=0)
-    batch_size: int = Field(64, gt=1)
+    steps: int = Field(35_000, gt=0, le=10**7)
+    batch_size: int = Field(64, gt=1, le=2**20)
     accumulate: int = Field(1, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)
@@ -61,6 +63,8 @@ class PretrainConfig(Config):
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.vit.depth > DEEPEST:
+            raise ValueError(f"vit.depth {self.vit.depth} is more than {DEEPEST} blocks")
         if self.vit.in_channels != 1:
             raise ValueError("pre-training is on grey images: vit.in_channels must be 1")
         if not self.splits or len(set(self.splits)) < len(self.splits):

@@ -22,15 +22,17 @@ from raddino.training.step import apply_gradients, compute_gradients
 from raddino.vit.weights import from_official
 
 Precision = Literal["float64", "float32"]
+# Ten times what the reference itself moves between SSE4.2, AVX2 and AVX-512: it interpolates positions and runs
+# Sinkhorn-Knopp in float32 even in a float64 replay.
 LIMITS: dict[str, dict[Precision, float]] = {
-    "losses": {"float64": 1e-9, "float32": 1e-5},
-    "gradients": {"float64": 1e-6, "float32": 2e-4},
-    "gradient norms": {"float64": 1e-9, "float32": 1e-4},
+    "losses": {"float64": 1e-6, "float32": 1e-5},
+    "gradients": {"float64": 1.2e-5, "float32": 2e-4},
+    "gradient norms": {"float64": 5e-6, "float32": 3e-5},
     "schedules": {"float64": 1e-12, "float32": 1e-12},
     "parameter groups": {"float64": 0.0, "float32": 0.0},
-    "final student": {"float64": 1e-6, "float32": 2e-4},
-    "final teacher": {"float64": 1e-6, "float32": 2e-4},
-    "features": {"float64": 1e-6, "float32": 1e-5},
+    "final student": {"float64": 5e-7, "float32": 6e-6},
+    "final teacher": {"float64": 5e-7, "float32": 3e-6},
+    "features": {"float64": 6e-6, "float32": 3e-5},
 }
 CENTERING = {
     "centering": "softmax",

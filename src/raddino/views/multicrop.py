@@ -35,11 +35,11 @@ class ViewsConfig(Config):
         masks: of the global views.
     """
 
-    global_size: int = Field(518, gt=0)
-    local_size: int = Field(196, gt=0)
+    global_size: int = Field(518, gt=0, le=2**14)
+    local_size: int = Field(196, gt=0, le=2**14)
     global_scale: tuple[float, float] = (0.5, 1.0)
     local_scale: tuple[float, float] = (0.2, 0.5)
-    local_views: int = Field(8, ge=0)
+    local_views: int = Field(8, ge=0, le=2**8)
     flip: float = Field(0.5, ge=0, le=1)
     jitter: float = Field(0.8, ge=0, le=1)
     brightness: float = Field(0.4, ge=0, lt=1)

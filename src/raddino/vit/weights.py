@@ -1,6 +1,6 @@
 """Weights in and out: official DINOv2 names, Hugging Face Dinov2 (with and without registers), grey folding."""
 
-import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from raddino.errors import RaddinoError
+from raddino.files import read_json
+from raddino.vit.block import NORM_EPS
 from raddino.vit.embedding import position_embedding
 from raddino.vit.model import VisionTransformer, VitConfig
 
@@ -34,6 +36,12 @@ _BLOCK_TO_HUGGINGFACE = {
     "mlp.w12.": "mlp.weights_in.",
     "mlp.w3.": "mlp.weights_out.",
 }
+
+
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What names and shapes that are not DINOv2's lead to."""
+_COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": NORM_EPS, "qkv_bias": True}
+"""Values of a Hugging Face config that have no place in :class:`VitConfig`; they are what Transformers assumes."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Backbone:
         try:
             with torch.device("meta"):
                 VisionTransformer(self.config).load_state_dict(self.state, assign=True)
-        except (RuntimeError, OverflowError) as error:
+        except (RuntimeError, OverflowError, TypeError) as error:
             raise RaddinoError(f"weights do not fit the network: {' '.join(str(error).split())[:300]}") from None
 
     def build(self) -> VisionTransformer:
@@ -88,7 +96,14 @@ def load_backbone(path: Path) -> Backbone:
         RaddinoError: nothing readable there, or not the weights of a DINOv2 vision transformer.
     """
     path = Path(path)
-    backbone = _from_huggingface_folder(path) if path.is_dir() else from_official(read_weights(path))
+    if path.is_dir():
+        backbone = _from_huggingface_folder(path)
+    else:
+        content = read_weights(path)
+        try:
+            backbone = from_official(content)
+        except _MISFITS as error:
+            raise RaddinoError(f"{path.name} does not hold DINOv2 weights ({type(error).__name__})") from None
     backbone.check()
     return backbone
 
@@ -178,6 +193,9 @@ def from_huggingface(config: dict[str, Any], state: State) -> Backbone:
     kind = config.get("model_type")
     if kind not in ("dinov2", "dinov2_with_registers"):
         raise RaddinoError(f"model_type {kind!r} is not dinov2 or dinov2_with_registers")
+    for key, needed in _COMPUTED.items():
+        if config.get(key, needed) != needed:
+            raise RaddinoError(f"{key} {config[key]!r} in config.json is not computed here: it must be {needed!r}")
     state = {re.sub(r"^(dinov2(_with_registers)?)\.", "", name): t.float() for name, t in state.items()}
     shape = VitConfig(
         embed_dim=config["hidden_size"],
@@ -304,17 +322,17 @@ def resize_positions(backbone: Backbone, image_size: int) -> Backbone:
 def _from_huggingface_folder(folder: Path) -> Backbone:
     if not (folder / "config.json").is_file():
         raise RaddinoError(f"{folder} has no config.json: a Hugging Face model folder is expected")
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     if not files:
         raise RaddinoError(f"{folder} has no .safetensors file: convert the weights with save_pretrained()")
+    config = read_json(folder / "config.json", "it does not describe these weights; save the model again")
     try:
-        config = json.loads((folder / "config.json").read_text())
         state = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    except (SafetensorError, ValueError) as error:
-        raise RaddinoError(f"{folder} cannot be read: {error}") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise RaddinoError(f"{folder} cannot be read: {' '.join(str(error).split())[:200]}") from None
     try:
         backbone = from_huggingface(config, state)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except _MISFITS as error:
         raise RaddinoError(
             f"{folder}/config.json does not describe these weights ({type(error).__name__}): save the model again"
         ) from None
@@ -322,10 +340,12 @@ def _from_huggingface_folder(folder: Path) -> Backbone:
     if not preprocessor.is_file():
         return backbone
     try:
-        values = json.loads(preprocessor.read_text())
+        values = read_json(preprocessor, "save the image processor again")
         if "image_mean" not in values or "image_std" not in values:
             return backbone
         mean, std = (tuple(float(part) for part in values[key]) for key in ("image_mean", "image_std"))
-    except (TypeError, ValueError):
+        if len(mean) != len(std) or not all(math.isfinite(part) for part in mean) or not 0 < min(std) <= max(std) < 1e9:
+            raise ValueError
+    except (OverflowError, TypeError, ValueError):
         raise RaddinoError(f"{preprocessor} is damaged: save the image processor again") from None
     return Backbone(backbone.config, backbone.state, Normalisation(mean, std))

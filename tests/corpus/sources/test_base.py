@@ -51,6 +51,23 @@ def test_no_folder_and_wrong_options_are_one_line(name, tmp_path):
         SOURCES[name].read(tmp_path, colour="red")
 
 
+def test_patients_of_data_sets_are_told_apart_where_they_are_not_the_same():
+    spaces = {name: SOURCES[name].namespace for name in NAMES if SOURCES[name].namespace is not None}
+    assert spaces == {"folder": "", "rsna-pneumonia": "nih", "siim-acr": "nih"}
+    assert SOURCES["mimic-cxr"].record == SOURCES["mimic-cxr-jpg"].record == "mimic-cxr"
+
+
+def test_a_folder_holds_the_users_own_patients(tmp_path, draw, table):
+    draw(tmp_path / "data/1.dcm", PatientID="7")
+    table(tmp_path / "data/own.csv", [{"path": "1.dcm", "patient": "7"}])
+    own = prepare(tmp_path / "data/own.csv", tmp_path / "own", workers=1)
+    by_header = prepare(f"folder:{tmp_path / 'data'}", tmp_path / "header", workers=1)
+    assert by_header.manifest["patient"].tolist() == own.manifest["patient"].tolist()
+    west = prepare(f"folder:{tmp_path / 'data'}", tmp_path / "west", workers=1, namespace="west")
+    assert west.manifest["patient"][0] != own.manifest["patient"][0]
+    assert list(west.info["namespaces"]) == ["west"]
+
+
 def test_specs(tmp_path, monkeypatch):
     source, place = split_spec("nih:/data/nih")
     assert (source.name, str(place)) == ("nih", "/data/nih")

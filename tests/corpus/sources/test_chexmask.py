@@ -65,6 +65,7 @@ def test_nih(nih, packed):
     assert any("masks for 8 of 12 images; 2 below 0.7" in note for note in notes)
     assert str(nih) not in str(corpus.info)
     assert len(showable(corpus)) == 12
+    assert list(corpus.info["namespaces"]) == ["nih"]
 
 
 def test_sides_and_threshold(nih):

@@ -49,6 +49,18 @@ def test_official_split_with_validation_cut_from_train(root, packed):
     assert rows["sex"].tolist()[:4] == ["M", "M", "F", "F"]
 
 
+def test_a_patient_is_the_one_of_rsna_and_nobody_of_the_users_own(root, tmp_path, table, packed):
+    corpus = packed(f"nih:{root}", 30)
+    rows = pd.read_csv(root / "Data_Entry_2017_v2020.csv", dtype=str)
+    table(root / "Data_Entry_2017_v2020.csv", rows.assign(**{"Patient ID": rows["Patient ID"].str.zfill(8)}))
+    padded = prepare(f"nih:{root}", tmp_path / "padded", workers=1)
+    assert padded.manifest["patient"].tolist() == corpus.manifest["patient"].tolist()
+    own = {"path": "images_001/images/00000001_000.png", "patient": "1"}
+    table(root / "own.csv", [own, {**own, "id": "2", "namespace": "nih"}])
+    patients = prepare(root / "own.csv", tmp_path / "own", workers=1).manifest["patient"]
+    assert [patient in set(corpus.manifest["patient"]) for patient in patients] == [False, True]
+
+
 def test_what_does_not_fit_is_named(root, without, table):
     (root / "test_list.txt").write_text("")
     with pytest.raises(RaddinoError, match="10 images of the table stand neither in"):

@@ -21,6 +21,7 @@ def test_rsna(tmp_path, draw, table, packed, without):
             PatientAge="051Y",
             PatientSex="F",
             ViewPosition="PA",
+            ConversionType="WSD",
         )
     corpus = packed(f"rsna-pneumonia:{root}", 6)
     assert corpus.manifest["label_pneumonia"].tolist() == [0, 0, 0, 0, 1, 1]
@@ -36,7 +37,8 @@ def test_rsna(tmp_path, draw, table, packed, without):
     entries = [{"subset_img_id": name, "img_id": f"{n // 3:08}_{n:03}.png"} for n, name in enumerate(images)]
     mapping.write_text(pd.DataFrame(entries).to_json(orient="records"))
     frame = SOURCES["rsna-pneumonia"].read(root, patients="nih")
-    assert frame["patient_id"].tolist() == ["00000000"] * 3 + ["00000001"] * 3
+    assert frame["patient_id"].tolist() == ["0"] * 3 + ["1"] * 3
+    assert (frame["namespace"] == "nih").all()
     mapping.write_text(pd.DataFrame(entries[1:]).to_json(orient="records"))
     with pytest.raises(RaddinoError, match="names no NIH image for 1 of the images"):
         SOURCES["rsna-pneumonia"].read(root, patients="nih")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from raddino.corpus.prepare import prepare
 from raddino.corpus.sources.base import read_table
 from raddino.corpus.sources.siim_acr import joined_masks
 from raddino.images.mask_codes import decode
@@ -16,7 +17,8 @@ def test_siim(tmp_path, draw, square, packed, name):
     for n in range(8):
         uid = f"1.2.276.0.7230010.3.1.4.8323329.{n}.1517875201.85081{n}"
         split = "dicom-images-test" if n > 5 else "dicom-images-train"
-        draw(root / f"{split}/1.2.{n}/1.3.{n}/{uid}.dcm", PatientID=f"person {n // 2}", ViewPosition="AP", **square)
+        facts = {"PatientID": f"person {n // 2}", "ViewPosition": "AP", "ConversionType": "WSD", **square}
+        draw(root / f"{split}/1.2.{n}/1.3.{n}/{uid}.dcm", **facts)
         lines += [f"{uid}, -1"] if n % 3 else [f"{uid}, 307200 102400 131072 1024", f"{uid}, 0 10240"]
     (root / name).write_text("\n".join(lines))
     corpus = packed(f"siim-acr:{root}", 8, shape=(32, 32))
@@ -28,6 +30,15 @@ def test_siim(tmp_path, draw, square, packed, name):
     columns = np.arange(32) * 32 + 16
     inside = (columns < 10) | ((columns >= 300) & (columns < 400)) | (columns == 528)
     np.testing.assert_array_equal(corpus.read_mask(0, "pneumothorax"), np.tile(inside * 255, (32, 1)))
+
+
+def test_secondary_capture_of_any_other_folder_must_be_asked_for(tmp_path, draw):
+    draw(tmp_path / "images/radiograph.dcm", PatientID="one")
+    draw(tmp_path / "images/copy.dcm", PatientID="two", ConversionType="WSD")
+    plain = prepare(tmp_path / "images", tmp_path / "plain", workers=1)
+    reason = "secondary capture, which may hold text (--secondary-capture takes it)"
+    assert plain.info["skipped"] == {reason: 1}
+    assert len(prepare(tmp_path / "images", tmp_path / "asked", secondary_capture=True, workers=1)) == 2
 
 
 def test_siim_table_as_published(published):

@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
 from raddino.encoders.base import Features
 from raddino.errors import RaddinoError
+from raddino.files import write_json
 from raddino.tasks.findings.data import Writer
 from raddino.tasks.findings.generate import write
 from raddino.tasks.findings.language import Language, load_language
@@ -216,7 +217,12 @@ def test_a_language_model_of_another_build_is_one_line() -> None:
 def test_a_damaged_configuration_builds_no_model_of_default_size(tmp_path: Path) -> None:
     folder = train_quickly(tmp_path, 4).folder
     assert str(tmp_path) not in (folder / "config.json").read_text()
+    record = json.loads((folder / "findings.json").read_text())
     for content in ("{}", '{"model_type": "llama"}', "[]", "{"):
+        write_json(folder / "findings.json", record)
         (folder / "config.json").write_text(content)
+        with pytest.raises(RaddinoError, match=r"config.json is missing or not the file.*train again"):
+            load_model(folder, CPU, torch.float32)
+        write_json(folder / "findings.json", {key: value for key, value in record.items() if key != "sha256"})
         with pytest.raises(RaddinoError, match=r"cannot be loaded.*train again"):
             load_model(folder, CPU, torch.float32)

@@ -10,6 +10,7 @@ from memory_corpus import MemoryCorpus
 from raddino.config import validate
 from raddino.encoders.base import Features, Provenance
 from raddino.errors import ConfigError, RaddinoError
+from raddino.files import write_json
 from raddino.tasks.base import Absent, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Job
 from raddino.tasks.findings import task as findings
@@ -155,10 +156,11 @@ def test_what_was_written_is_not_written_again(
     made.clear()
     file = tmp_path / "work" / "texts.json"
     held = json.loads(file.read_text())
-    file.write_text(json.dumps({**held, "texts": held["texts"][:10]}))
+    write_json(file, {**held, "texts": held["texts"][:10]})
     second = CASE_TASKS["findings"].run(job)
     assert made == ["train 48 24 FindingsConfig", "write 10", "write 4"]
     pd.testing.assert_frame_equal(first[0].records, second[0].records)
+    del held["seal"]
     damaged = [json.dumps({**held, "texts": texts}) for texts in ("abc", [1, 2], held["texts"] * 2, None)]
     for content in ("{", "[]", *damaged):
         file.write_text(content)

@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
+from raddino.sums import write_sums
 from raddino.tasks.findings import trainer
 from raddino.tasks.findings.data import Reports
 from raddino.tasks.findings.generate import generate_findings
 from raddino.tasks.findings.settings import FindingsConfig, Stage, TinyLanguage
 from raddino.tasks.findings.train import Trained, train_findings
+from test_files import file_limit, rights
 
 ALL = Reports(np.arange(8), TEXTS)
 SHAPE = TinyLanguage(layers=2, width=64, heads=2, vocabulary=400)
@@ -58,6 +61,21 @@ def test_eight_texts_are_learnt_by_heart(tmp_path: Path) -> None:
     assert made.chosen["stages"][0]["validation_loss"] < 0.05
 
 
+def test_a_full_disk_ends_the_training_and_the_rerun_gives_the_same_weights(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", QUICK)
+    size = (whole.folder / "model.safetensors").stat().st_size
+    for limit in (0, 20_000, size - 1):
+        place = tmp_path / str(limit)
+        with file_limit(limit), pytest.raises(UnwritableError, match=f"^{place}.*free some space"):
+            run(place, QUICK)
+        assert not list(place.rglob("*.draft"))
+        assert not (place / "out" / "model").exists()
+        again = run(place, QUICK)
+        assert again.chosen == whole.chosen
+        assert all(torch.equal(found, weights(whole)[name]) for name, found in weights(again).items())
+        assert {rights(path) for path in place.rglob("*") if path.is_file()} == {rights(place / "out" / "job.json")}
+
+
 @pytest.mark.parametrize(("stage", "step"), [(0, 2), (1, 7)])
 def test_interrupted_training_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int, step: int
@@ -85,6 +103,16 @@ def test_interrupted_training_ends_in_the_same_weights(
     assert sorted(path.name for path in (tmp_path / "parts" / "out").iterdir()) == ["job.json", "model"]
 
 
+class Calls:
+    """Makes an empty file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return (os.system, (f"touch '{self.mark}'",))
+
+
 @pytest.mark.parametrize("part", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"])
 def test_a_damaged_checkpoint_is_one_line_and_one_that_lacks_a_part_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
@@ -101,10 +129,17 @@ def test_a_damaged_checkpoint_is_one_line_and_one_that_lacks_a_part_is_none(
         patch.setattr(trainer._Progress, "on_step_end", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, config)
-    file = tmp_path / "out/stage-1/checkpoint-3" / part
-    file.write_bytes(b"junk" * 50)
-    with pytest.raises(RaddinoError, match=r"checkpoint-3 cannot be loaded .* delete it to continue from before"):
-        run(tmp_path, config)
+    file, mark = tmp_path / "out/stage-1/checkpoint-3" / part, tmp_path / "mark"
+    flipped = bytearray(file.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    for content in (flipped, b"junk" * 50, pickle.dumps(Calls(mark))):
+        file.write_bytes(content)
+        for forged in (False, True):
+            if forged and content is not flipped:
+                write_sums(file.parent)
+            with pytest.raises(RaddinoError, match=r"checkpoint-3 cannot be loaded .* delete it to continue from"):
+                run(tmp_path, config)
+    assert not mark.exists()
     file.unlink()
     continued = weights(run(tmp_path, config))
     whole = weights(run(tmp_path / "whole", config))
@@ -127,7 +162,7 @@ def test_damaged_records_are_one_line(tmp_path: Path) -> None:
     for file in (made.folder / "findings.json", tmp_path / "out" / "job.json"):
         for content in ("{", "[]"):
             file.write_text(content)
-            with pytest.raises(RaddinoError, match=r"is damaged: delete the folder"):
+            with pytest.raises(RaddinoError, match=r"is damaged .*: delete the folder"):
                 run(tmp_path, QUICK)
 
 

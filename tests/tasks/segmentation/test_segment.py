@@ -1,15 +1,19 @@
 """``raddino segment`` on PNG and DICOM: sizes, values, names, resumption; objects read back by highdicom."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from blob_corpus import EXCLUSIVE, OVERLAPPING, BlobCorpus, grey_encoder
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from raddino.config import validate
 from raddino.encoders.ours import save_encoder
 from raddino.errors import ConfigError, RaddinoError
+from raddino.images.wall import ENDED
 from raddino.sample.generate import sample
 from raddino.tasks.segmentation.codes import FALLBACK, PATTERNS, codes_of
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
@@ -66,6 +70,31 @@ def test_png_at_the_size_of_the_image_and_again(tmp_path, images):
     assert (out / "below" / "b.png.png").stat().st_mtime_ns == before[out / "below" / "b.png.png"]
 
 
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path, images):
+    try:
+        shutil.copy(images / "a.png", images / os.fsdecode(b"M\xfc.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (images / os.fsdecode(b"n\xfc.txt")).write_text("no image")
+    done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", contours=True, device="cpu")
+    assert (done.written, sum(done.skipped.values())) == (3, 2)
+    assert (tmp_path / "out" / os.fsdecode(b"M\xfc.png.png")).is_file()
+    assert r"n\udcfc.txt" in (tmp_path / "out/skipped.csv").read_text()
+
+
+def test_a_file_that_kills_its_decoder_is_listed_and_the_rest_goes_on(tmp_path, images, monkeypatch, capfd):
+    (tmp_path / "decoder").mkdir()
+    (tmp_path / "decoder/gdcm.py").write_text("import os\nos.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path / "decoder")
+    killer = dicom(jpeg_lossless(drawn(8), 8), JPEG_LOSSLESS, (96, 128), 8)
+    (images / "a0.dcm").write_bytes(killer)
+    done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", device="cpu")
+    assert done.written == 2
+    assert done.skipped[ENDED] == 1
+    assert f"a0.dcm,{ENDED}" in (tmp_path / "out/skipped.csv").read_text().splitlines()
+    assert "terminate" not in capfd.readouterr().err
+
+
 def test_a_size_that_the_model_sees_gives_its_own_bits(tmp_path):
     model = model_in(tmp_path, OVERLAPPING, shorter_side=None)
     image = BlobCorpus(tmp_path, n=1).read(0)
@@ -90,7 +119,7 @@ def test_what_is_not_ours_is_refused(tmp_path, images):
         segment(tmp_path / "none", model, tmp_path / "out", device="cpu")
     segment(images, model, tmp_path / "out", device="cpu")
     (tmp_path / "other").mkdir()
-    with pytest.raises(RaddinoError, match="holds masks of another model or format"):
+    with pytest.raises(RaddinoError, match="holds masks of another model, format or header"):
         segment(images, model_in(tmp_path / "other", OVERLAPPING), tmp_path / "out", device="cpu")
 
 
@@ -118,6 +147,20 @@ def test_dicom_seg_reads_back_at_the_stored_size(tmp_path):
     for position, name in enumerate(("disc", "bar")):
         png = np.asarray(Image.open(tmp_path / "png" / f"{file.name}.{name}.png"))
         np.testing.assert_array_equal(masks[..., position] * 255, png)
+
+
+def test_secondary_capture_must_be_asked_for(tmp_path):
+    from pydicom import dcmread
+
+    sample(tmp_path / "made", 1, size=96, format="dicom", workers=1)
+    file = next((tmp_path / "made" / "images").glob("*.dcm"))
+    source = dcmread(file)
+    source.ConversionType = "WSD"
+    source.save_as(file)
+    model = model_in(tmp_path, OVERLAPPING)
+    plain = segment(file, model, tmp_path / "plain", device="cpu")
+    assert plain.skipped == {"secondary capture, which may hold text (--secondary-capture takes it)": 1}
+    assert segment(file, model, tmp_path / "asked", secondary_capture=True, device="cpu").written == 1
 
 
 def test_codes_are_in_pydicoms_dictionary():

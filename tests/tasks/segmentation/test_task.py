@@ -13,6 +13,7 @@ from raddino.config import validate
 from raddino.encoders.floors import Pixels
 from raddino.encoders.ours import save_encoder
 from raddino.errors import RaddinoError
+from raddino.tables import write_table
 from raddino.tasks.base import Absent, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Job
 from raddino.tasks.segmentation import work
@@ -185,16 +186,15 @@ def test_damaged_records_and_pictures_are_made_anew_without_training(tmp_path, h
     elif harm == "columns":
         table.drop(columns=table.columns[2]).to_parquet(records)
     elif harm == "other model":
-        table.attrs = {"model": "another"}
-        (table * 0).to_parquet(records)
+        write_table(records, table * 0, {"model": "another"})
     elif harm == "shown":
         (job.folder / "shown" / "shown.json").write_text("junk")
     else:
         next((job.folder / "shown").glob("*.png")).unlink()
     pd.testing.assert_frame_equal(TASK.run(job)[0].records, expected)
     assert weights.stat().st_mtime_ns == before
-    for case in json.loads((job.folder / "shown" / "shown.json").read_text()):
-        read_bits(job.folder / "shown" / case["file"])
+    for case in read_shown(job.folder):
+        read_bits(job.folder / "shown" / case["file"], case["sha256"])
 
 
 def test_shown_images_are_chosen_once_each_and_bits_survive(tmp_path):

@@ -23,7 +23,7 @@ from raddino.benchmark.analyses.rows import (
     weighted_mean,
 )
 from raddino.benchmark.measure import Draw
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
@@ -71,6 +71,8 @@ def robustness(context: Context, *, images: int = IMAGES, kinds: Sequence[str] |
         try:
             own = {name: part for name, part in usable.items() if name in context.scores[encoder]}
             rows += _one(context, encoder, chosen, own, kinds)
+        except UnwritableError:
+            raise
         except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
             log.warning("encoder %s failed on damaged images", encoder, exc_info=not isinstance(error, RaddinoError))
             reason = str(error) if isinstance(error, RaddinoError) else f"failed with {type(error).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.config import Config, validate
+from raddino.corpus.listing import is_utf8, walk
 from raddino.corpus.splits import patient_fraction
 from raddino.errors import ConfigError, RaddinoError
 from raddino.registry import Registry
@@ -47,6 +49,9 @@ class Source:
             (list of sentences) in ``attrs``, and may name another ``source`` where the images are another one's.
         options: what can be chosen.
         record: name in the ``source`` column, where several releases hold the same images.
+        namespace: whose patients they are; one name for data sets with patients in common, empty for the user's own.
+            None for ``record`` or ``name``.
+        secondary_capture: whether its DICOM files were published as Secondary Capture, and are taken as such.
     """
 
     name: str
@@ -60,16 +65,18 @@ class Source:
     build: Callable[[Path, Any], pd.DataFrame]
     options: type[Config] = Config
     record: str = ""
+    namespace: str | None = None
+    secondary_capture: bool = False
 
     def read(self, root: Path | str, **options: Any) -> pd.DataFrame:
         """The manifest of a copy, in the columns that ``prepare`` takes.
 
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
-            ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``, ``label_<finding>`` (1, 0,
-            NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`), ``report`` and what is known
-            around it, as far as the data set has them; ``attrs["options"]`` holds every option (folders only as
-            ``"given"``), ``attrs["notes"]`` what a user has to know.
+            ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``,
+            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`),
+            ``report`` and what is known around it, as far as the data set has them; ``attrs["options"]`` holds every
+            option (folders only as ``"given"``), ``attrs["notes"]`` what a user has to know.
 
         Raises:
             ConfigError: an unknown option or value.
@@ -85,7 +92,10 @@ class Source:
             raise RaddinoError(f"{self.name} in {root}: {error}. {self.obtain}") from None
         notes = table.attrs.get("notes", [])
         table = table.reset_index(drop=True)
-        table = table if "source" in table else table.assign(source=self.record or self.name)
+        name = self.record or self.name
+        table = table if "source" in table else table.assign(source=name)
+        if "namespace" not in table:
+            table = table.assign(namespace=name if self.namespace is None else self.namespace)
         licence = table["licence"].fillna(self.licence) if "licence" in table else self.licence
         table = table.assign(licence=licence)
         values = chosen.model_dump()
@@ -190,12 +200,12 @@ def index_images(root: Path) -> dict[str, str]:
     Of two files of one name the first in alphabetical order of folders counts.
     """
     found: dict[str, str] = {}
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if name[0] != ".")
-        for name in sorted(names):
+    for below, names in walk(root, Counter()):
+        for name in names:
             stem, suffix = os.path.splitext(name)
             key = stem if suffix.lower() in IMAGE_SUFFIXES else name
-            found.setdefault(key, Path(folder, name).relative_to(root).as_posix())
+            if is_utf8(below + name):  # no data set lists others
+                found.setdefault(key, below + name)
     return found
 
 

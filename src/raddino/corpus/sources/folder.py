@@ -1,12 +1,14 @@
 """A plain folder of images, for data that comes without a table."""
 
-import os
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from raddino.config import Config
+from raddino.corpus.cells import strings
+from raddino.corpus.listing import said, walk
 from raddino.corpus.sources.base import Incomplete, Source, register
 
 PREPARED = {"corpus.json", ".partial"}
@@ -25,16 +27,12 @@ class FolderOptions(Config):
 
 def build(root: Path, options: FolderOptions) -> pd.DataFrame:
     """Every file below the folder that is not hidden; corpora that ``prepare`` made there are passed over."""
-    names = []
-    for folder, below, files in os.walk(root):
-        if PREPARED & {*below, *files}:
-            below[:] = []
-            continue
-        below[:] = sorted(name for name in below if name[0] != ".")
-        names += [Path(folder, name).relative_to(root).as_posix() for name in sorted(files) if name[0] != "."]
+    passed: Counter[str] = Counter()
+    names = [below + name for below, files in walk(root, passed, ends=PREPARED) for name in files]
     if not names:
         raise Incomplete("no file there")
-    table = pd.DataFrame({"id": names, "path": names})
+    table = pd.DataFrame({"id": strings(names), "path": strings(names)})
+    table.attrs["notes"] = said(passed)
     if options.patients == "folder":
         loose = int((~table["path"].str.contains("/")).sum())
         if loose:
@@ -55,5 +53,6 @@ register(
         documented="docs/prepare.md",
         build=build,
         options=FolderOptions,
+        namespace="",
     )
 )

@@ -37,13 +37,14 @@ def build(root: Path, options: Config) -> pd.DataFrame:
     if unknown := sorted(set().union(*listed) - {*FINDINGS, ""}):
         raise Incomplete(f"the table has labels that ChestX-ray14 does not: {', '.join(unknown[:3])}")
     files = index_images(root)
+    patients = rows["Patient ID"].str.replace("^0+(?=.)", "", regex=True)
     stems = rows["Image Index"].str.removesuffix(".png")
     table = pd.DataFrame(
         {
             "id": stems,
             "path": [files.get(stem, f"images/{stem}.png") for stem in stems],
-            "patient_id": rows["Patient ID"],
-            "split": cut_validation(split, rows["Patient ID"]),
+            "patient_id": patients,
+            "split": cut_validation(split, patients),
             "view": rows["View Position"],
             "sex": rows["Patient Gender"],
             "age": rows["Patient Age"],

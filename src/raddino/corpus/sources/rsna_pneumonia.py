@@ -54,10 +54,10 @@ def build(root: Path, options: RsnaOptions) -> pd.DataFrame:
 
 
 def _nih_patients(root: Path, images: pd.Series) -> pd.Series:
-    """``00013774`` from the NIH image ``00013774_026.png`` behind each image."""
+    """``13774``, as NIH's table writes it, from the NIH image ``00013774_026.png`` behind each image."""
     try:
         entries = json.loads((root / MAPPING).read_text())
-        original = {entry["subset_img_id"]: entry["img_id"].split("_")[0] for entry in entries}
+        original = {entry["subset_img_id"]: str(int(entry["img_id"].split("_")[0])) for entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Incomplete(f"{MAPPING} is no list of subset_img_id and img_id") from None
     patients = images.map(original)
@@ -78,6 +78,8 @@ register(
         layout=LAYOUT,
         documented="Kaggle, RSNA Pneumonia Detection Challenge, Data; Shih et al., Radiology: AI 1(1):e180041 (2019)",
         build=build,
+        secondary_capture=True,
         options=RsnaOptions,
+        namespace="nih",
     )
 )

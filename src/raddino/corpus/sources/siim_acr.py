@@ -56,5 +56,7 @@ register(
         layout=(*LAYOUT, "dicom-images-train/"),
         documented="Kaggle, SIIM-ACR Pneumothorax Segmentation, Data; Filice et al., J Digit Imaging 33:490 (2020)",
         build=build,
+        namespace="nih",
+        secondary_capture=True,
     )
 )

@@ -8,9 +8,6 @@ and MAIRA-2 read patches after the final norm; that, other projectors and pooled
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -32,15 +29,18 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava.modeling_llava import LlavaModel
 
 from raddino.encoders.base import Encoder
-from raddino.encoders.huggingface import quiet
+from raddino.encoders.huggingface import check_declared, quiet, weight_files
 from raddino.encoders.ours import VitEncoder
+from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder, read_json, sha256, write_json, write_text
 from raddino.tasks.findings.language import Language
 from raddino.tasks.findings.prompts import Template, load_template
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tower import has_tower, image_processor, vision_tower
 
 RECORD = "findings.json"
+AGAIN = "delete the folder and train again"
 AGREEMENT = 1e-3
 
 
@@ -209,22 +209,18 @@ def save_model(
     saved.model.vision_tower = vision_tower(encoder).to(dtype) if tower else nn.Identity()
     _adopt(saved, model)
     saved.generation_config = _generation(language, config)
-    draft = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    with quiet():
-        saved.to(dtype).save_pretrained(draft)
-        _processor(encoder, language, config).save_pretrained(draft)
     record = {
         "encoder": encoder.fingerprint,
         "needs_raddino": not standard,
         "config": config.public(),
         "prompt": load_template(config.prompt).model_dump(),
     }
-    (draft / RECORD).write_text(json.dumps(record | facts, indent=2) + "\n")
-    (draft / "README.md").write_text(_readme(encoder, config, standard, tower), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(draft, folder)
+    with draft_folder(folder) as draft, quiet():
+        saved.to(dtype).save_pretrained(draft)
+        _processor(encoder, language, config).save_pretrained(draft)
+        record["sha256"] = {file.name: sha256(file) for file in sorted(draft.iterdir()) if file.is_file()}
+        write_json(draft / RECORD, record | facts)
+        write_text(draft / "README.md", _readme(encoder, config, standard, tower))
     return folder
 
 
@@ -234,14 +230,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         RaddinoError: there is none, or it is damaged.
     """
+    if not (folder / RECORD).is_file():
+        raise RaddinoError(f"{folder} holds no findings writer ({RECORD} is missing): train one")
+    record = read_json(folder / RECORD, AGAIN)
     try:
-        record = json.loads((folder / RECORD).read_text())
         config, prompt = FindingsConfig.model_validate(record["config"]), Template.model_validate(record["prompt"])
-        return record | {"config": config, "prompt": prompt, "chosen": dict(record.get("chosen", {}))}
-    except FileNotFoundError:
-        raise RaddinoError(f"{folder} holds no findings writer ({RECORD} is missing): train one") from None
+        texts = isinstance(record["encoder"], str) and isinstance(record["needs_raddino"], bool)
+        digests = record.get("sha256", {})
+        if not texts or not isinstance(record.get("chosen", {}), dict) or not isinstance(digests, dict):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise RaddinoError(f"{folder / RECORD} is damaged: delete the folder and train again") from None
+        raise RaddinoError(f"{folder / RECORD} is damaged: {AGAIN}") from None
+    for name, digest in digests.items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file() or sha256(file) != digest:
+            raise RaddinoError(f"{file} is missing or not the file that {RECORD} describes: {AGAIN}")
+    return record | {"config": config, "prompt": prompt, "chosen": record.get("chosen", {})}
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -253,17 +257,20 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
     record = read_record(folder)
     factory: Any = FindingsLlava if record["needs_raddino"] else LlavaForConditionalGeneration
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        kind = read_json(folder / "config.json", AGAIN).get("model_type")
         if kind != factory.config_class.model_type:  # another one's defaults can be of any size
             raise ValueError(f"config.json is of a {kind!r}")
         with quiet():
+            check_declared("findings writer", factory, folder, weight_files(Weights(folder)))
             values = factory.config_class.from_pretrained(folder, local_files_only=True)
             model: Any = factory.from_pretrained(folder, config=values, dtype=dtype, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except RaddinoError as error:
+        raise RaddinoError(f"findings writer {folder} cannot be loaded ({error}): {AGAIN}") from None
     except Exception as error:  # Transformers raises many kinds
         words = " ".join(str(error).replace(str(folder), "the folder").split())[:200]
         raise RaddinoError(
-            f"findings writer {folder} cannot be loaded ({type(error).__name__}: {words}): delete it and train again"
+            f"findings writer {folder} cannot be loaded ({type(error).__name__}: {words}): {AGAIN}"
         ) from None
     return model.to(device).eval(), tokenizer
 

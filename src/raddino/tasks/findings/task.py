@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,10 @@ from pydantic import field_validator
 
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
-from raddino.errors import did_you_mean
+from raddino.errors import RaddinoError, did_you_mean
+from raddino.files import read_json, write_json
 from raddino.metrics import clinical
+from raddino.tables import write_table
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, TEXTS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
 from raddino.tasks.findings.baselines import best_constant, derangement, nearest_texts
@@ -198,18 +199,16 @@ def _write(job: Job, model: Path, name: str, shown: np.ndarray) -> list[str]:
         done += generate_findings(
             job.corpus, rows[part], job.encoder, model, shown=shown[part], **_embedding(job)
         )  # fmt: skip
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps({"key": key, "texts": done}), encoding="utf-8")
-        os.replace(draft, file)
+        write_json(file, {"key": key, "texts": done})
     return [clean(text, job.options.cleaning) for text in done]
 
 
 def _read_written(file: Path, key: str, most: int) -> list[str]:
     """Up to ``most`` texts of an earlier run of the same settings; none where the file is damaged or of others."""
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = read_json(file, "write them again")
         texts = held["texts"] if held["key"] == key else []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RaddinoError, KeyError):
         return []
     sound = isinstance(texts, list) and all(isinstance(text, str) for text in texts) and len(texts) <= most
     return texts if sound else []
@@ -260,6 +259,4 @@ def _save_reports(
         })
         for variant, said in written.items()
     ]  # fmt: skip
-    draft = file.with_suffix(".draft")
-    pd.concat(parts, ignore_index=True).to_parquet(draft, index=False)
-    os.replace(draft, file)
+    write_table(file, pd.concat(parts, ignore_index=True))

@@ -21,6 +21,7 @@ from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
 from raddino.features.forward import resolve_precision
 from raddino.features.ranks import PATIENCE, Ranks, join_ranks
+from raddino.files import draft_of, read_json, sha256, write_json
 from raddino.tasks.findings.data import Collator, Example, PatchTokens, Reports, Writer, check_length
 from raddino.tasks.findings.language import identity, load_language
 from raddino.tasks.findings.prompts import load_template
@@ -161,7 +162,7 @@ def _run(
             model, adapters = _restore(again(), files[: files.index(file) + 1], config, options["seed"])
     if adapters is not None:
         adapters.merge_and_unload()
-    return model, [_told(file) for file in files]
+    return model, [{key: value for key, value in _told(file).items() if key != "sha256"} for file in files]
 
 
 def _restore(model: Any, done: Sequence[Path], config: FindingsConfig, seed: int) -> tuple[Any, Any]:
@@ -171,7 +172,10 @@ def _restore(model: Any, done: Sequence[Path], config: FindingsConfig, seed: int
     adapters = None
     for file, stage in zip(done, config.recipe, strict=False):
         adapters = _prepare(model, adapters, stage, config, seed)
-        load_trained(model, file.with_suffix(".safetensors"))
+        weights = file.with_suffix(".safetensors")
+        if not weights.is_file() or _told(file).get("sha256") not in (None, sha256(weights)):
+            raise RaddinoError(f"{weights} is missing or damaged: delete the folder {file.parent} and train again")
+        load_trained(model, weights)
     return model, adapters
 
 
@@ -222,11 +226,9 @@ def _keep(weights: dict[str, Any], result: dict[str, Any], record: Path) -> None
     """A stage's weights first, then the record that makes them count; its checkpoints go."""
     from safetensors.torch import save_file
 
-    draft = record.with_suffix(".partial")
-    save_file(weights, draft)
-    os.replace(draft, record.with_suffix(".safetensors"))
-    draft.write_text(json.dumps(result))
-    os.replace(draft, record)
+    with draft_of(record.with_suffix(".safetensors")) as draft:
+        save_file(weights, draft)
+    write_json(record, result | {"sha256": sha256(record.with_suffix(".safetensors"))})
     shutil.rmtree(record.with_suffix(""))
 
 
@@ -270,13 +272,7 @@ def _job(
 
 def _told(file: Path) -> dict[str, Any]:
     """What a JSON file of the folder says."""
-    try:
-        said = json.loads(file.read_text())
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        raise RaddinoError(f"{file} is damaged: delete the folder {file.parent} and train again")
-    return said
+    return read_json(file, f"delete the folder {file.parent} and train again")
 
 
 def _claim(folder: Path, job: dict[str, Any], ranks: Ranks) -> None:
@@ -288,8 +284,5 @@ def _claim(folder: Path, job: dict[str, Any], ranks: Ranks) -> None:
         return
     ranks.wait()
     if ranks.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".partial")
-        draft.write_text(json.dumps(job, indent=2) + "\n")
-        os.replace(draft, file)
+        write_json(file, job)
     ranks.wait()

@@ -16,7 +16,9 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 
 from raddino.encoders.huggingface import quiet
 from raddino.errors import RaddinoError
+from raddino.files import draft_of, writing
 from raddino.progress import Bar, bar
+from raddino.sums import SUMS, sums_hold, write_sums
 from raddino.tasks.findings.data import Collator, Example
 from raddino.tasks.findings.settings import FindingsConfig, Stage
 
@@ -51,8 +53,14 @@ class FindingsTrainer(Trainer):
         if not self.args.should_save:
             return
         folder = Path(str(output_dir or self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained(self.model, state_dict), folder / WEIGHTS)
+        with draft_of(folder / WEIGHTS) as draft:
+            save_file(trained(self.model, state_dict), draft)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_sums(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if self.is_fsdp_enabled:
@@ -73,6 +81,7 @@ class FindingsTrainer(Trainer):
             super()._load_best_model()
         else:
             best = Path(str(self.args.output_dir)) / Path(str(self.state.best_model_checkpoint)).name
+            _check(best)
             load_trained(self.model, best / WEIGHTS)
 
     def gathered(self) -> dict[str, torch.Tensor]:
@@ -138,8 +147,10 @@ def run_stage(
         for held in [one for one in trainer.callback_handler.callbacks if type(one).__name__ == printer]:
             trainer.remove_callback(held)
     newest = _newest(folder)
+    if newest:
+        _check(newest)
     done = int(newest.name.split("-")[-1]) if newest else 0
-    with quiet(), bar(name, total=stage.steps, done=done) as shown:
+    with quiet(), writing(folder), bar(name, total=stage.steps, done=done) as shown:
         trainer.add_callback(_Progress(shown))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     state = trainer.state
@@ -183,6 +194,12 @@ def _read_from(checkpoint: str | None) -> Iterator[None]:
         ) from None
 
 
+def _check(checkpoint: Path) -> None:
+    with _read_from(str(checkpoint)):
+        if not sums_hold(checkpoint):
+            raise ValueError(f"its files are not those of {SUMS}")
+
+
 def _newest(folder: Path) -> Path | None:
     """The newest whole checkpoint; others are removed."""
     found: list[tuple[int, Path]] = []
@@ -195,13 +212,13 @@ def _newest(folder: Path) -> Path | None:
 
 
 def _step(checkpoint: Path) -> int | None:
-    """Steps behind a checkpoint that has all its parts (its state is written last) and the best one; else None."""
-    parts = (WEIGHTS, "optimizer*", "scheduler.pt", "rng_state*.pth")
+    """Steps behind a checkpoint that has all its parts (digests are written last) and the best one; else None."""
+    parts = (WEIGHTS, "optimizer*", "scheduler.pt", "rng_state*.pth", SUMS)
     try:
         state = json.loads((checkpoint / STATE).read_text())
         best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
         counted = checkpoint.name == f"checkpoint-{state['global_step']}" and state["train_batch_size"] > 0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     whole = counted and (best / WEIGHTS).is_file() and all(any(checkpoint.glob(part)) for part in parts)
     return int(state["global_step"]) if whole else None

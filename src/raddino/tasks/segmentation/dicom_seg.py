@@ -20,6 +20,17 @@ MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+JOINING = (
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID",
+    "SpecificCharacterSet",
+)  # fmt: skip
+"""Elements of the source by which an archive files the object under its patient, study and image (PS3.3 C.7, C.12)."""
+DESCRIBING = (
+    "Modality", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "SliceThickness", "SpacingBetweenSlices", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+)  # fmt: skip
+"""Elements from which the masks' own geometry and compression are told."""
 DESCRIPTION = "Segmentation by raddino, not for diagnosis"
 
 
@@ -36,15 +47,21 @@ def need_highdicom() -> Any:
     return highdicom
 
 
-def write_dicom_seg(path: Path, source: Path, masks: np.ndarray, names: Sequence[str], model: str) -> None:
+def write_dicom_seg(
+    path: Path, source: Path, masks: np.ndarray, names: Sequence[str], model: str, *, carry_header: bool = False
+) -> None:
     """Write one binary segment a class, one frame each, also where it is empty.
+
+    Of the source's header the object repeats :data:`JOINING` and what :data:`DESCRIBING` says of the masks; the other
+    elements of patient and study that must be there (type 2, PS3.5 7.4.3) are empty.
 
     Args:
         path: of the new file.
-        source: DICOM file of the radiograph; the object joins its patient and study, with their identifiers.
+        source: DICOM file of the radiograph, whose patient and study the object joins.
         masks: (C, Rows, Columns) bool at the size stored in ``source``.
         names: of the C classes, the segments' labels.
         model: version word of the segmentation model, at most 64 characters.
+        carry_header: repeat all elements of the source's patient, study and equipment instead.
 
     Raises:
         UnreadableImage: the source lacks what a Segmentation has to say about it.
@@ -55,14 +72,27 @@ def write_dicom_seg(path: Path, source: Path, masks: np.ndarray, names: Sequence
 
     try:
         with quiet():
-            image = _completed(dcmread(source, stop_before_pixels=True, force=True))
+            image = dcmread(source, stop_before_pixels=True, force=True)
+            image = _completed(image if carry_header else _minimum(image))
             made = _segmentation(highdicom, image, masks, names, model)
+            if "ImageOrientationPatient" not in image:
+                made.PatientOrientation = None  # type 2C (PS3.3 C.7.6.1); the source says it
     except (AttributeError, KeyError):
         raise UnreadableImage("its DICOM header lacks what a segmentation repeats (study, series, UIDs)") from None
     except (TypeError, ValueError) as error:
         raise UnreadableImage(f"its DICOM header does not allow a segmentation ({type(error).__name__})") from None
     with draft_of(path) as draft, quiet():
         made.save_as(draft)
+
+
+def _minimum(image: Any) -> Any:
+    from pydicom import Dataset
+
+    kept = Dataset()
+    for keyword in JOINING + DESCRIBING:
+        if keyword in image:
+            kept.add(image[keyword])
+    return kept
 
 
 def _completed(image: Any) -> Any:

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from raddino.config import validate
-from raddino.encoders.base import Encoder
+from raddino.encoders.base import Encoder, Provenance
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import draft_of, sha256
+from raddino.files import draft_of, read_json, sha256, write_json
 from raddino.tasks.segmentation.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised
 from raddino.tasks.segmentation.predict import Predictor, to_bits
@@ -26,6 +27,8 @@ from raddino.tasks.segmentation.settings import SegmentationConfig
 FORMAT = 1
 ABOUT = "segmentation.json"
 TRAINS = "'raddino evaluate' trains the model again"
+KNOWN = ("name", "fingerprint")
+"""Texts of a record's encoder."""
 HEAD, UNET, ENCODER = "head.safetensors", "unet.safetensors", "encoder.safetensors"
 
 
@@ -54,6 +57,9 @@ class ModelRecord:
     side: int
     training: dict[str, Any]
     sha256: dict[str, str] = field(default_factory=dict)
+
+
+RECORD = TypeAdapter(ModelRecord)
 
 
 class SegmentationModel:
@@ -98,7 +104,6 @@ class SegmentationModel:
 
     def save(self, folder: Path) -> SegmentationModel:
         """Write weights, then :data:`ABOUT`, which makes the folder a model; returns the model as it stands there."""
-        folder.mkdir(parents=True, exist_ok=True)
         digests = {}
         for name, tensors in _files(self.network).items():
             with draft_of(folder / name) as draft:
@@ -106,8 +111,7 @@ class SegmentationModel:
             digests[name] = sha256(folder / name)
         record = ModelRecord(**{**vars(self.record), "sha256": digests})
         about = asdict(record) | {"format": FORMAT, "options": record.options.model_dump(mode="json")}
-        with draft_of(folder / ABOUT) as draft:
-            draft.write_text(json.dumps(about, indent=1) + "\n")
+        write_json(folder / ABOUT, about)
         return SegmentationModel(self.network, record)
 
     @classmethod
@@ -146,17 +150,21 @@ def read_record(folder: Path) -> ModelRecord:
             f"{folder} holds no segmentation model (no {ABOUT}); 'raddino evaluate' of a segmentation task writes one "
             "to models/TASK/ENCODER in its results folder"
         )
+    again = f"delete {folder}, and {TRAINS}"
+    about = read_json(file, again)
+    version = about.pop("format", None)
+    if isinstance(version, int) and version != FORMAT:
+        raise RaddinoError(f"{folder} is a model of format {version}; this version reads {FORMAT}")
     try:
-        about = json.loads(file.read_text())
-        version = about.pop("format")
-        if version != FORMAT:
-            raise RaddinoError(f"{folder} is a model of format {version}; this version reads {FORMAT}")
-        options = validate(SegmentationConfig, about.pop("options"))
-        record = ModelRecord(**{**about, "options": options, "names": tuple(about["names"])})
-        if record.names != tuple(options.classes) or not {"name", "fingerprint"} <= set(record.encoder):
+        record = RECORD.validate_python(about | {"options": validate(SegmentationConfig, about["options"])})
+        said = record.encoder
+        texts = all(isinstance(said[key], str) for key in KNOWN)
+        if version != FORMAT or record.names != tuple(record.options.classes) or not texts:
             raise ValueError
-    except (AttributeError, ConfigError, KeyError, OSError, TypeError, ValueError):
-        raise RaddinoError(f"{file} is damaged: delete {folder}, and {TRAINS}") from None
+        if said.get("provenance"):
+            Provenance.from_dict(said["provenance"])
+    except (ConfigError, KeyError, TypeError, ValueError, RaddinoError):
+        raise RaddinoError(f"{file} is damaged: {again}") from None
     return record
 
 

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -16,19 +17,19 @@ from PIL import Image
 
 from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import draft_of
+from raddino.files import draft_of, is_free, write_text, writing
 from raddino.images.errors import ImageError, UnreadableImage
-from raddino.images.read import read_image, sniff, to_grey
+from raddino.images.wall import Wall, seconds_for
 from raddino.progress import bar
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
 from raddino.tasks.segmentation.dicom_seg import need_highdicom, write_dicom_seg
 from raddino.tasks.segmentation.model import SegmentationModel
 from raddino.tasks.segmentation.predict import to_bits
+from raddino.tasks.segmentation.read import Prepared, read_prepared
 
 FORMATS = ("png", "dicom-seg")
 ABOUT, SKIPPED = "segment.json", "skipped.csv"
 AHEAD = 4
-HEADER = 256
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,6 @@ class Segmented:
     skipped: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """One file, read: grey (h, w) as the model sees it, the size of its masks, and whether it is DICOM."""
-
-    grey: np.ndarray
-    stored: tuple[int, int]
-    dicom: bool
-
-
 def segment(
     images: str | Path,
     model: str | Path,
@@ -65,6 +57,8 @@ def segment(
     encoder: str | None = None,
     format: str = "png",
     contours: bool = False,
+    carry_header: bool = False,
+    secondary_capture: bool = False,
     device: str = "auto",
 ) -> Segmented:
     """Segment files and write each mask at the size of its image, under the image's name.
@@ -75,25 +69,31 @@ def segment(
     Args:
         images: a file, a folder, a glob, or a manifest as for ``prepare``.
         model: folder of a segmentation model, ``RESULTS/models/TASK/ENCODER``.
-        out: a new folder, or one that an earlier call with the same model and format wrote.
+        out: a new folder, or one that an earlier call with the same model, format and ``carry_header`` wrote.
         encoder: spec of the model's encoder, where it is not to be had from the spec in the model.
         format: ``"png"``: ``NAME.png``, the class's number (of exclusive classes), or ``NAME.CLASS.png``, 255 where it
             is (of overlapping ones). ``"dicom-seg"``: ``NAME.seg.dcm``, a binary segment a class; only of DICOM files,
             whose patient and study it joins.
         contours: also ``NAME.contours.png``, the image with the outlines.
+        carry_header: of ``"dicom-seg"``: repeat all of the source's patient, study and equipment, not only what joins
+            the object to them, see :func:`~raddino.tasks.segmentation.dicom_seg.write_dicom_seg`.
+        secondary_capture: take DICOM Secondary Capture too, see :func:`raddino.images.admit.admit`.
         device: where the networks run.
 
     Raises:
-        ConfigError: another format.
-        RaddinoError: no image, no model, ``out`` holds something else, or highdicom is needed and not installed.
+        ConfigError: another format, or ``carry_header`` with PNG.
+        RaddinoError: no image, no model, ``out`` holds something else or cannot be written, or highdicom is needed and
+            not installed.
     """
     if format not in FORMATS:
         raise ConfigError(f"format takes {' or '.join(FORMATS)}, got {format!r}")
+    if carry_header and format != "dicom-seg":
+        raise ConfigError("carry_header is for format dicom-seg: a PNG has no header")
     if format == "dicom-seg":
         need_highdicom()
     out, loaded = Path(out), SegmentationModel.load(model, encoder, device)
     sources = _listed(images, out)
-    _begin(out, loaded, format)
+    _begin(out, loaded, format, carry_header)
     skipped: list[tuple[str, str]] = []
     written = present = 0
     with bar("segment", total=len(sources)) as shown:
@@ -104,11 +104,11 @@ def segment(
                 shown.advance()
             else:
                 todo.append((place, file))
-        for place, file, prepared in _read(todo, loaded.record.shorter_side):
+        for place, file, prepared in _read(todo, loaded.record.shorter_side, secondary_capture):
             try:
                 if isinstance(prepared, ImageError):
                     raise prepared
-                _write(out / place, file, prepared, loaded, format, contours)
+                _write(out / place, file, prepared, loaded, format, contours, carry_header)
                 written += 1
             except ImageError as error:
                 skipped.append((place, error.reason))
@@ -117,7 +117,9 @@ def segment(
     return Segmented(out, written, present, dict(Counter(reason for _, reason in skipped)))
 
 
-def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, format: str, contours: bool) -> None:
+def _write(
+    place: Path, file: Path, read: Prepared, model: SegmentationModel, format: str, contours: bool, carry_header: bool
+) -> None:
     """All files of one image, masks first."""
     if format == "dicom-seg" and not read.dicom:
         raise UnreadableImage("DICOM SEG is written of DICOM files only")
@@ -125,10 +127,10 @@ def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, f
     exclusive = model.record.options.exclusive
     large = np.stack([_resized(one, read.stored) for one in found])
     bits = to_bits(large, exclusive)
-    place.parent.mkdir(parents=True, exist_ok=True)
     masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
     if format == "dicom-seg":
-        write_dicom_seg(_with(place, ".seg.dcm"), file, masks, model.names, model.digest)
+        seg = _with(place, ".seg.dcm")
+        write_dicom_seg(seg, file, masks, model.names, model.digest, carry_header=carry_header)
     elif exclusive:
         numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
         _save_png(_with(place, ".png"), (masks * numbers).max(0))
@@ -140,30 +142,26 @@ def _write(place: Path, file: Path, read: _Prepared, model: SegmentationModel, f
 
 
 def _read(
-    todo: Sequence[tuple[str, Path]], shorter_side: int | None
-) -> Iterator[tuple[str, Path, _Prepared | ImageError]]:
-    """Files read by threads, a few ahead, in order; an error stands in the place of an image."""
+    todo: Sequence[tuple[str, Path]], shorter_side: int | None, secondary_capture: bool
+) -> Iterator[tuple[str, Path, Prepared | ImageError]]:
+    """Files read behind walls, a few ahead, in order; an error stands in the place of an image."""
 
-    def read(file: Path) -> _Prepared | ImageError:
+    def read(file: Path, wall: Wall) -> Prepared | ImageError:
         try:
-            radiograph = read_image(file)
-            height, width = radiograph.pixels.shape
-            with file.open("rb") as stream:
-                kind = sniff(stream.read(HEADER))
-            return _Prepared(to_grey(radiograph, shorter_side), (height, width), kind == "DICOM")
+            return wall.call(read_prepared, file, shorter_side, secondary_capture, seconds=seconds_for(file))
         except ImageError as error:
             return error
-        except Exception as error:  # foreign decoders raise many kinds
-            return UnreadableImage(f"unexpected {type(error).__name__}")
 
-    with ThreadPoolExecutor(AHEAD) as threads:
+    with ExitStack() as stack:
+        walls = [stack.enter_context(Wall()) for _ in range(min(AHEAD, len(todo)))]
+        threads = stack.enter_context(ThreadPoolExecutor(AHEAD))
         for start in range(0, len(todo), AHEAD):
             part = todo[start : start + AHEAD]
-            for (place, file), found in zip(part, threads.map(read, [file for _, file in part]), strict=True):
+            for (place, file), found in zip(part, threads.map(read, [file for _, file in part], walls), strict=True):
                 yield place, file, found
 
 
-def _begin(out: Path, model: SegmentationModel, format: str) -> None:
+def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool) -> None:
     """Make the folder and say in it what its files mean, or find that it says the same already."""
     exclusive = model.record.options.exclusive
     about = {
@@ -182,6 +180,7 @@ def _begin(out: Path, model: SegmentationModel, format: str) -> None:
         "encoder": model.record.encoder["name"],
     }
     if format == "dicom-seg":
+        about["header"] = "carried" if carry_header else "minimum"
         about["classes"] = [
             {"name": one["name"], "segment": number, "file": "NAME.seg.dcm", "contour": one["contour"]}
             for number, one in enumerate(about["classes"], start=1)
@@ -196,21 +195,20 @@ def _begin(out: Path, model: SegmentationModel, format: str) -> None:
         except ValueError:
             same = False
         if not same:
-            raise RaddinoError(f"{out} holds masks of another model or format: choose another --out")
+            raise RaddinoError(f"{out} holds masks of another model, format or header: choose another --out")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise RaddinoError(f"{out} is there and was not written by 'raddino segment': choose a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    with draft_of(file) as draft:
-        draft.write_text(json.dumps(about, indent=1) + "\n")
+    write_text(file, json.dumps(about, indent=1) + "\n")
 
 
 def _write_skipped(out: Path, skipped: list[tuple[str, str]]) -> None:
     file = out / SKIPPED
     if not skipped:
-        file.unlink(missing_ok=True)
+        with writing(file):
+            file.unlink(missing_ok=True)
         return
-    with draft_of(file) as draft, draft.open("w", newline="") as text:
+    with draft_of(file) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as text:
         csv.writer(text).writerows([("image", "reason"), *skipped])
 
 
@@ -231,7 +229,7 @@ def _listed(images: str | Path, out: Path) -> dict[str, Path]:
     if os.path.isfile(text) and not text.lower().endswith((".csv", ".parquet")):
         return {Path(text).name: Path(text)}
     table, inside = read_items(text, exclude=out)[0], out.resolve()
-    named = zip(table["name"].map(_place), map(Path, table["file"]), strict=True)
+    named = zip(map(_place, table["name"]), map(Path, table["file"]), strict=True)
     return {place: file for place, file in named if inside not in file.resolve().parents}
 
 

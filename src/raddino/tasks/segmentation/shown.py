@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Required
 
 import numpy as np
 from PIL import Image
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from raddino.errors import RaddinoError
+from raddino.files import draft_folder, read_json, sha256, write_json
 
 FOLDER, INDEX = "shown", "shown.json"
 PLACES = ("best", "median", "worst")
 EACH = 3
+AGAIN = "run evaluate again"
+LARGEST_IMAGE = 2**27
+"""Pixels."""
+
+
+class Case(TypedDict, total=False):
+    """What is kept of an image; see :func:`read_shown`."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+
+    id: Required[str]
+    row: Required[Annotated[int, Field(ge=0)]]
+    dice: Required[float]
+    place: Required[Literal["best", "median", "worst"]]
+    file: Required[Annotated[str, Field(pattern=r"^[\w-]+\.png$")]]
+    sha256: str
+    names: list[str]
+
+
+CASES = TypeAdapter(list[Case])
 
 
 def write_bits(path: Path, bits: np.ndarray) -> None:
@@ -24,16 +45,25 @@ def write_bits(path: Path, bits: np.ndarray) -> None:
     Image.fromarray(np.stack(channels, axis=-1)).save(path, format="PNG")
 
 
-def read_bits(path: Path) -> np.ndarray:
+def read_bits(path: Path, digest: str | None = None) -> np.ndarray:
     """(H, W) int32 class bits that :func:`write_bits` wrote.
 
+    Args:
+        path: of the PNG.
+        digest: its SHA-256, None where that is not known.
+
     Raises:
-        RaddinoError: the file is missing or no such PNG.
+        RaddinoError: the file is missing, no such PNG, or of another digest.
     """
     try:
-        red, green, blue = np.moveaxis(np.asarray(Image.open(path).convert("RGB"), dtype=np.int32), -1, 0)
-    except (OSError, SyntaxError, ValueError):
-        raise RaddinoError(f"{path} is missing or damaged: run evaluate again") from None
+        if digest not in (None, sha256(path)):
+            raise ValueError
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode != "RGB" or image.width * image.height > LARGEST_IMAGE:
+                raise ValueError
+            red, green, blue = np.moveaxis(np.asarray(image, dtype=np.int32), -1, 0)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise RaddinoError(f"{path} is missing or damaged: {AGAIN}") from None
     return red | green << 8 | blue << 16
 
 
@@ -68,20 +98,19 @@ def write_shown(
         about: ``id`` and ``row`` of test image i.
         predicted: (H, W) bits of test image i at the mask's own size.
     """
-    there = folder / FOLDER
-    shutil.rmtree(there, ignore_errors=True)
-    there.mkdir(parents=True)
     listed = []
-    for place, positions in choose_shown(dice).items():
-        for number, at in enumerate(positions):
-            file = f"{place}-{number}.png"
-            write_bits(there / file, predicted(at))
-            listed.append({**about(at), "dice": float(dice[at]), "place": place, "file": file, "names": list(names)})
-    (there / INDEX).write_text(json.dumps(listed, indent=1) + "\n")
+    with draft_folder(folder / FOLDER) as there:
+        for place, positions in choose_shown(dice).items():
+            for number, at in enumerate(positions):
+                file = f"{place}-{number}.png"
+                write_bits(there / file, predicted(at))
+                said = {"dice": float(dice[at]), "place": place, "file": file, "sha256": sha256(there / file)}
+                listed.append({**about(at), **said, "names": list(names)})
+        write_json(there / INDEX, {"cases": listed})
 
 
-def read_shown(folder: Path) -> list[dict[str, Any]]:
-    """Entries ``id``, ``row`` (of the corpus), ``dice``, ``place``, ``file`` and ``names``; none where none were kept.
+def read_shown(folder: Path) -> list[Case]:
+    """What :func:`write_shown` kept, ``row`` counting in the corpus; nothing where nothing was kept.
 
     Raises:
         RaddinoError: the list is damaged.
@@ -90,6 +119,6 @@ def read_shown(folder: Path) -> list[dict[str, Any]]:
     if not index.is_file():
         return []
     try:
-        return list(json.loads(index.read_text()))
-    except (ValueError, TypeError):
-        raise RaddinoError(f"{index} is damaged: run evaluate again") from None
+        return CASES.validate_python(read_json(index, AGAIN).get("cases"))
+    except ValueError:
+        raise RaddinoError(f"{index} is damaged: {AGAIN}") from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from raddino.corpus.dataset import query
+from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.progress import track
 from raddino.tasks.base import Absent

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from raddino.errors import RaddinoError
-from raddino.files import draft_of
+from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import bar
@@ -35,6 +35,7 @@ from raddino.tasks.segmentation.targets import IGNORE
 from raddino.views.randomness import generator, integer
 
 STATE = "state.safetensors"
+AGAIN = "delete it, and training starts over"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -228,20 +229,21 @@ def _save(
             tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with draft_of(folder / STATE) as draft:
-        save_file(whole, draft, metadata={"key": key, "progress": json.dumps(asdict(progress))})
+        save_file(whole, draft, metadata={"key": key, "progress": json.dumps(asdict(progress)), SEAL: UNSEALED})
+        seal(draft)
 
 
 def _resume(
     folder: Path, key: str, network: Network, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
 ) -> Progress | None:
-    """Fill network, optimiser and best weights from the folder; None where it holds no state of this key."""
+    """Fill network, optimiser and best weights from the folder; None where it holds no state of this key and digest."""
     file = folder / STATE
     if not file.is_file():
         return None
     try:
         with safe_open(file, "pt") as held:
             about = held.metadata() or {}
-            if about.get("key") != key:
+            if about.get("key") != key or not check_seal(file, AGAIN):
                 return None
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
         network.load_state_dict(_part(tensors, "now."))
@@ -256,7 +258,7 @@ def _resume(
                 }
         return Progress(**json.loads(about["progress"]))
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError, OSError):
-        raise RaddinoError(f"{file} is damaged: delete it, and training starts over") from None
+        raise RaddinoError(f"{file} is damaged: {AGAIN}") from None
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -16,10 +16,11 @@ from raddino.errors import RaddinoError
 from raddino.features.extract import embed, fit_where_needed
 from raddino.features.forward import feature_key, resolve_precision
 from raddino.features.patches import PatchRows
-from raddino.files import draft_of
+from raddino.files import writing
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import track
+from raddino.tables import TableFile, write_table
 from raddino.tasks.cases import Job
 from raddino.tasks.segmentation import shown
 from raddino.tasks.segmentation.feeds import WHOLE, FeatureFeed, PictureFeed, read_squares
@@ -116,24 +117,23 @@ class Work:
             lambda at: {"id": str(ids[at]), "row": int(rows[at])},
             lambda at: self.predict(model, int(rows[at]), self.targets.read(int(rows[at])).shape),
         )
-        marked = table.copy()
-        marked.attrs = {"model": model.digest}
-        with draft_of(self.job.folder / RECORDS) as draft:
-            marked.to_parquet(draft, index=False)
+        write_table(self.job.folder / RECORDS, table, {"model": model.digest})
         return table
 
     def _kept(self, model: SegmentationModel) -> pd.DataFrame | None:
         """Records that this very model left here with its ``shown/``; None, to make them anew, where one is damaged."""
         folder = self.job.folder
         try:
-            table = pd.read_parquet(folder / RECORDS)
-            for case in json.loads((folder / shown.FOLDER / shown.INDEX).read_text()):
-                shown.read_bits(folder / shown.FOLDER / case["file"])
-        except Exception:  # pyarrow and Pillow raise many kinds
+            file = TableFile(folder / RECORDS, "")
+            for case in shown.read_shown(folder):
+                shown.read_bits(folder / shown.FOLDER / case["file"], case.get("sha256"))
+        except RaddinoError:
+            return None
+        if not (folder / shown.FOLDER / shown.INDEX).is_file():
             return None
         wanted = {f"{kind} ({name})" for name in model.names for kind in COUNTS + SURFACE}
-        whole = table.attrs.pop("model", None) == model.digest and set(table) == wanted
-        return table if whole and len(table) == len(self.rows("test")) else None
+        whole = file.about.get("model") == model.digest and set(file.kinds) == wanted
+        return file.read() if whole and len(file) == len(self.rows("test")) else None
 
     def predict(self, model: SegmentationModel, row: int, shape: tuple[int, ...]) -> np.ndarray:
         """Class bits of a test image at the mask's own ``shape``, int32, from cached features where they say all."""
@@ -226,8 +226,9 @@ def _clear(folder: Any) -> None:
     foreign = [path.name for path in folder.iterdir() if path.name not in OURS and not path.name.endswith(".draft")]
     if foreign:
         raise RaddinoError(f"{folder} holds {foreign[0]!r}, which no segmentation task wrote: choose another folder")
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != STATE:
-            path.unlink()
+    with writing(folder):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != STATE:
+                path.unlink()

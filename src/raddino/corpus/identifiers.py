@@ -1,0 +1,113 @@
+"""Patients, studies and images by the ids of other people's tables: what spreadsheets and placeholders did to them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from raddino.corpus.cells import shown
+from raddino.errors import RaddinoError
+
+SHORTENED = r"[-+]?\d(?:[.,]\d+)?[eE][+-]\d{2,3}"
+"""``1.23457E+11``: a number as spreadsheets show it, most of its digits lost."""
+WHOLE = r"^(\d+)\.0+$"
+MONTH = "(?:jan|feb|mar|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)"
+DATED = (
+    r"(?i:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}|\d{4})"
+    rf"|\d{{1,2}}[-/. ]{MONTH}(?:[-/. ]\d{{2,4}})?|{MONTH}[-/. ]\d{{2,4}})(?:[T ]\d{{1,2}}:\d{{2}}(?::\d{{2}})?)?"
+)
+PLACEHOLDER = re.compile(
+    r"[\W_]*(?:anon(?:ym(?:e|ous|us|i[sz]ed|isiert|o)?)?|de-?identified|removed|redacted|masked|hidden|unknown|unbekannt|"
+    r"unnamed|not (?:known|available|given)|no ?(?:name|id)|missing|none|null|nan|n[./]?a[.]?|x{2,})?"
+    r"[\W_]*(?:patient)?[\W_]*",
+    re.IGNORECASE,
+)
+EXCEL_DIGITS = 15
+FEWEST_ROUNDED = 5
+SHARES = ((100, 0.05), (9, 0.5))
+"""More images than this, and a larger share of all: no single person has them."""
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a patient id stands for nobody: ``ANONYMOUS``, ``N/A``, ``unknown``, ``-`` …"""
+    return PLACEHOLDER.fullmatch(name) is not None
+
+
+def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[str]]:
+    """Ids as they are to be hashed, and what a user has to know of them; no id stands in a note.
+
+    Whole numbers lose the ``.0`` that tables put behind them; placeholders for patients become missing.
+
+    Args:
+        ids: text, missing where there is none.
+        kind: ``"patient"``, ``"study"`` or ``"id"`` (the image's).
+        column: the manifest's.
+
+    Raises:
+        RaddinoError: ids that lost their digits in a spreadsheet, so that patients or images would become one.
+    """
+    different = pd.Series(ids.dropna().unique(), dtype="str")
+    if lost := int(different.str.fullmatch(SHORTENED).sum()):
+        raise RaddinoError(
+            f"{lost} ids in column {shown(column)} lost their digits in a spreadsheet (they look like 1.2E+11), and "
+            "would make different patients or images one: export the table again with the column as text, or leave it "
+            f"out with --column {kind}="
+        )
+    notes = [] if kind == "id" else _doubts(different, column)
+    if different.str.fullmatch(WHOLE).any():
+        ids = ids.str.replace(WHOLE, r"\1", regex=True)
+    if kind == "patient":
+        wordy = different[~different.str.contains(r"\d")]
+        rows = ids.isin([name for name in wordy if is_placeholder(name)])
+        if rows.any():
+            notes.append(
+                f"{int(rows.sum())} images name a placeholder as their patient in column {shown(column)} and count as "
+                "without one"
+            )
+            ids = ids.mask(rows)
+    return ids, notes
+
+
+def _doubts(different: pd.Series, column: str) -> list[str]:
+    """Where ids may have been other ones before a spreadsheet, or another program, wrote them."""
+    notes = []
+    mend = f"export column {shown(column)} as text"
+    whole = different.str.replace(WHOLE, r"\1", regex=True)
+    if merged := len(different) - whole.nunique():
+        notes.append(f"{merged} ids in column {shown(column)} are written with and without .0 and are taken for one")
+    stripped = whole.drop_duplicates()
+    stripped = stripped[stripped.str.fullmatch(r"\d+")].str.lstrip("0")
+    if zeros := len(stripped) - stripped.nunique():
+        notes.append(
+            f"{zeros} ids in column {shown(column)} differ from another in leading zeros only, which spreadsheets take "
+            f"off: they count as different; {mend} if they are not"
+        )
+    long = stripped[stripped.str.len() > EXCEL_DIGITS]
+    if len(long) >= FEWEST_ROUNDED and long.str.slice(EXCEL_DIGITS).str.fullmatch("0+").all():
+        notes.append(
+            f"the {len(long)} ids of more than {EXCEL_DIGITS} digits in column {shown(column)} end in zeros, as a "
+            f"spreadsheet rounds them: different ones may have become one; {mend}"
+        )
+    if dates := int(whole.str.fullmatch(DATED).sum()):
+        notes.append(
+            f"{dates} ids in column {shown(column)} are dates, which spreadsheets make of some numbers; {mend} if they "
+            "are none"
+        )
+    return notes
+
+
+def dominant_patient(patients: pd.Series) -> list[str]:
+    """A note where one patient holds more images than a person has (:data:`SHARES`): the id may stand for many.
+
+    Args:
+        patients: of each image.
+    """
+    counts = patients.value_counts()
+    large = np.logical_or.reduce([(counts > n) & (counts > share * len(patients)) for n, share in SHARES])
+    return [
+        f"one patient holds {n} of {len(patients)} images: if that id stands for many people, map another column with "
+        "--column patient=NAME, or leave it out with --column patient="
+        for n in counts[large]
+    ]

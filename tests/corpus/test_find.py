@@ -1,0 +1,32 @@
+"""A hash leads its holder back to the file, and nobody without the key."""
+
+import pandas as pd
+import pytest
+
+from raddino.corpus.find import find
+from raddino.corpus.prepare import prepare
+from raddino.errors import RaddinoError
+
+
+def test_skipped_and_packed_images_are_found(images, tmp_path):
+    broken = images / "png/Doe_Jane_03.png"
+    broken.write_bytes(b"no picture")
+    corpus = prepare(images, tmp_path / "corpus", workers=1)
+    skipped = pd.read_csv(corpus.path / "skipped.csv")["hash"].tolist()
+    assert [find(images, one) for one in skipped] == [broken]
+    found = {find(images, one) for one in corpus.manifest["id"]}
+    assert len(found) == 39
+    assert broken not in found
+
+
+def test_another_key_leads_nowhere(images, tmp_path):
+    one = prepare(images, tmp_path / "corpus", workers=1).manifest["id"][0]
+    with pytest.raises(RaddinoError, match=r"no image of .* has the hash"):
+        find(images, one, key="another key, also long")
+
+
+def test_a_source_is_searched_too(images, tmp_path):
+    corpus = prepare(images, tmp_path / "corpus", workers=1, columns={"source": ""}, source="ward")
+    assert find(images, corpus.manifest["id"][0], columns={"source": ""}, source="ward").is_file()
+    with pytest.raises(RaddinoError):
+        find(images, corpus.manifest["id"][0])

@@ -1,0 +1,276 @@
+"""Checkpoints: every flipped bit is seen, nothing in them is run, and what is not whole is not there."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from raddino.config import validate
+from raddino.encoders.load import load_encoder
+from raddino.errors import RaddinoError
+from raddino.files import sha256
+from raddino.report.artefacts import read_run
+from raddino.ssl import SelfDistillation
+from raddino.sums import SUMS, write_sums
+from raddino.training.checkpoint import (
+    OPTIMIZER,
+    TASK,
+    checkpoint_backbone,
+    is_checkpoint,
+    latest_step,
+    load_checkpoint,
+    save_checkpoint,
+)
+from raddino.training.optimizer import build_optimizer
+from raddino.training.pretrain import PretrainConfig, pretrain
+
+
+@pytest.fixture(scope="module")
+def parts(tiny):
+    """A config, its task after a step that touched every weight, and its optimiser."""
+    config = validate(PretrainConfig, tiny)
+    return config, *trained(config, seed=1)
+
+
+def trained(config, seed):
+    task = SelfDistillation(config.vit, config.ssl).init_weights(torch.Generator().manual_seed(seed))
+    optimizer = build_optimizer(task.student, config.optim)
+    for parameter in task.student.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    optimizer.step()
+    return task, optimizer
+
+
+@pytest.fixture
+def saved(parts, tmp_path) -> Path:
+    """``step_1``."""
+    save_checkpoint(tmp_path / "checkpoints", 1, *parts[1:], keep=2)
+    return tmp_path / "checkpoints/step_1"
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tiny, tmp_path_factory) -> Path:
+    """A run of two steps."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    pretrain(corpus, out, validate(PretrainConfig, tiny | {"steps": 2}), device="cpu", workers=0)
+    return out
+
+
+def load(saved, config):
+    task, optimizer = trained(config, seed=2)
+    load_checkpoint(saved.parent, 1, task, optimizer)
+    return task, optimizer
+
+
+def test_what_is_loaded_is_what_was_saved(saved, parts):
+    config, task, optimizer = parts
+    other, moments = load(saved, config)
+    for name, tensor in task.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+    for mine, theirs in zip(task.student.parameters(), other.student.parameters(), strict=True):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(optimizer.state[mine][key], moments.state[theirs][key])
+    held = checkpoint_backbone(saved, config.vit).build()
+    assert all(torch.equal(a, b) for a, b in zip(held.parameters(), task.teacher.backbone.parameters(), strict=True))
+
+
+def test_sha256sum_agrees(saved):
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum here")
+    done = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=saved, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{OPTIMIZER}: OK", f"{TASK}: OK"]
+
+
+def test_every_flipped_bit_is_seen(saved, parts):
+    rng = np.random.default_rng(0)
+    for file in sorted(saved.iterdir()):
+        whole = file.read_bytes()
+        bits = {0, 7, 63, 8 * len(whole) - 1, *rng.integers(8 * len(whole), size=40)}
+        for bit in bits if file.name != SUMS else range(8 * len(whole)):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(damaged)
+            with pytest.raises(RaddinoError, match=r"step_1 cannot be loaded \(damaged.*delete it to continue"):
+                load_checkpoint(saved.parent, 1, parts[1], parts[2])
+        file.write_bytes(whole)
+    load(saved, parts[0])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda saved: (saved / TASK).write_bytes((saved / TASK).read_bytes()[:100]),
+        lambda saved: (saved / TASK).unlink(),
+        lambda saved: (saved / SUMS).unlink(),
+        lambda saved: (saved / SUMS).write_bytes(b""),
+        lambda saved: (saved / ".metadata").write_bytes(b"planted"),
+        lambda saved: (saved / "__0_0.distcp").write_bytes(b"planted"),
+        lambda saved: [(saved / TASK).unlink(), os.mkfifo(saved / TASK)],
+        lambda saved: [(saved / TASK).unlink(), (saved / TASK).symlink_to("/dev/zero")],
+        lambda saved: [(saved / TASK).unlink(), (saved / TASK).symlink_to("nowhere")],
+        lambda saved: [(saved / SUMS).unlink(), (saved / SUMS).symlink_to("/dev/zero")],
+        lambda saved: [shutil.rmtree(saved), saved.mkdir()],
+        lambda saved: [(saved / TASK).unlink(), write_sums(saved)],
+    ],
+)
+def test_another_set_of_files_is_damaged(saved, parts, harm):
+    harm(saved)
+    with pytest.raises(RaddinoError, match=r"step_1 cannot be loaded \(damaged"):
+        load_checkpoint(saved.parent, 1, parts[1], parts[2])
+    with pytest.raises(RaddinoError, match=r"step_1 cannot be loaded \(damaged"):
+        checkpoint_backbone(saved, parts[0].vit)
+
+
+@pytest.mark.parametrize(
+    "vit", [{"depth": 3}, {"embed_dim": 64}, {"embed_dim": 2**16, "num_heads": 1}, {"mlp_ratio": 512.0}]
+)
+def test_another_network_is_refused_before_it_is_made(saved, parts, vit):
+    shape = parts[0].vit.model_copy(update=vit)
+    with pytest.raises(RaddinoError, match=r"step_1 cannot be loaded \(weights do not fit the network"):
+        checkpoint_backbone(saved, shape)
+
+
+def test_a_forged_file_with_true_digests_is_one_line(saved, parts):
+    for content in (b"", b"\xff" * 64, (2**60).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"{}"):
+        (saved / TASK).write_bytes(content)
+        write_sums(saved)
+        with pytest.raises(RaddinoError, match=r"step_1 cannot be loaded \(") as refused:
+            load_checkpoint(saved.parent, 1, parts[1], parts[2])
+        assert "\n" not in str(refused.value)
+
+
+def test_only_the_newest_are_kept_and_drafts_do_not_count(parts, tmp_path):
+    for name in ("step_abc", "step_", ".0.draft/x/new"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "step_9").write_text("a file")
+    assert latest_step(tmp_path) is None
+    for step in (2, 10, 9 + 2):
+        save_checkpoint(tmp_path, step, *parts[1:], keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_", "step_10", "step_11", "step_9", "step_abc"]
+    assert latest_step(tmp_path) == 11
+
+
+def test_files_are_on_the_disk_before_the_folder_gets_its_name(parts, tmp_path, monkeypatch):
+    done = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def sync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real_sync(handle)
+
+    def replace(source, target):
+        done.append(f"-> {target}")
+        real_replace(source, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("no /proc here")
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    save_checkpoint(tmp_path / "checkpoints", 1, *parts[1:], keep=2)
+    named = done.index(f"-> {tmp_path / 'checkpoints/step_1'}")
+    assert {TASK, OPTIMIZER, SUMS, "new"} <= {Path(name).name for name in done[:named]}
+    assert done[named + 1 :] == [str(tmp_path / "checkpoints")]
+
+
+def test_a_checkpoint_is_as_readable_as_its_neighbours(saved, parts):
+    (saved.parent / "neighbour").touch()
+    rights = (saved.parent / "neighbour").stat().st_mode
+    assert {file.stat().st_mode for file in saved.iterdir()} == {rights}
+
+
+class Calls:
+    """Makes an empty file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return (os.system, (f"touch '{self.mark}'",))
+
+
+def planted(kind: str, mark: Path) -> bytes:
+    if kind == "memo bomb":
+        return b"\x80\x04" + b"r\xff\xff\xff\x7f" + b"."
+    if kind == "deep":
+        return b"\x80\x04" + b"(" * 100_000 + b"t" * 100_000 + b"."
+    return pickle.dumps(Calls(mark))
+
+
+def in_a_zip(file: Path, content: bytes) -> None:
+    """As ``torch.save`` lays a file out."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3\n")
+
+
+@pytest.mark.parametrize("kind", ["call", "memo bomb", "deep"])
+@pytest.mark.parametrize("digests", ["none", "old", "true"])
+def test_nothing_planted_is_run_by_whatever_opens_it(run, corpus, tiny, tmp_path, kind, digests):
+    out, mark = tmp_path / "run", tmp_path / "mark"
+    shutil.copytree(run, out)
+    step, content = out / "checkpoints/step_2", planted(kind, mark)
+    (step / ".metadata").write_bytes(content)
+    in_a_zip(step / "__0_0.distcp", content)
+    if digests == "none":
+        (step / SUMS).unlink()
+    elif digests == "true":
+        for name in (TASK, OPTIMIZER):
+            in_a_zip(step / name, content)
+        write_sums(step)
+    values = tiny | {"steps": 3}
+    refused = "earlier version" if digests == "none" else "cannot be loaded"
+    with pytest.raises(RaddinoError, match=refused):
+        pretrain(corpus, out, validate(PretrainConfig, values), device="cpu", workers=0, fork=True)
+    with pytest.raises(RaddinoError, match=refused):
+        pretrain(
+            corpus, tmp_path / "b", validate(PretrainConfig, values | {"init": str(step)}), device="cpu", workers=0
+        )
+    with pytest.raises(RaddinoError):
+        load_encoder(str(step), device="cpu")
+    read_run(out)
+    assert not mark.exists()
+    if kind == "call":
+        pickle.loads(content)
+        assert mark.exists()
+
+
+def test_a_checkpoint_of_pickles_is_refused_with_a_way_on(run, tmp_path):
+    old = tmp_path / "run/checkpoints/step_2"
+    old.mkdir(parents=True)
+    (old / ".metadata").write_bytes(b"")
+    assert is_checkpoint(old)
+    with pytest.raises(RaddinoError, match=rf"earlier version.*--init {tmp_path}/run/encoder"):
+        checkpoint_backbone(old, validate(PretrainConfig, {}).vit)
+
+
+def test_an_encoder_folder_may_have_a_name_like_a_checkpoint(run, tmp_path):
+    shutil.copytree(run / "encoder", tmp_path / "step_3")
+    assert not is_checkpoint(tmp_path / "step_3")
+
+
+def test_modules_that_open_checkpoints_do_not_unpickle():
+    root = Path(sys.modules["raddino"].__file__).parent
+    unsafe = [
+        path.name
+        for path in root.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if ("torch.load(" in line and "weights_only=True" not in line)
+        or "pickle.load" in line
+        or "allow_pickle=True" in line
+        or "distributed.checkpoint" in line
+    ]
+    assert unsafe == []
+
+
+def test_digests_are_of_the_files(saved):
+    lines = dict(reversed(line.split("  ")) for line in (saved / SUMS).read_text().splitlines())
+    assert lines == {name: sha256(saved / name) for name in (TASK, OPTIMIZER)}
+    assert load_file(saved / OPTIMIZER)
