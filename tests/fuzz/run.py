@@ -145,16 +145,17 @@ def fuzz(trials: Sequence[Trial], workers: int | None = None, plant: str | None 
 
 def check_seeds(seeds: Sequence[Seed]) -> list[str]:
     """Which seeds are not read, or not as what they show, when nothing is wrong with them."""
-    trials = [Trial(number, seed, seed.data) for number, seed in enumerate(seeds)]
     said = []
     with Subject() as subject:
-        for trial in trials:
-            for _, answer in _try(subject, [trial]):
-                outcome = answer.outcomes[0] if answer.outcomes else Outcome("traceback", answer.words)
-                if outcome.status != "read" or answer.broken:
-                    said.append(f"{trial.seed.format} ({trial.seed.name}): {answer.broken or outcome.words}")
-                elif outcome.notes or (trial.seed.pixels is not None and likeness(trial, outcome) < 0.99):
-                    said.append(f"{trial.seed.format} ({trial.seed.name}): {outcome.notes or 'another picture'}")
+        for batch in _batches([Trial(number, seed, seed.data) for number, seed in enumerate(seeds)]):
+            for trials, answer in _try(subject, batch):
+                lost = [Outcome("traceback", answer.broken)] * len(trials)
+                for trial, outcome in zip(trials, answer.outcomes or lost, strict=True):
+                    words = answer.broken or outcome.words or outcome.notes or outcome.status.removeprefix("read")
+                    if not words and trial.seed.pixels is not None and (likeness(trial, outcome) or 0) < 0.99:
+                        words = "another picture"
+                    if words:
+                        said.append(f"{trial.seed.format} ({trial.seed.name}): {words}")
     return said
 
 
