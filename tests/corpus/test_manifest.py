@@ -245,6 +245,7 @@ def test_decimal_commas(tmp_path):
         (PLAIN.encode("utf-16"), "UTF-16"),
         (PLAIN.encode("utf-16-le"), "NUL"),
         ("path,label_é\na.png,1\n".encode("cp1252"), "not text in UTF-8"),
+        (b"path,label_x\na.png,1,M\xfcller\n", "not text in UTF-8"),
         (b"PK\x03\x04...", "spreadsheet"),
         (b"\x1f\x8b...", "compressed"),
         ("path,label_x\na.png,1\x00\n", "NUL"),

@@ -94,13 +94,16 @@ def test_a_lost_file_is_not_begun_anew_for_the_rows_that_are_missing(corpus):
     assert len(embed(corpus, encoder).cls) == 30
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "other", "header"])
 def test_damage_is_refused_in_one_line(corpus, damage):
     file = embed(corpus, Means(), patches=True).path / "patches.npy"
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-9])
     elif damage == "gone":
         file.unlink()
+    elif damage == "header":
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"), }", b"((, ", 1))
     else:
         np.save(file, np.zeros((30, 2, 2, 2), np.float32))
     with pytest.raises(RaddinoError, match="embed again") as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -110,8 +111,6 @@ def _read_csv(path: Path, known: Collection[str]) -> pd.DataFrame:
             ),
         )  # fmt: skip
     except Exception as error:
-        if "UTF8" in str(error):
-            raise _not_utf8(path) from None
         raise RaddinoError(
             f"manifest {path} cannot be read as CSV ({type(error).__name__}): a row is longer than "
             f"{LARGEST_ROW // 2**20} MiB, or a quotation mark is not closed"
@@ -149,16 +148,14 @@ def _header(path: Path, known: Collection[str]) -> tuple[int, list[str], str]:
     if not found or not rest.strip():
         raise RaddinoError(f"manifest {path} has no rows")
     (taken, _), header, delimiter = max(found, key=lambda one: one[0])
-    if any("\ufffd" in name for name in header):
-        raise _not_utf8(path)
     if not taken and any(LIKE_DATA.fullmatch(name.strip()) for name in header):
         raise RaddinoError(f"manifest {path} has no header: write the columns' names into its first line")
     return skipped, header, delimiter
 
 
 def _check_bytes(path: Path) -> None:
-    """Refuse what is no text, and quotation marks that do not come in pairs."""
-    marks = 0
+    """Refuse what is no text in UTF-8, and quotation marks that do not come in pairs."""
+    marks, decoder = 0, codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as stream:
         start = stream.read(4)
         for signature, what in SIGNATURES.items():
@@ -169,6 +166,10 @@ def _check_bytes(path: Path) -> None:
             if b"\0" in piece:
                 raise RaddinoError(f"manifest {path} holds NUL bytes (UTF-16, or damaged): save it as CSV in UTF-8")
             marks += piece.count(b'"')
+            try:
+                decoder.decode(piece, final=len(piece) < PIECE)
+            except UnicodeDecodeError:
+                raise _not_utf8(path) from None
     if marks % 2:
         raise RaddinoError(
             f"manifest {path} has a quotation mark that is not closed: close it, and double those within cells"

@@ -138,6 +138,6 @@ class PatchFile:
             if array.shape == self.shape and array.dtype == np.float16:
                 return array
             words = f"holds {array.dtype} of shape {array.shape}, not float16 of shape {self.shape}"
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # numpy parses the header as Python, which fails in many ways
             words = f"is missing or damaged ({type(error).__name__})"
         raise RaddinoError(f"{self.path} {words}: delete the folder {self.path.parent} and embed again")

@@ -12,9 +12,9 @@ from raddino.images.errors import UnreadableImage
 START, DEPTH, COLOUR, HEADER_END = 8, 24, 25, 33
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 GREY_ALPHA, RGBA = 4, 6
-ADAM7_PASSES = 7
 LOW_BYTES = {"RGB": "RGB;16L", "RGBA": "RGBA;16L"}
 CUT = "PNG is cut short behind its last pixel"
+EXCESS = "PNG holds more data than its picture: part of the picture may be wrong"
 
 
 def checked(data: bytes) -> tuple[bytes, list[str]]:
@@ -23,7 +23,7 @@ def checked(data: bytes) -> tuple[bytes, list[str]]:
 
     Returns:
         the file with its data stored uncompressed, so that nothing is inflated twice, or as it came where it holds
-        less or more than its picture; and a note where the end marker or the last checksum is missing.
+        less or more than its picture; and notes where the end marker or the last checksum is missing, or data is left.
 
     Raises:
         UnreadableImage: a checksum is wrong.
@@ -37,7 +37,10 @@ def checked(data: bytes) -> tuple[bytes, list[str]]:
         pixels = inflater.decompress(b"".join(data[start + 8 : end - 4] for start, end in parts), height * (row + 8))
     except zlib.error:
         raise UnreadableImage("PNG is damaged: a checksum is wrong") from None
-    notes = [] if chunks[-1][0] == b"IEND" and (inflater.eof or inflater.unconsumed_tail) else [CUT]
+    left = bool(inflater.unconsumed_tail)
+    notes = [EXCESS] * left
+    if chunks[-1][0] != b"IEND" or not (inflater.eof or left):
+        notes.append(CUT)
     if not inflater.eof:
         return data, notes
     return data[: parts[0][0]] + _chunk(b"IDAT", zlib.compress(pixels, 0)) + data[parts[-1][1] :], notes
