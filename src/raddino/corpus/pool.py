@@ -8,7 +8,6 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from raddino.cores import usable_cores
 from raddino.corpus.pack import ShardTask, pack_shard
-from raddino.errors import RaddinoError
 from raddino.images.wall import Wall
 from raddino.progress import Bar
 
@@ -57,7 +56,8 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
         bar: moved on by one an image.
 
     Raises:
-        RaddinoError: no process can be started, or the disk is full.
+        RaddinoError: no process can be started.
+        OSError: the disk is full.
     """
     work = _Work(tasks)
     workers = min(workers or usable_cores(), len(tasks))
@@ -73,7 +73,5 @@ def pack_all(tasks: list[ShardTask], workers: int | None, bar: Bar) -> None:
                     one.result()
                 bar.advance(work.done - shown)
                 shown = work.done
-        except OSError as error:
-            raise RaddinoError(f"cannot write the corpus ({error.strerror}); run again to continue") from None
         finally:
             work.stop.set()
