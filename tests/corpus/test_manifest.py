@@ -439,7 +439,7 @@ def test_what_is_left_out_stands_in_corpus_json_and_on_the_terminal(tmp_path, im
     assert "3 images without a patient: each counts as one of its own, so splits may leak" in notes
 
 
-@pytest.mark.parametrize(("patient", "unknown"), [("ANONYMOUS", 12), ("0", 0)])
+@pytest.mark.parametrize(("patient", "unknown"), [("ANONYMOUS", 12), ("0", 0), ("1.23457E+11", 0)])
 def test_one_patient_in_all_headers_is_said(tmp_path, patient, unknown):
     sample(tmp_path / "sample", 12, size=64, format="dicom", workers=1)
     for file in (tmp_path / "sample").rglob("*.dcm"):
@@ -451,6 +451,8 @@ def test_one_patient_in_all_headers_is_said(tmp_path, patient, unknown):
         text: n for text, n in corpus.info["warnings"].items() if text.startswith("PatientID is a placeholder")
     }
     assert list(placeholder.values()) == ([unknown] if unknown else [])
+    lost = [n for text, n in corpus.info["warnings"].items() if text.startswith("PatientID lost its digits")]
+    assert lost == ([12] if "E+" in patient else [])
     assert corpus.info["patients"] == (12 if unknown else 1)
     dominant = [note for note in corpus.info["notes"] if note.startswith("one patient holds 12 of 12 images")]
     assert len(dominant) == (0 if unknown else 1)

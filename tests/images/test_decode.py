@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from openjpeg.utils import encode_array
 from PIL import Image
+from pydicom.encaps import encapsulate
 from rle import encode_pixel_data
 
 from compressed_dicom import (
@@ -24,7 +25,7 @@ from compressed_dicom import (
 )  # fmt: skip
 from raddino.images.decode import COMPLAINT, LONGER, stored_values
 from raddino.images.dicom import parse, read_dicom
-from raddino.images.errors import UnreadableImage
+from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.wall import ENDED, Wall
 
 STRAY = "bits above BitsStored are set that no overlay owns: they were dropped"
@@ -277,6 +278,27 @@ def test_frame_in_several_fragments(make_dicom):
     items = b"".join(b"\xfe\xff\x00\xe0" + struct.pack("<I", len(part)) + part for part in parts)
     data = dicom(b"\0\0", JPEG_2000, values.shape, 12, PixelData=items + b"\xfe\xff\xdd\xe0" + bytes(4))
     np.testing.assert_array_equal(read(data)[0], values)
+
+
+@pytest.mark.parametrize("method", [JPEG_LOSSLESS, JPEG_LS, JPEG_2000, RLE])
+@pytest.mark.parametrize("frames", [None, 0, 1])
+def test_several_compressed_frames_are_set_aside_whatever_the_header_says(method, frames):
+    values = drawn(12)
+    stream = streams(values, 12)[method]
+    data = dicom(b"\0\0", method, values.shape, 12, PixelData=encapsulate([stream, stream]), NumberOfFrames=frames)
+    with pytest.raises(NotARadiograph, match="several frames"):
+        read_dicom(data)
+
+
+@pytest.mark.parametrize("method", [JPEG_LOSSLESS, RLE, "native"])
+def test_a_missing_sign_is_named(make_dicom, method):
+    values = drawn(12)
+    elements = {"PixelRepresentation": None}
+    if method == "native":
+        data = make_dicom(values, BitsStored=12, HighBit=11, **elements)
+    else:
+        data = dicom(streams(values, 12)[method], method, values.shape, 12, **elements)
+    assert reason(data) == "PixelRepresentation is missing or not a number"
 
 
 @pytest.mark.parametrize("method", [JPEG_LOSSLESS, JPEG_LS, JPEG_2000, RLE])

@@ -39,6 +39,7 @@ def test_patient_orientation_against_the_view(make_dicom, ramp, view, orientatio
     [
         (0, "NO", False), (360, None, False), (None, "NO", False), ("", "", False), (90, "NO", True), (180, None, True),
         (270, "YES", True), (0, "YES", True), (None, "yes", True), ("90,0", None, True),
+        ([0, 90], None, True),
     ],
 )  # fmt: skip
 def test_field_of_view(make_dicom_unchecked, ramp, rotation, flip, told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from raddino.config import Config
-from raddino.corpus.identifiers import is_placeholder
+from raddino.corpus.identifiers import SHORTENED, is_placeholder
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.render import Rendered, check_frontal, render
 from raddino.corpus.shards import ShardWriter
@@ -118,6 +119,8 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
     notes = list(rendered.notes)
     if item["patient"] is None and is_placeholder(rendered.identifiers.patient or "named"):
         notes.append("PatientID is a placeholder (anonymous, unknown): counts as without a patient")
+    if item["patient"] is None and re.fullmatch(SHORTENED, rendered.identifiers.patient or ""):
+        notes.append("PatientID lost its digits in a spreadsheet: different patients may have become one")
     row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
     row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}

@@ -33,6 +33,9 @@ MONOCHROME = re.compile(r"(?:MONO[A-Z]*[ _-]*|M)([12])|MONO[A-Z]*")
 COLOURS = ("RGB", "ARGB", "YBR", "PALETTE", "HSV", "CMYK", "XYB")
 SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
 SECONDARY_CAPTURE = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.7(?:\.[1-4])?")
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+RADIOGRAPHS = re.compile(r"1|1\.1|1\.1\.1|7(?:\.[1-4])?")
+"""Computed and digital radiography and Secondary Capture, behind :data:`STORAGE` (PS3.4 B.5)."""
 DIGITISED_FILM = "DF"
 SCREEN = re.compile(r"SCREEN[ _-]?(?:SAVE|SHOT|CAP|GRAB|COPY|DUMP)")
 
@@ -103,12 +106,17 @@ def _monochrome(dataset: Dataset) -> list[str]:
 
 def _original(dataset: Dataset, secondary_capture: bool) -> list[str]:
     """Set aside copies of screens and papers, and pictures that show a text or a face."""
+    from pydicom.uid import UID
+
     classes = (text(dataset, "SOPClassUID"), text(dataset.file_meta, "MediaStorageSOPClassUID"))
     conversion = text(dataset, "ConversionType").upper()
     if not secondary_capture and (
         any(map(SECONDARY_CAPTURE.fullmatch, classes)) or conversion not in ("", DIGITISED_FILM)
     ):
         raise NotARadiograph("secondary capture, which may hold text (--secondary-capture takes it)")
+    for uid in classes:
+        if uid.startswith(STORAGE) and not RADIOGRAPHS.fullmatch(uid.removeprefix(STORAGE)):
+            raise NotARadiograph(f"stored as {UID(uid).name if UID(uid).name != uid else 'an unknown kind of object'}")
     if any(SCREEN.search(str(value).upper()) for value in values(dataset, "ImageType")):
         raise NotARadiograph("screen save")
     if says_yes(dataset, "BurnedInAnnotation"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raddino.images.codestream import Codestream, jpeg_segments, read_codestream, rle_segments
-from raddino.images.errors import ImageError, UnreadableImage
+from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.raster import LARGEST_PIXELS
 from raddino.images.wall import printed
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 RLE = "1.2.840.10008.1.2.5"
+STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+"""Of JPEG and JPEG-LS, and of JPEG 2000."""
 MOST_BITS = 16
 LOSSLESS = 0xC3
 GDCM_SYNTAXES = {"jpeg": "1.2.840.10008.1.2.4.51", "jpeg-lossless": "1.2.840.10008.1.2.4.57"}
@@ -74,6 +76,7 @@ def check_sizes(dataset: Dataset) -> tuple[int, int]:
     """
     sizes = _sizes(dataset)
     allocated, stored = whole(dataset, "BitsAllocated"), whole(dataset, "BitsStored")
+    whole(dataset, "PixelRepresentation")
     if min(sizes) < 1:
         raise UnreadableImage("Rows, Columns, NumberOfFrames or SamplesPerPixel is not positive")
     if math.prod(sizes) > LARGEST_PIXELS:
@@ -111,12 +114,24 @@ def _decompress(dataset: Dataset, syntax: Any) -> tuple[np.ndarray, list[str]]:
 
 
 def _frame(dataset: Dataset) -> bytes:
-    from pydicom.encaps import generate_frames
+    """The one compressed frame, of however many fragments.
+
+    Raises:
+        NotARadiograph: several frames, whatever NumberOfFrames says.
+        UnreadableImage: the fragments are damaged.
+    """
+    from pydicom.encaps import generate_fragments
 
     try:
-        return next(generate_frames(dataset.PixelData, number_of_frames=1))
+        fragments = list(generate_fragments(dataset.PixelData))[1:]
     except Exception:
         raise UnreadableImage("compressed pixel data is damaged") from None
+    if not fragments:
+        raise UnreadableImage("compressed pixel data is damaged")
+    rle = dataset.file_meta.TransferSyntaxUID == RLE  # one fragment a frame (PS3.5 A.4.2)
+    if sum(rle or fragment.startswith(STARTS) for fragment in fragments) > 1:
+        raise NotARadiograph("several frames")
+    return b"".join(fragments)
 
 
 def _check_facts(stream: Codestream, rows: int, columns: int) -> None:

@@ -31,7 +31,10 @@ def orientation_notes(dataset: Dataset, view: str | None) -> list[str]:
                 notes.append(f"stored turned or mirrored: PatientOrientation is {said}")
     elif any(words) or (told(dataset, "PatientOrientation") and not words):
         notes.append("PatientOrientation cannot be read")
-    turned = told(dataset, "FieldOfViewRotation") and number(dataset, "FieldOfViewRotation") not in (0, 360)
+    rotations = values(dataset, "FieldOfViewRotation")
+    turned = told(dataset, "FieldOfViewRotation") and (
+        len(rotations) != 1 or number(dataset, "FieldOfViewRotation") not in (0, 360)
+    )
     if turned or says_yes(dataset, "FieldOfViewHorizontalFlip"):
         notes.append("stored turned or mirrored: FieldOfViewRotation or FieldOfViewHorizontalFlip says so")
     return notes
