@@ -4,9 +4,10 @@
                                  [--folder FILES]
 
 Files are drawn phantoms with detector noise, as DICOM (uncompressed 12 bits, JPEG 2000, JPEG-LS, RLE, baseline JPEG),
-PNG and JPEG, each kind in a folder of its own; ``--folder`` adds one of yours. Each round prepares every folder anew
-with this checkout and with the baseline's ``src`` first on the path, in processes of their own, in turn. Printed are
-images/s by the medians over the rounds and their ratio; the start of Python is left out, that of the workers is not.
+PNG and JPEG, each kind in a folder of its own (the ``test`` extra compresses them); ``--folder`` adds one of yours.
+Each round prepares every folder anew with this checkout and with the baseline's ``src`` first on the path, in
+processes of their own, in turn. Printed are images/s by the medians over the rounds and their ratio; the start of
+Python is left out, that of the workers is not.
 """
 
 from __future__ import annotations
