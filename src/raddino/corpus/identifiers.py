@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from raddino.errors import RaddinoError
 
 SHORTENED = r"[-+]?\d(?:(?:[.,]\d+)?[eE][+-]\d{2,3}|[.,]\d+[eE]\d{1,3})"
 """``1.23457E+11``: a number as spreadsheets show it, most of its digits lost."""
-UNSEEN = r"[\s\ufeff\u00ad\u200b-\u200f\u2060]+"
+UNSEEN = re.compile(r"[\s\ufeff\u00ad\u200b-\u200f\u2060]+")
 WHOLE = r"^(\d+)\.0+$"
 MONTH = "(?:jan|feb|mar|mrz|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)"
 DATED = (
@@ -50,14 +51,15 @@ def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[s
         RaddinoError: ids that lost their digits in a spreadsheet, so that patients or images would become one.
     """
     different = pd.Series(ids.dropna().unique(), dtype="str")
+    dotted = different.str.fullmatch(WHOLE).any()
     if lost := int(different.str.fullmatch(SHORTENED).sum()):
         raise RaddinoError(
             f"{lost} ids in column {shown(column)} lost their digits in a spreadsheet (they look like 1.2E+11), and "
             "would make different patients or images one: export the table again with the column as text, or leave it "
             f"out with --column {kind}="
         )
-    notes = [] if kind == "id" else _doubts(different, column)
-    if different.str.fullmatch(WHOLE).any():
+    notes = [] if kind == "id" else _doubts(different, column, dotted)
+    if dotted:
         ids = ids.str.replace(WHOLE, r"\1", regex=True)
     if kind == "patient":
         wordy = different[~different.str.contains(r"\d")]
@@ -71,11 +73,11 @@ def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[s
     return ids, notes
 
 
-def _doubts(different: pd.Series, column: str) -> list[str]:
+def _doubts(different: pd.Series, column: str, dotted: bool) -> list[str]:
     """Where ids may have been other ones before a spreadsheet, or another program, wrote them."""
     notes = []
     mend = f"export column {shown(column)} as text"
-    whole = different.str.replace(WHOLE, r"\1", regex=True)
+    whole = different.str.replace(WHOLE, r"\1", regex=True) if dotted else different
     if merged := len(different) - whole.nunique():
         notes.append(f"{merged} ids in column {shown(column)} are written with and without .0 and are taken for one")
     stripped = whole.drop_duplicates()
@@ -86,7 +88,7 @@ def _doubts(different: pd.Series, column: str) -> list[str]:
             f"off: they count as different; {mend} if they are not"
         )
     wordy = whole[~whole.str.fullmatch(r"\d+")].str.normalize("NFC").drop_duplicates()
-    if alike := len(wordy) - wordy.str.normalize("NFKC").str.casefold().str.replace(UNSEEN, "", regex=True).nunique():
+    if alike := len(wordy) - len({UNSEEN.sub("", normalize("NFKC", name).casefold()) for name in wordy}):
         notes.append(
             f"{alike} ids in column {shown(column)} differ from another in case, spaces or unseen signs only: they "
             "count as different; write them alike if they are not"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.corpus.cells import TEXT
 from raddino.corpus.pack import Record
 from raddino.errors import ConfigError
 from raddino.images.mask_codes import is_code
@@ -80,16 +81,21 @@ def pseudonymise(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, list[Reco
         key: for hashing.
     """
     of_patient, of_study = (lru_cache(NEIGHBOURS)(partial(hashed, key)) for hashed in (patient_hash, study_hash))
-    ids: list[str] = []
-    patients: list[str | None] = []
-    studies: list[str | None] = []
-    columns = (_plain(table[name]) for name in ("name", "source", "namespace", "patient", "study", "synthetic"))
-    for name, source, space, patient, study, synthetic in zip(*columns, strict=True):
-        keeps = SAFE_NAME.fullmatch if synthetic else _never
-        ids.append(name if name and keeps(name) else keyed_hash(key, "image", source, name or ""))
-        patients.append(patient if patient is None or keeps(patient) else of_patient(space, patient))
-        studies.append(study if study is None or keeps(study) else of_study(patients[-1] or space, study))
-    items = table.drop(columns="name").assign(id=ids, patient=patients, study=studies)
+
+    def hashed(rows: pd.DataFrame) -> pd.DataFrame:
+        images: list[str] = []
+        patients: list[str | None] = []
+        studies: list[str | None] = []
+        columns = (_plain(rows[name]) for name in ("name", "source", "namespace", "patient", "study", "synthetic"))
+        for name, source, space, patient, study, synthetic in zip(*columns, strict=True):
+            keeps = SAFE_NAME.fullmatch if synthetic else _never
+            images.append(name if name and keeps(name) else keyed_hash(key, "image", source, name or ""))
+            patients.append(patient if patient is None or keeps(patient) else of_patient(space, patient))
+            studies.append(study if study is None or keeps(study) else of_study(patients[-1] or space, study))
+        return pd.DataFrame({"id": images, "patient": patients, "study": studies}, dtype=TEXT)
+
+    blocks = [hashed(table.iloc[start : start + ROWS_AT_ONCE]) for start in range(0, len(table), ROWS_AT_ONCE)]
+    items = table.drop(columns=["name", "patient", "study"]).join(pd.concat(blocks).set_axis(table.index))
     again = items["id"].duplicated()
     repeated = [{"hash": name, "reason": LISTED_TWICE} for name in items.loc[again, "id"]]
     items = items[~again].reset_index(drop=True) if again.any() else items
