@@ -1,5 +1,6 @@
 """Folders that come from elsewhere are data: damaged or hostile, each is one line, soon, and nothing in it runs."""
 
+import io
 import json
 import os
 import pickle
@@ -17,12 +18,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from foreign_harms import DEEP, HOSTILE, JSONS, describe
 from foreign_places import READERS, make_places, read_cache, read_network
 from raddino.cli import main
 from raddino.corpus.dataset import FORMAT, Corpus
+from raddino.corpus.prepare import prepare
 from raddino.corpus.shards import encode_png
 from raddino.errors import RaddinoError
 from raddino.report.findings_page import read_reports
@@ -162,6 +165,49 @@ def test_nothing_pickled_is_run(places, tmp_path):
     np.save(patches, np.array([Runs(trace)], dtype=object), allow_pickle=True)
     refused(read_cache, patches.parents[1])
     assert not trace.exists()
+
+
+def as_torch_saves(content: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> Path:
+    """A corpus that ``evaluate`` can measure on."""
+    folder = tmp_path_factory.mktemp("judged")
+    rows, splits = [], ["train"] * 20 + ["val"] * 20 + ["test"] * 40
+    for n, split in enumerate(splits):
+        Image.fromarray(np.random.default_rng(n).integers(0, 256, (8, 8), np.uint8)).save(folder / f"{n}.png")
+        rows.append({"path": f"{n}.png", "patient_id": f"p{n}", "split": split, "label_x": n % 2})
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
+    return prepare(folder, folder / "corpus", workers=1).path
+
+
+@pytest.mark.parametrize(("command", "pickled"), [("report", pickle.dumps), ("evaluate", as_torch_saves)])
+def test_nothing_pickled_in_a_run_is_run_by_what_shows_it(places, judged, tmp_path, monkeypatch, command, pickled):
+    run, trace = copy_of(places, "run", tmp_path), tmp_path / "trace"
+    shutil.copytree(places / "encoder", run / "encoder")
+    for name in (".metadata", "task.safetensors", "SHA256SUMS"):
+        (run / "checkpoints/step_2").mkdir(parents=True, exist_ok=True)
+        (run / "checkpoints/step_2" / name).touch()
+    out = copy_of(places, "results", tmp_path) if command == "report" else tmp_path / "out"
+    call = {
+        "report": ["report", out],
+        "evaluate": ["evaluate", judged, "--encoders", f"trained={run}/encoder", "--out", out, "--resamples", "20"],
+    }[command]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in ["raddino", *call, "--run", run]])
+    for file in [file for file in run.rglob("*") if file.is_file()]:
+        data = file.read_bytes()
+        file.write_bytes(pickled(Runs(trace)))
+        with suppress(SystemExit):
+            main()
+        assert not trace.exists(), file
+        file.write_bytes(data)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "No pre-training run was given" not in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("content", JSONS)

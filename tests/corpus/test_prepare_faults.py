@@ -5,10 +5,13 @@ import itertools
 import os
 import pathlib
 import resource
+import signal
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,33 +66,66 @@ def refused(images: Path, out: Path, **options) -> str:
     return str(error.value)
 
 
-def test_every_file_operation_may_fail(images, tmp_path, monkeypatch):
-    whole = contents(prepare(images, tmp_path / "whole", workers=1).path)
-    left, codes = [10**9], itertools.cycle([errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
+OPERATIONS = (
+    (os, "replace"), (os, "fsync"), (pathlib.Path, "rename"), (pathlib.Path, "mkdir"), (pathlib.Path, "touch"),
+    (pathlib.Path, "write_text"), (pd.DataFrame, "to_parquet"),
+)  # fmt: skip
 
-    def failing(original):
+
+@contextmanager
+def before_operation(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
+    """Let ``act`` come before that file operation of this process; how many there were."""
+    done = [0]
+
+    def counting(original):
         def operation(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
-                code = next(codes)
-                raise OSError(code, os.strerror(code))
+            done[0] += 1
+            if done[0] == number:
+                act()
             return original(*arguments, **options)
 
         return operation
 
-    with monkeypatch.context() as patched:
-        for place, name in ((os, "replace"), (os, "fsync"), (pathlib.Path, "rename"), (pathlib.Path, "mkdir"),
-                            (pathlib.Path, "touch"), (pathlib.Path, "write_text"),
-                            (pd.DataFrame, "to_parquet")):  # fmt: skip
-            patched.setattr(place, name, failing(getattr(place, name)))
-        prepare(images, tmp_path / "counted", workers=1)
-        operations = 10**9 - left[0]
-        assert operations > 25
-        for n in range(1, operations + 1):
-            out, left[0] = tmp_path / f"corpus{n}", n
+    with pytest.MonkeyPatch.context() as patched:
+        for place, name in OPERATIONS:
+            patched.setattr(place, name, counting(getattr(place, name)))
+        yield done
+
+
+def operations_of(images: Path, out: Path) -> int:
+    with before_operation(0, lambda: None) as done:
+        prepare(images, out, workers=1)
+    assert done[0] > 25
+    return done[0]
+
+
+def test_every_file_operation_may_fail(images, tmp_path):
+    whole = contents(prepare(images, tmp_path / "whole", workers=1).path)
+    codes = itertools.cycle([errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
+
+    def fail() -> None:
+        code = next(codes)
+        raise OSError(code, os.strerror(code))
+
+    for n in range(1, operations_of(images, tmp_path / "counted") + 1):
+        out = tmp_path / f"corpus{n}"
+        with before_operation(n, fail):
             assert "cannot write" in refused(images, out)
-            left[0] = 10**9
-            assert contents(prepare(images, out, workers=1).path) == whole
+        assert contents(prepare(images, out, workers=1).path) == whole
+
+
+def test_kill_9_before_every_file_operation(images, tmp_path):
+    whole = contents(prepare(images, tmp_path / "whole", workers=1).path)
+    for n in range(1, operations_of(images, tmp_path / "counted") + 1):
+        out = tmp_path / f"corpus{n}"
+        pid = os.fork()
+        if pid == 0:
+            with before_operation(n, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+                prepare(images, out, workers=1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        again = prepare(images, out, workers=1)
+        assert contents(again.path) == whole, n
 
 
 def test_files_that_cannot_grow(images, tmp_path):

@@ -108,9 +108,21 @@ def reading(error):
     return install
 
 
-def twice():
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGINT)
+def twice(number):
+    return lambda: [os.kill(os.getpid(), number) for _ in range(2)]
+
+
+def hang_up():
+    """As a terminal that closes: to all processes of the session."""
+    os.killpg(os.getpid(), signal.SIGHUP)
+
+
+def ignored(number):
+    def install():
+        signal.signal(number, signal.SIG_IGN)
+        step(killing(number))()
+
+    return install
 
 
 def hang():
@@ -147,8 +159,13 @@ FAULTS = {
     "metrics: full": lambda: before_call(loop.Loop, "_record", 2, full_at(300)),
     "config: full": lambda: before_call(pretrain, "_write_identity", 1, full_at(200)),
     "interrupt": step(killing(signal.SIGINT)),
-    "interrupt twice": step(twice),
+    "interrupt twice": step(twice(signal.SIGINT)),
+    "interrupt ignored": ignored(signal.SIGINT),
     "terminate": step(killing(signal.SIGTERM)),
+    "terminate twice": step(twice(signal.SIGTERM)),
+    "terminate ignored": ignored(signal.SIGTERM),
+    "hang up": step(hang_up),
+    "hang up: start": lambda: before_call(Monitor, "__init__", 1, hang_up),
     "interrupt: start": lambda: before_call(Monitor, "__init__", 1, killing(signal.SIGINT)),
     "terminate: start": lambda: before_call(Monitor, "__init__", 1, killing(signal.SIGTERM)),
     "killed": step(killing(signal.SIGKILL)),

@@ -36,6 +36,8 @@ EVERYWHERE = {
     "interrupt": (INTERRUPTED, None),
     "interrupt twice": (INTERRUPTED, None),
     "terminate": (INTERRUPTED, None),
+    "terminate twice": (INTERRUPTED, None),
+    "hang up": (-signal.SIGHUP, None),
     "killed": (-signal.SIGKILL, None),
 }
 WITH_ONE = {
@@ -50,6 +52,7 @@ WITH_ONE = {
     "config: full": (ERROR, r"environment.json cannot be written \(File too large\)"),
     "interrupt: start": (INTERRUPTED, None),
     "terminate: start": (-signal.SIGTERM, None),
+    "hang up: start": (-signal.SIGHUP, None),
     "worker: killed": (ERROR, DIED),
 }
 WITH_TWO = {
@@ -127,10 +130,21 @@ def test_a_fault_ends_the_run_and_nothing_else(server, whole, corpus, tiny, tmp_
     else:
         assert not errors
     assert is_free(out)
-    if status != -signal.SIGKILL:
+    if status not in (-signal.SIGKILL, -signal.SIGHUP):
         assert not list(out.rglob("*.draft"))
     assert (latest_step(out / "checkpoints") or 0) < 4
     pretrain(corpus, out, validate(PretrainConfig, tiny | VALUES), device="cpu", workers=0)
     assert same_weights(whole, out)
     assert figures(whole) == figures(out)
     assert not list(out.rglob("*.draft"))
+
+
+@pytest.mark.parametrize("fault", ["interrupt ignored", "terminate ignored"])
+def test_what_is_ignored_from_the_start_stays_so(server, whole, corpus, tiny, tmp_path, fault):
+    """As ``nohup`` and a shell's ``&`` in a script ask for."""
+    out, preset = tmp_path / "run", tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump(tiny | VALUES))
+    argv = ["pretrain", str(corpus.path), "--out", str(out), "--preset", str(preset), "--device", "cpu"]
+    came = server(fault, [*argv, "--workers", "1"], tmp_path / "mark")
+    assert came["status"] == 0, came["told"]
+    assert same_weights(whole, out)

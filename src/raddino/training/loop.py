@@ -174,7 +174,7 @@ class Loop:
 
 @contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """A list that is filled at the first SIGINT or SIGTERM; the second SIGINT stops at once."""
+    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -186,7 +186,8 @@ def _stop_signal() -> Iterator[list[int]]:
         received.append(number)
         print("stopping after this step …", file=sys.stderr, flush=True)
 
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, note) for number in heard}
     try:
         yield received
     finally:
