@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from raddino.cli import main
 
@@ -168,3 +170,13 @@ def test_errors_that_nobody_foresaw_are_one_line_without_their_words(monkeypatch
         assert told.splitlines()[-1].startswith("error: unforeseen KeyError in test_cli.py, line ")
         assert ("Traceback" in told) == ("Mustermann" in told) == bool(shown)
         assert shown or len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing(tmp_path, closed):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "images" / "a.png")
+    command = [sys.executable, "-m", "raddino.cli", "prepare", "images", "--out", "corpus", "--shorter-side", "32"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "corpus/corpus.json").is_file()
