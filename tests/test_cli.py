@@ -86,15 +86,15 @@ def test_the_whole_journey(tmp_path):
     assert "data: synthetic" in said.stdout
     for name in ("predictions.parquet", "metrics.json", "report.html", "table.tex", "leaderboard.csv"):
         assert (tmp_path / "results" / name).is_file(), name
-    encoders = json.loads((tmp_path / "results/metrics.json").read_text())["encoders"]
+    encoders = json.loads((tmp_path / "results/metrics.json").read_text(encoding="utf-8"))["encoders"]
     assert [encoder["name"] for encoder in encoders] == ["rad-dino:absent.pt", "trained", "initial", "pca"]
     raddino("report", tmp_path / "results", "--out", tmp_path / "page.html")
-    assert "synthetic" in (tmp_path / "page.html").read_text().lower()
+    assert "synthetic" in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
     raddino(
         "compare", tmp_path / "results", tmp_path / "results", "--pair", "initial=trained", "--out", tmp_path / "pair",
         "--resamples", 50,
     )  # fmt: skip
-    assert "initial → trained" in (tmp_path / "pair/comparison.html").read_text()
+    assert "initial → trained" in (tmp_path / "pair/comparison.html").read_text(encoding="utf-8")
     assert "board" in raddino("leaderboard", tmp_path / "results", "--out", tmp_path / "board").stdout.lower()
     assert (tmp_path / "board/leaderboard.csv").is_file()
     raddino("export", tmp_path / "run/encoder", "--format", "huggingface", "--out", tmp_path / "hf")
@@ -106,10 +106,10 @@ def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
     for quantity in ("losses", "gradients", "final teacher", "features"):
         assert quantity in done.stdout
     assert "all limits hold" in done.stdout
-    settings = json.loads(GOLDEN.with_suffix(".json").read_text())
+    settings = json.loads(GOLDEN.with_suffix(".json").read_text(encoding="utf-8"))
     settings["steps"][1]["ibot_loss"] *= 1.001
     (tmp_path / "wrong.safetensors").write_bytes(GOLDEN.read_bytes())
-    (tmp_path / "wrong.json").write_text(json.dumps(settings))
+    (tmp_path / "wrong.json").write_text(json.dumps(settings), encoding="utf-8")
     done = raddino("verify", tmp_path / "wrong.safetensors", "--precision", "float64", check=False)
     assert done.returncode == 1
     assert "FAIL  losses" in done.stdout
