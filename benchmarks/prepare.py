@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = make_files(Path(scratch) / "files", options.images, options.size)
         script = Path(scratch) / "run.py"
-        script.write_text(RUN)
+        script.write_text(RUN, encoding="utf-8")
         for folder in [*folders, *([options.folder] if options.folder else [])]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
             for number in range(options.rounds):

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from raddino.cli import main
 
@@ -84,15 +86,15 @@ def test_the_whole_journey(tmp_path):
     assert "data: synthetic" in said.stdout
     for name in ("predictions.parquet", "metrics.json", "report.html", "table.tex", "leaderboard.csv"):
         assert (tmp_path / "results" / name).is_file(), name
-    encoders = json.loads((tmp_path / "results/metrics.json").read_text())["encoders"]
+    encoders = json.loads((tmp_path / "results/metrics.json").read_text(encoding="utf-8"))["encoders"]
     assert [encoder["name"] for encoder in encoders] == ["rad-dino:absent.pt", "trained", "initial", "pca"]
     raddino("report", tmp_path / "results", "--out", tmp_path / "page.html")
-    assert "synthetic" in (tmp_path / "page.html").read_text().lower()
+    assert "synthetic" in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
     raddino(
         "compare", tmp_path / "results", tmp_path / "results", "--pair", "initial=trained", "--out", tmp_path / "pair",
         "--resamples", 50,
     )  # fmt: skip
-    assert "initial → trained" in (tmp_path / "pair/comparison.html").read_text()
+    assert "initial → trained" in (tmp_path / "pair/comparison.html").read_text(encoding="utf-8")
     assert "board" in raddino("leaderboard", tmp_path / "results", "--out", tmp_path / "board").stdout.lower()
     assert (tmp_path / "board/leaderboard.csv").is_file()
     raddino("export", tmp_path / "run/encoder", "--format", "huggingface", "--out", tmp_path / "hf")
@@ -104,10 +106,10 @@ def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
     for quantity in ("losses", "gradients", "final teacher", "features"):
         assert quantity in done.stdout
     assert "all limits hold" in done.stdout
-    settings = json.loads(GOLDEN.with_suffix(".json").read_text())
+    settings = json.loads(GOLDEN.with_suffix(".json").read_text(encoding="utf-8"))
     settings["steps"][1]["ibot_loss"] *= 1.001
     (tmp_path / "wrong.safetensors").write_bytes(GOLDEN.read_bytes())
-    (tmp_path / "wrong.json").write_text(json.dumps(settings))
+    (tmp_path / "wrong.json").write_text(json.dumps(settings), encoding="utf-8")
     done = raddino("verify", tmp_path / "wrong.safetensors", "--precision", "float64", check=False)
     assert done.returncode == 1
     assert "FAIL  losses" in done.stdout
@@ -168,3 +170,13 @@ def test_errors_that_nobody_foresaw_are_one_line_without_their_words(monkeypatch
         assert told.splitlines()[-1].startswith("error: unforeseen KeyError in test_cli.py, line ")
         assert ("Traceback" in told) == ("Mustermann" in told) == bool(shown)
         assert shown or len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing(tmp_path, closed):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "images" / "a.png")
+    command = [sys.executable, "-m", "raddino.cli", "prepare", "images", "--out", "corpus", "--shorter-side", "32"]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "corpus/corpus.json").is_file()

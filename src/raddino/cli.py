@@ -422,7 +422,7 @@ def presets() -> None:
     from raddino.config import PRESETS, preset_names
 
     for name in preset_names():
-        first = (PRESETS / f"{name}.yaml").read_text().splitlines()[0]
+        first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
         print(f"{name:<22} {first.lstrip('# ')}")
 
 
@@ -475,6 +475,7 @@ def main() -> None:
     """
     from raddino.errors import RaddinoError
 
+    _stand_in_for_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal cannot show
     try:
@@ -494,6 +495,15 @@ def main() -> None:
         return
     print(f"error: {words}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Put ``/dev/null`` where a standard stream is closed (``>&-``), or a file of ours or a child's gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _unforeseen(error: Exception) -> str:

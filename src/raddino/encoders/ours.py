@@ -302,7 +302,7 @@ def save_encoder(
         save_file(state, draft / "model.safetensors", metadata={"format": "pt"})
         digest = _sha256(draft / "model.safetensors")
         for file, content in zip(SETTINGS, (config, preprocessor), strict=True):
-            (draft / file).write_text(json.dumps(content, indent=2) + "\n")
+            (draft / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         about = {
             "format": FORMAT,
             "raddino": raddino.__version__,

@@ -99,7 +99,7 @@ def _biomedclip(place: Path) -> None:
     shape = biomedclip.Shape()
     letters = string.ascii_lowercase + string.digits + string.punctuation
     words = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
-    (place / "vocab.txt").write_text("\n".join(words))
+    (place / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizer(str(place / "vocab.txt"), model_max_length=shape.context_length).save_pretrained(place)
     bert = BertModel(BertConfig(vocab_size=len(words), num_hidden_layers=LAYERS), add_pooling_layer=False)
     width, middle = bert.config.hidden_size, (bert.config.hidden_size + shape.embed_dim) // 2
@@ -114,7 +114,7 @@ def _biomedclip(place: Path) -> None:
         "model_cfg": {"embed_dim": shape.embed_dim, "vision_cfg": vision, "text_cfg": text},
         "preprocess_cfg": {"mean": shape.mean, "std": shape.std},
     }
-    (place / "open_clip_config.json").write_text(json.dumps(config))
+    (place / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     torch.save(_half(state | {"logit_scale": torch.tensor(4.4)}), place / biomedclip.FILES[0])
 
 

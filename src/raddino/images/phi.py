@@ -100,11 +100,11 @@ def load_key(key: str | None = None) -> str:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return load_key()
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(secrets.token_hex(32))
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise RaddinoError(f"the key file {path} can be read by other users; run: chmod 600 {path}")
-    return load_key(path.read_text().strip())
+    return load_key(path.read_text(encoding="utf-8").strip())
 
 
 def key_path() -> Path:

@@ -84,7 +84,7 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
         raise RaddinoError(f"{out} is a file; --out takes a folder")
     if file.is_file():
         try:
-            found = json.loads(file.read_text())
+            found = json.loads(file.read_text(encoding="utf-8"))
             held = int(found["n"])
         except (ValueError, KeyError, TypeError):
             raise RaddinoError(f"{file} cannot be read; remove the folder or choose another") from None

@@ -179,7 +179,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not path.is_file():
             raise RaddinoError(f"golden file {path} is missing: verify needs FILE.safetensors and FILE.json")
     try:
-        tensors, golden = load_file(file), json.loads(file.with_suffix(".json").read_text())
+        tensors, golden = load_file(file), json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     except (SafetensorError, ValueError) as error:
         raise RaddinoError(f"{file.name} or its .json cannot be read: {error}") from None
     if missing := sorted({"num_heads", "schedule", "steps", "param_groups"} - set(golden)):

@@ -27,7 +27,7 @@ def build(root: Path, options: Config) -> pd.DataFrame:
     rows = read_table(root, LAYOUT[1], COLUMNS)
     lists = {}
     for split, entry in (("train", LAYOUT[2]), ("test", LAYOUT[3])):
-        lists.update(dict.fromkeys((root / entry).read_text().split(), split))
+        lists.update(dict.fromkeys((root / entry).read_text(encoding="utf-8").split(), split))
     split = rows["Image Index"].map(lists)
     if split.isna().any():
         raise Incomplete(

@@ -56,7 +56,7 @@ def build(root: Path, options: RsnaOptions) -> pd.DataFrame:
 def _nih_patients(root: Path, images: pd.Series) -> pd.Series:
     """``13774``, as NIH's table writes it, from the NIH image ``00013774_026.png`` behind each image."""
     try:
-        entries = json.loads((root / MAPPING).read_text())
+        entries = json.loads((root / MAPPING).read_text(encoding="utf-8"))
         original = {entry["subset_img_id"]: str(int(entry["img_id"].split("_")[0])) for entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Incomplete(f"{MAPPING} is no list of subset_img_id and img_id") from None

@@ -215,7 +215,7 @@ def _step(checkpoint: Path) -> int | None:
     """Steps behind a checkpoint that has all its parts (digests are written last) and the best one; else None."""
     parts = (WEIGHTS, "optimizer*", "scheduler.pt", "rng_state*.pth", SUMS)
     try:
-        state = json.loads((checkpoint / STATE).read_text())
+        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
         counted = checkpoint.name == f"checkpoint-{state['global_step']}" and state["train_batch_size"] > 0
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
