@@ -3,13 +3,17 @@
 import contextlib
 import logging
 import warnings
+import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from raddino.images.dicom import parse, read_dicom
+from images.conftest import dicom_dataset
+from raddino.images import dicom
+from raddino.images.dicom import parse, quiet, read_dicom
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
 from raddino.images.phi import ALLOWED_ELEMENTS
@@ -273,3 +277,108 @@ def test_damaged_headers_only_raise_our_errors(make_dicom, ramp, seed):
             broken[place] = rng.integers(256)
         with contextlib.suppress(ImageError):
             read_dicom(bytes(broken))
+
+
+@pytest.mark.parametrize(
+    ("birth", "study", "age"),
+    [
+        ("20000115", "20011214", 22 / 12),
+        ("20000115", "20011215", 23 / 12),
+        ("20000115", "20020114", 23 / 12),
+        ("20000115", "20020115", 2),
+        ("20000115", "20030114", 2),
+        ("20000115", "20000115", 0),
+        ("20001201", "20010102", 1 / 12),
+    ],
+)
+def test_months_are_completed_and_counted_below_two_years(make_dicom, ramp, birth, study, age):
+    found = read_dicom(make_dicom(ramp, PatientBirthDate=birth, StudyDate=study)).facts.age
+    assert found == pytest.approx(age, abs=1e-3)
+
+
+def test_dates_are_asked_in_the_order_of_what_they_say_of_the_exposure(make_dicom, ramp):
+    names = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+    for index in range(len(names)):
+        dates = {name: f"{2010 + n}0601" for n, name in enumerate(names) if n >= index}
+        assert read_dicom(make_dicom(ramp, PatientBirthDate="20000601", **dates)).facts.age == 10 + index
+    told = read_dicom(make_dicom(ramp, PatientAge="009Y", PatientBirthDate="20000601", StudyDate="20100601"))
+    assert told.facts.age == 9, "what is written comes first"
+
+
+def coded(*meanings: str) -> Sequence:
+    items = []
+    for meaning in meanings:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "99X", meaning
+        items.append(item)
+    return Sequence(items)
+
+
+@pytest.mark.parametrize(
+    ("position", "meanings", "view", "contradict"),
+    [
+        ("", ["antero-posterior"], "AP", False),
+        ("PA", ["postero-anterior"], "PA", False),
+        ("PA", ["antero-posterior"], "PA", True),
+        ("LLD", ["antero-posterior"], "AP", False),
+        ("LLD", [], "FRONTAL", False),
+        ("", [], None, False),
+    ],
+)
+def test_position_and_code_of_the_view(make_dicom, ramp, position, meanings, view, contradict):
+    found = read_dicom(make_dicom(ramp, ViewPosition=position, ViewCodeSequence=coded(*meanings)))
+    assert found.facts.view == view
+    words = ("ViewPosition and ViewCodeSequence contradict each other",)
+    assert found.warnings == (words if contradict else ())
+
+
+def test_only_radiography_is_a_modality_that_is_kept(make_dicom, ramp):
+    for modality in ("DX", "CR", "dx"):
+        assert read_dicom(make_dicom(ramp, Modality=modality)).facts.modality == modality.upper()
+    facts = read_dicom(make_dicom(ramp, BitsStored=14, HighBit=13)).facts
+    assert (facts.bits_stored, facts.photometric) == (14, "MONOCHROME2")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_logs_are_as_they_were_afterwards(before):
+    logger = logging.getLogger("pydicom")
+    held, logger.disabled = logger.disabled, before
+    try:
+        with pytest.raises(KeyError), quiet():
+            assert logger.disabled
+            raise KeyError
+        assert logger.disabled is before
+    finally:
+        logger.disabled = held
+
+
+def deflated(size: int, chunk: int = 2**20) -> bytes:
+    """Preamble, an empty group 2 that names the deflated syntax, and ``size`` zeros deflated."""
+    name = b"1.2.840.10008.1.2.1.99"
+    meta = b"\x02\x00\x10\x00UI" + len(name).to_bytes(2, "little") + name
+    head = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00" + len(meta).to_bytes(4, "little") + meta
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    parts = [packer.compress(bytes(min(chunk, size - done))) for done in range(0, size, chunk)]
+    return head + b"".join(parts) + packer.flush()
+
+
+def test_what_a_deflated_data_set_may_grow_to(monkeypatch):
+    assert dicom.LARGEST_DATASET == 512 * 2**20
+    monkeypatch.setattr(dicom, "LARGEST_DATASET", 2**20)
+    for size in (2**20 + 2**16, 2**22):
+        with pytest.raises(UnreadableImage, match="deflated data set of more than 1 MiB"):
+            parse(deflated(size))
+    with pytest.raises(UnreadableImage) as refused:
+        parse(deflated(2**20 - 100))
+    assert "MiB" not in str(refused.value)
+    with pytest.raises(UnreadableImage, match="deflated data set is damaged"):
+        parse(deflated(0)[:-2] + b"\xff\xff\xff\xff")
+
+
+def test_a_file_without_a_transfer_syntax_is_read_by_the_order_of_its_bytes(ramp):
+    for implicit, little in ((True, True), (False, True), (False, False)):
+        dataset = dicom_dataset(ramp if little else ramp.byteswap())
+        buffer = BytesIO()
+        plain = Dataset({tag: dataset[tag] for tag in dataset.keys()})  # noqa: SIM118
+        plain.save_as(buffer, implicit_vr=implicit, little_endian=little)
+        np.testing.assert_array_equal(read_dicom(buffer.getvalue()).pixels, ramp)

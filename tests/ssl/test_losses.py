@@ -43,3 +43,23 @@ def test_nearest_other_is_never_itself():
     x = torch.randn(50, 8)
     cosines = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=-1).fill_diagonal_(-2)
     assert torch.equal(nearest_other(x), cosines.argmax(1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_koleo_is_torchs_pairwise_distance_with_the_published_epsilon(scale):
+    features = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * scale
+    unit = torch.nn.functional.normalize(features, eps=1e-8, dim=-1)
+    cosines = torch.nn.functional.cosine_similarity(features[:, None] / scale, features[None] / scale, dim=-1)
+    nearest = unit[cosines.fill_diagonal_(-2).argmax(1)]
+    expected = -torch.log(torch.nn.PairwiseDistance(2, eps=1e-8)(unit, nearest) + 1e-8).mean()
+    torch.testing.assert_close(koleo(features), expected, rtol=1e-12, atol=0)
+
+
+def test_koleo_of_equal_features_is_finite_in_closed_form():
+    assert koleo(torch.ones(4, 9).double()).item() == pytest.approx(-math.log(1e-8 * (math.sqrt(9) + 1)), rel=1e-12)
+
+
+def test_the_opposite_feature_is_another_one_too():
+    generator = torch.Generator().manual_seed(0)
+    for one in torch.randn(50, 7, generator=generator):
+        assert nearest_other(torch.stack([one, -one])).tolist() == [1, 0]

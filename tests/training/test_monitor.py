@@ -1,15 +1,27 @@
 """Collapse is seen when it is there and only then; statistics against closed forms and scikit-learn."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from raddino.config import load_config, validate
+from raddino.errors import RaddinoError
 from raddino.training.metrics_log import read_metrics
-from raddino.training.monitor import EARLY, Monitor, MonitorConfig, effective_rank, knn_auroc, mean_cosine, verdict
+from raddino.training.monitor import (
+    EARLY,
+    Monitor,
+    MonitorConfig,
+    assignments,
+    effective_rank,
+    knn_auroc,
+    mean_cosine,
+    verdict,
+)
 from raddino.training.pretrain import PretrainConfig, pretrain
 
 HEALTHY = {
@@ -115,3 +127,136 @@ def test_the_small_batch_objective_sharpens_and_stays_healthy(corpus, short, tmp
     assert later[-1]["teacher_sharpness_entropy"] < 0.9 * first["teacher_sharpness_entropy"]
     assert later[-1]["teacher_entropy"] > 0.95 * first["log_prototypes"]
     assert later[-1]["mean_cosine"] < 0.5 < first["mean_cosine"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "fine", "ill"),
+    [
+        ("teacher_sharpness_entropy", 0.994 * math.log(512), 0.996 * math.log(512)),
+        ("teacher_entropy", 0.021 * math.log(512), 0.019 * math.log(512)),
+        ("student_entropy", 0.021 * math.log(512), 0.019 * math.log(512)),
+        ("mean_cosine", 0.994, 0.996),
+        ("effective_rank", 12.6, 12.4),
+    ],
+)
+def test_the_limit_of_each_sign(sign, fine, ill):
+    assert verdict(HEALTHY | {sign: fine}, best_rank=50.0) == "healthy"
+    assert "collaps" in verdict(HEALTHY | {sign: ill}, best_rank=50.0)
+
+
+def test_entropies_of_known_assignments():
+    """Softmax at temperature t of t * log(p) is p; the entropies follow by hand."""
+    sure = torch.eye(4)[[0, 1, 0, 1]]
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(4, 4)
+    found = assignments(SimpleNamespace(predictions=(0.5 * shares.log()).bfloat16(), targets=sure), 0.5)
+    own = -sum(p * math.log(p) for p in (0.1, 0.2, 0.3, 0.4))
+    assert found["log_prototypes"] == pytest.approx(math.log(4))
+    assert found["teacher_entropy"] == pytest.approx(math.log(2))
+    assert found["teacher_sharpness_entropy"] == 0
+    assert found["student_entropy"] == found["student_sharpness_entropy"] == pytest.approx(own, abs=0.01)
+
+
+class AsGiven:
+    """An encoder whose features are the images themselves."""
+
+    def __init__(self):
+        self.batches = []
+
+    def preprocess(self, images):
+        self.batches.append(len(images))
+        return torch.tensor(np.stack(images))
+
+    def encode(self, batch):
+        return SimpleNamespace(cls=batch)
+
+
+def points(n: int = 40) -> SimpleNamespace:
+    """Rows of a corpus, two a patient; ``label_a`` is balanced, ``label_b`` 3 to 1, ``label_rare`` has 7 positives."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(n, 6))
+    features[1::2] = features[::2] + rng.normal(scale=1e-3, size=(n // 2, 6))
+    numbers = np.arange(n)
+    labels = {"label_a": numbers % 4 < 2, "label_b": numbers % 4 == 0, "label_c": numbers % 5 == 0,
+              "label_d": numbers % 3 == 0, "label_rare": numbers < 7, "label_text": numbers < 8}  # fmt: skip
+    table = pd.DataFrame({"patient": numbers // 2, "sex": np.where(numbers < 19, "F", "M")})
+    table = table.assign(**{name: values.astype(float) for name, values in labels.items()})
+    return SimpleNamespace(read=lambda row: features[row], manifest=table, features=features)
+
+
+def test_a_look_by_hand():
+    corpus = points()
+    monitor = Monitor(MonitorConfig(images=30, labels=("label_b", "sex")), corpus, np.arange(2, 38), seed=0)
+    assert len(set(monitor.rows)) == 30
+    assert set(monitor.rows) <= set(range(2, 38))
+    assert (np.diff(monitor.rows) > 0).all()
+    encoder = AsGiven()
+    found = monitor.look(encoder, batch_size=16)
+    assert encoder.batches == [16, 14]
+    x = corpus.features[monitor.rows]
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    others = ~np.eye(30, dtype=bool)
+    singular = np.linalg.svd(x - x.mean(0), compute_uv=False)
+    shares = singular / singular.sum()
+    nearest = np.where(others, cosines, -2).argmax(1)
+    assert found["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    assert found["mean_cosine"] == pytest.approx(cosines[others].mean())
+    assert found["koleo_distance"] == pytest.approx(np.linalg.norm(unit - unit[nearest], axis=1).mean())
+    patients = corpus.manifest["patient"].to_numpy()[monitor.rows]
+    allowed = np.where(patients[:, None] != patients[None], cosines, -np.inf)
+    target = corpus.manifest["label_b"].to_numpy()[monitor.rows]
+    assert found["knn_b"] == pytest.approx(knn_auroc(allowed, target))
+    assert found["knn_b"] != pytest.approx(knn_auroc(np.where(others, cosines, -np.inf), target)), "his own other image"
+    assert list(found) == ["effective_rank", "mean_cosine", "koleo_distance", "knn_b", "knn_sex"] or list(found)[
+        3:
+    ] == [
+        "knn_sex",
+        "knn_b",
+    ]
+
+
+def test_features_that_are_not_finite_end_the_run():
+    corpus = points()
+    corpus.features[3, 2] = np.nan
+    monitor = Monitor(MonitorConfig(images=40), corpus, np.arange(40), seed=0)
+    with pytest.raises(RaddinoError, match="not finite"):
+        monitor.look(AsGiven())
+
+
+def test_without_names_sex_and_the_most_balanced_labels_are_probed():
+    corpus = points()
+    probes = Monitor(MonitorConfig(images=40), corpus, np.arange(40), seed=0).probes
+    assert [probe.name for probe in probes] == ["a", "sex", "d", "b"]
+    assert probes[1].target.sum() == 19
+    asked = ("label_a", "label_b", "label_c", "label_d", "label_rare", "label_text", "sex")
+    probes = Monitor(MonitorConfig(images=40, labels=asked), corpus, np.arange(40), seed=0).probes
+    assert [probe.name for probe in probes] == ["a", "sex", "d", "b", "c", "text"], "seven are too rare, eight are not"
+
+
+def test_the_best_rank_is_kept_and_restored_from_what_was_judged(corpus):
+    monitor = Monitor(MonitorConfig(patience=5, images=16), corpus, np.arange(16), seed=0)
+    monitor.judge(5, HEALTHY | {"effective_rank": 60.0})
+    monitor.judge(6, HEALTHY | {"effective_rank": 30.0})
+    assert monitor.best_rank == 60
+    assert "rank fell from 60.0" in monitor.judge(7, HEALTHY | {"effective_rank": 14.0})
+    monitor.restore([
+        {"step": 4, "effective_rank": 99.0}, {"step": 5, "effective_rank": 7.0}, {"step": 6},
+        {"step": 7, "effective_rank": "nan"}, {"step": 8, "effective_rank": 3},
+    ])  # fmt: skip
+    assert monitor.best_rank == 7
+    monitor.restore([])
+    assert monitor.best_rank == 0
+
+
+def test_a_vote_counts_ten_neighbours_and_none_that_point_away():
+    """Eleven images around one: ten near positives... the eleventh and those of negative cosine have no say."""
+    target = np.array([0.0, 1.0] + [1.0] * 10 + [0.0] * 6)
+    similarity = np.full((18, 18), -np.inf)
+    similarity[0, 1:12] = np.linspace(0.9, 0.8, 11)
+    similarity[1, 12:] = -0.5
+    found = knn_auroc(similarity, target)
+    votes = np.zeros(18)
+    votes[0] = 1.0
+    from sklearn.metrics import roc_auc_score
+
+    assert found == pytest.approx(roc_auc_score(target, votes))

@@ -38,4 +38,4 @@ def nearest_other(features: Tensor) -> Tensor:
     In float64: cosines of near neighbours differ by less than float32 resolves.
     """
     x = normalize(features.double(), dim=-1)
-    return (x @ x.T).fill_diagonal_(-1).argmax(1)
+    return (x @ x.T).fill_diagonal_(-torch.inf).argmax(1)
