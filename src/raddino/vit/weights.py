@@ -446,15 +446,16 @@ def _normalisation(
     file: Path, values: dict[str, Any], parse: Callable[[Any], Any] = lambda value: value
 ) -> Normalisation | None:
     """Mean and SD of input in [0, 1] that an image processor's settings come to, None where they hold none."""
+    told: list[tuple[float, ...]]
     try:
-        maximum = 255 * float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 255.0
         if not values.get("do_normalize", True):
-            mean, std = (0.0,) * 3, (1.0,) * 3
+            told = [(0.0,) * 3, (1.0,) * 3]
         elif "image_mean" not in values or "image_std" not in values:
             return None
         else:
-            mean, std = (tuple(float(part) for part in parse(values[key])) for key in ("image_mean", "image_std"))
-        mean, std = (tuple(part / maximum for part in parts) for parts in (mean, std))
+            told = [tuple(float(part) for part in parse(values[key])) for key in ("image_mean", "image_std")]
+        maximum = 255 * float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 255.0
+        mean, std = (tuple(part / maximum for part in parts) for parts in told)
         if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not 0 < min(std) <= max(std) < 1e9:
             raise ValueError
     except (ArithmeticError, RecursionError, TypeError, ValueError):
