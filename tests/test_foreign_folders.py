@@ -1,5 +1,6 @@
 """Folders that come from elsewhere are data: damaged or hostile, each is one line, soon, and nothing in it runs."""
 
+import hashlib
 import io
 import json
 import os
@@ -304,3 +305,26 @@ def test_a_large_manifest_opens_soon_and_in_little_memory(tmp_path):
         == np.flatnonzero((table["split"] == "train") & (table["view"] == "PA") & (table["age"] > 40)).tolist()
     )
     assert (corpus.read(n - 1) == 0).all()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("name", "file", "record"),
+    [
+        ("hub", "model.safetensors", None), ("encoder", "model.safetensors", "raddino.json"),
+        ("model", "head.safetensors", "segmentation.json"), ("writer/out/model", "model.safetensors", "findings.json"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_finite_are_refused(places, tmp_path, name, file, record, number):
+    """Digests hold, as they do where a diverged run was saved."""
+    folder = copy_of(places, name, tmp_path)
+    tensors = {key: tensor.copy() for key, tensor in load_file(folder / file).items()}
+    before = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    next(tensor for tensor in tensors.values() if tensor.dtype.kind == "f").flat[-1] = number
+    save_file(tensors, folder / file, metadata={"format": "pt"})
+    if record:
+        after = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+        values = json.loads((folder / record).read_text().replace(before, after))
+        values.pop("seal", None)
+        (folder / record).write_text(json.dumps(values))
+    assert "holds numbers that are not finite" in refused(READERS[name], folder)

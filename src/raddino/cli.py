@@ -146,8 +146,11 @@ def pretrain(
         typer.Option("--set", help="Config override, for example schedule.lr=1e-4; repeatable."),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(help="Backbone to start from: encoder or Hugging Face folder, or DINOv2 file."),
+        str | None,
+        typer.Option(
+            help="Backbone to start from: encoder, Hugging Face or checkpoint folder, DINOv2 file, or NAME[:PLACE] as "
+            "in dinov2-base; none for random weights."
+        ),
     ] = None,
     weight: Annotated[
         list[str] | None,
@@ -171,7 +174,7 @@ def pretrain(
     from raddino.training.pretrain import PretrainConfig
     from raddino.training.pretrain import pretrain as run
 
-    overrides = [*(set_ or []), *([f"init={json.dumps(str(init))}"] if init else [])]
+    overrides = [*(set_ or []), *([f"init={json.dumps(init)}"] if init is not None else [])]
     config = load_config(PretrainConfig, preset, overrides)
     opened: Corpus = Corpus.open(corpora[0])
     if len(corpora) > 1 or weight or cap:

@@ -40,6 +40,14 @@ def test_what_does_not_fit_is_named(change, told):
         fill("net", network(), state)
 
 
+@pytest.mark.parametrize("name", ["0.weight", "1.running_var"])
+def test_numbers_that_are_not_finite_are_refused(name):
+    state = {key: tensor.clone() for key, tensor in network().state_dict().items()}
+    state[name].view(-1)[-1] = float("nan")
+    with pytest.raises(RaddinoError, match=f"net: {name} holds numbers that are not finite"):
+        fill("net", network(), state)
+
+
 def test_states_are_found_in_wrappings_and_come_in_float32(tmp_path):
     state = {"a": torch.ones(2, dtype=torch.float16), "n": torch.tensor(3)}
     wrapped = [

@@ -133,3 +133,24 @@ def test_no_image_overshoots_the_values_that_are_accepted(side):
     prepare = Preparation(resize=64, crop=64, mean=(0.5,) * 3, std=(0.25,) * 3, float_resize=True)
     noise = np.random.default_rng(side).integers(0, 2, (side, side)).astype(np.uint8) * 255
     prepare.check("dinov3", prepare("dinov3", [noise]))
+
+
+@pytest.mark.parametrize("backend", ["pil", "tensor"])
+@pytest.mark.parametrize("shape", [(90, 120), (30, 40), (31, 90)])
+def test_bicubic_has_a_of_minus_one_half(backend, shape):
+    """Reduced and enlarged, against Keys' kernel written out; a = -0.75, torch's without antialiasing, is another."""
+    image = noise(shape, 3) // 3 + 80  # nothing to clip between the two passes of a resize
+    found = Preparation((45, 60), None, (0.0,), (1.0,), "bicubic", backend)("x", [image])[0, 0].numpy() * 255
+    for sharpness, equal in ((-0.5, True), (-0.75, False)):
+        rows, columns = keys(shape[0], 45, sharpness), keys(shape[1], 60, sharpness)
+        expected = (rows @ image.astype(float) @ columns.T).clip(0, 255)
+        assert (np.abs(found - expected).max() < 1.6) == equal
+
+
+def keys(old: int, new: int, a: float) -> np.ndarray:
+    """(new, old) weights of antialiased cubic convolution along one axis."""
+    step = old / new
+    x = np.abs((np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * step) / max(step, 1))
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return weights / weights.sum(1, keepdims=True)

@@ -87,3 +87,24 @@ def test_inverse_survives_ties():
     plain = to_grey(Radiograph(values, facts=Facts(photometric="MONOCHROME2")))
     turned = to_grey(Radiograph(254 - values, facts=Facts(photometric="MONOCHROME1")))
     np.testing.assert_array_equal(turned, 255 - plain)
+
+
+@pytest.mark.parametrize("side", [30, 45, 67])
+def test_resizing_is_bicubic_with_a_of_minus_one_half(smooth, side):
+    """Against Keys' kernel written out, widened by the reduction; a = -0.75 gives other pixels."""
+    noisy = smooth + np.random.default_rng(1).normal(0, 300, smooth.shape).astype(np.float32)
+    grey = to_grey(Radiograph(noisy), side, bits=16).astype(float)
+    for sharpness, equal in ((-0.5, True), (-0.75, False)):
+        rows, columns = (keys(old, new, sharpness) for old, new in zip(noisy.shape, grey.shape, strict=True))
+        expected = rows @ noisy.astype(float) @ columns.T
+        expected = (expected - expected.min()) * 65535 / np.ptp(expected)
+        assert (np.abs(grey - expected).max() <= 1) == equal
+
+
+def keys(old: int, new: int, a: float) -> np.ndarray:
+    """(new, old) weights of antialiased cubic convolution along one axis."""
+    step = old / new
+    x = np.abs((np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * step) / max(step, 1))
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return weights / weights.sum(1, keepdims=True)

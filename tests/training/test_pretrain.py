@@ -152,6 +152,30 @@ def test_a_changed_config_is_refused_with_its_diff_unless_forked(whole, corpus, 
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["schedule"]["lr"] == 5e-4
 
 
+def test_a_run_stopped_inside_its_schedule_goes_on_as_if_it_had_not(whole, corpus, tiny, tmp_path):
+    schedule = {"schedule": {"length": tiny["steps"]}}
+    run(corpus, tmp_path / "run", tiny | schedule | {"steps": 5})
+    run(corpus, tmp_path / "run", tiny | schedule | {"steps": 5})  # finished: left as it is
+    assert latest_step(tmp_path / "run/checkpoints") == 5
+    values = [line["lr"] for line in figures(whole) if "lr" in line]
+    assert [line["lr"] for line in figures(tmp_path / "run") if "lr" in line] == values[:5]
+    with pytest.raises(ConfigError, match="steps: 5 -> 8"):
+        run(corpus, tmp_path / "run", tiny | schedule)
+    run(corpus, tmp_path / "run", tiny | schedule, fork=True)
+    assert same_weights(tmp_path / "run", whole)
+    run(corpus, tmp_path / "shorter", tiny | {"steps": 5})
+    assert not same_weights(tmp_path / "run", tmp_path / "shorter")
+
+
+def test_a_run_from_before_lengths_continues(corpus, tiny, tmp_path):
+    run(corpus, tmp_path / "run", tiny)
+    path = tmp_path / "run/config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("  length")))
+    run(corpus, tmp_path / "run", tiny)
+    with pytest.raises(ConfigError, match=r"schedule\.length: None -> 9"):
+        run(corpus, tmp_path / "run", tiny | {"schedule": {"length": 9}})
+
+
 def test_a_run_killed_before_its_last_export_exports_on_the_next_call(corpus, tiny, tmp_path):
     out = tmp_path / "run"
     run(corpus, out, tiny | {"steps": 2})
@@ -261,6 +285,7 @@ def test_continuing_from_a_backbone_with_heads_warmed_up(whole, corpus, tiny, tm
         ({"vit": TINY_VIT | {"mlp_ratio": 1e300}}, "no machine holds"),
         ({"vit": TINY_VIT | {"image_size": 8 * 10**9}}, r"GB to train|no machine holds"),
         ({"steps": 10**12}, "steps"),
+        ({"schedule": {"length": 7}}, r"schedule\.length 7 is shorter than steps 8"),
         ({"schedule": {"warmup_steps": 10**15}}, "warmup_steps"),
         ({"seed": 2**200}, "seed"),
         ({"views": {"global_size": 32, "local_size": 16, "local_views": 10**9}}, "local_views"),

@@ -1,8 +1,13 @@
 """Schedules at their ends and corners (the golden replay checks every value in between)."""
 
-import numpy as np
+import math
 
+import numpy as np
+import pytest
+
+from raddino.config import load_config
 from raddino.training.schedule import Schedule, ScheduleConfig
+from raddino.training.settings import PretrainConfig
 
 
 def test_frozen_parts_and_ends():
@@ -27,3 +32,28 @@ def test_runs_shorter_than_their_warm_ups():
     short, long = Schedule(config, 5), Schedule(config, 100)
     np.testing.assert_array_equal(short.lr, long.lr[:5])
     np.testing.assert_array_equal(short.teacher_temperature, long.teacher_temperature[:5])
+
+
+def test_a_stop_before_the_end_of_the_schedule_has_the_values_of_the_whole():
+    config = ScheduleConfig(length=100, lr=1e-3, warmup_steps=10, teacher_temperature_steps=50)
+    stopped, whole = Schedule(config, 35), Schedule(config.model_copy(update={"length": None}), 100)
+    assert [stopped[step] for step in range(35)] == [whole[step] for step in range(35)]
+
+
+def test_the_rad_dino_preset_has_the_public_checkpoints_values_where_it_stops():
+    """Known of the checkpoint to two or three digits, and here by the closed forms."""
+    config = load_config(PretrainConfig, "rad-dino-vit-b-518")
+    assert (config.steps, config.schedule.length) == (35_000, 100_000)
+    last = Schedule(config.schedule, config.steps)[config.steps - 1]
+    assert f"{last.lr:.1e} {last.weight_decay:.2f} {last.momentum:.3f} {last.teacher_temperature:.3f}" == (
+        "1.2e-03 0.14 0.994 0.061"
+    )
+    peak, done, rise = 1e-3 * math.sqrt(2560 / 1024), 34_999 / 100_000, (34_999 - 5_000) / 95_000
+    half = (1 + math.cos(math.pi * done)) / 2
+    assert last.lr == pytest.approx(1e-6 + (peak - 1e-6) * (1 + math.cos(math.pi * rise)) / 2, rel=1e-4)
+    assert last.weight_decay == pytest.approx(0.4 - 0.36 * half, rel=1e-12)
+    assert last.momentum == pytest.approx(1 - 0.008 * half, rel=1e-12)
+    assert last.teacher_temperature == pytest.approx(0.04 + 0.03 * 34_999 / 49_999, rel=1e-12)
+    assert config.schedule.warmup_steps == 0.05 * config.schedule.length
+    assert config.schedule.freeze_last_layer_steps == 0.01 * config.schedule.length
+    assert config.schedule.teacher_temperature_steps == 0.5 * config.schedule.length

@@ -11,11 +11,14 @@ from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, D
 from raddino.errors import RaddinoError
 from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import (
+    IMAGENET,
     Backbone,
     Normalisation,
+    check_finite,
     fold_grey,
     from_official,
     load_backbone,
+    normalisation_header,
     read_weights,
     resize_positions,
     to_huggingface,
@@ -89,7 +92,12 @@ def test_folding_to_grey_is_exact_with_any_normalisation():
     rgb = (grey - torch.tensor(imagenet.mean).view(1, 3, 1, 1)) / torch.tensor(imagenet.std).view(1, 3, 1, 1)
     folded = fold_grey(Backbone(config, model.state_dict(), imagenet), mean=0.53, std=0.26)
     torch.testing.assert_close(folded.build()((grey - 0.53) / 0.26).patches, model(rgb).patches, rtol=1e-5, atol=1e-5)
-    assert fold_grey(folded, 0.1, 0.2) is folded
+    assert fold_grey(folded, 0.53, 0.26) is folded
+    again = fold_grey(folded, 0.1, 0.2).build()((grey - 0.1) / 0.2).patches
+    torch.testing.assert_close(again, model(rgb).patches, rtol=1e-5, atol=1e-5)
+    for told in (None, Normalisation((0.5,), (0.5,))):
+        with pytest.raises(RaddinoError, match=r"how their input is normalised|3 channels, .* is of 1"):
+            fold_grey(Backbone(config, model.state_dict(), told), 0.5, 0.5)
 
 
 def test_resized_positions_act_like_interpolation_on_the_fly():
@@ -238,4 +246,163 @@ def test_official_names_with_other_things_behind_them_are_one_line(tmp_path, cha
     torch.save({name: value for name, value in state.items() if value is not None}, tmp_path / "odd.pth")
     with pytest.raises(RaddinoError) as refused:
         load_backbone(tmp_path / "odd.pth")
+    assert "\n" not in str(refused.value)
+
+
+def official(**shape) -> VisionTransformer:
+    """A network with the heads and channels of official files, its weights all different."""
+    config = VitConfig(
+        embed_dim=64, depth=2, num_heads=1, patch_size=8, image_size=16, in_channels=3, interpolate_offset=0.1
+    ).model_copy(update=shape)
+    return VisionTransformer(config).init_weights(torch.Generator().manual_seed(0)).eval()
+
+
+TRAINING_STATES = {
+    "flat": lambda s: s,
+    "heads beside": lambda s: s | {"dino_head.last_layer.weight_g": torch.ones(3)},
+    "backbone.": lambda s: under("backbone.", s) | {"dino_head.mlp.0.bias": torch.ones(3)},
+    "module.": lambda s: under("module.", s),
+    "module.backbone.": lambda s: under("module.backbone.", s),
+    "_orig_mod.": lambda s: under("_orig_mod.", s),
+    "_orig_mod in each block": lambda s: {k.replace("blocks.1.", "blocks.1._orig_mod."): v for k, v in s.items()},
+    "FSDP in each block": lambda s: {k.replace("blocks.0.", "blocks.0._fsdp_wrapped_module."): v for k, v in s.items()},
+    "_orig_mod.module.backbone.": lambda s: under("_orig_mod.module.backbone.", s),
+    "module._orig_mod.": lambda s: under("module._orig_mod.", s),
+    "teacher.backbone.": lambda s: under("teacher.backbone.", s) | under("student.backbone.", wrong(s)),
+    "student alone": lambda s: under("student.backbone.", s),
+    "state_dict": lambda s: {"state_dict": s, "epoch": 3},
+    "model": lambda s: {"model": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "iteration": 7},
+    "teacher_checkpoint.pth": lambda s: {"teacher": under("backbone.", s) | {"dino_head.mlp.0.bias": torch.ones(3)}},
+    "teacher and student": lambda s: {
+        "student": under("module.backbone.", wrong(s)), "teacher": under("backbone.", s), "epoch": 1,
+    },
+    "model of teacher and student": lambda s: {
+        "model": under("teacher.backbone.", s) | under("student.backbone.", wrong(s)),
+    },
+    "state_dict, compiled and distributed": lambda s: {
+        "state_dict": under("_orig_mod.module.teacher.backbone.", s) | under("module.student.backbone.", wrong(s))
+    },
+    "model.module": lambda s: {"model": {"module": {"backbone": s}}},
+    "model.state_dict of chunks": lambda s: {
+        "model": {"state_dict": {k.replace("blocks.", "blocks.0."): v for k, v in s.items()}}
+    },
+    "half precision": lambda s: {name: tensor.half() for name, tensor in s.items()},
+}  # fmt: skip
+
+
+def under(prefix: str, state: dict) -> dict:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def wrong(state: dict) -> dict:
+    return {name: tensor + 1 for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("layout", TRAINING_STATES)
+def test_whatever_a_training_script_saved_around_a_backbone_is_taken_off(tmp_path, layout):
+    model = official()
+    torch.save(TRAINING_STATES[layout](dict(model.state_dict())), tmp_path / "state.pth")
+    found = load_backbone(tmp_path / "state.pth").state
+    assert found.keys() == model.state_dict().keys()
+    rounding = {"rtol": 1e-3, "atol": 1e-6} if "half" in layout else {"rtol": 0, "atol": 0}
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, **rounding)
+        assert found[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (lambda s: {"model": s, "model_ema": s}, r"several DINOv2 backbones, under 'model\.', 'model_ema\.'"),
+        (lambda s: {"teacher": s, "ema": {"teacher": s}}, r"several .*'teacher\.', 'ema\.teacher\.'"),
+        (lambda s: s | {"surplus.weight": torch.ones(1)}, "Unexpected key.*surplus"),
+        (lambda s: {"a": {"b": {"c": {"d": {"e": s}}}}}, "not DINOv2 weights"),
+        (lambda s: {"_flat_param": torch.ones(99), "model": {"_flat_param": torch.ones(9)}}, "not DINOv2 weights"),
+        (lambda s: {name: tensor for name, tensor in s.items() if name != "mask_token"}, "Missing key.*mask_token"),
+    ],
+)
+def test_ambiguous_and_partial_states_are_one_line(tmp_path, wrap, words):
+    torch.save(wrap(dict(official().state_dict())), tmp_path / "state.pth")
+    with pytest.raises(RaddinoError, match=words) as refused:
+        load_backbone(tmp_path / "state.pth")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_state_that_holds_itself_ends(tmp_path):
+    state = dict(official().state_dict())
+    state["self"] = state
+    torch.save(state, tmp_path / "state.pth")
+    with pytest.raises(RaddinoError, match="several DINOv2 backbones"):
+        load_backbone(tmp_path / "state.pth")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, number, dtype, suffix):
+    state = {name: tensor.to(dtype).clone() for name, tensor in official().state_dict().items()}
+    state["blocks.1.attn.proj.weight"][3, 5] = number
+    file = tmp_path / f"state.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(state, file)
+    with pytest.raises(
+        RaddinoError, match=rf"state\.{suffix}: blocks\.1\.attn\.proj\.weight holds numbers that are not"
+    ):
+        load_backbone(file)
+
+
+def test_every_kind_of_tensor_can_be_looked_at():
+    fine = {
+        "empty": torch.zeros(0), "whole": torch.arange(3), "flags": torch.tensor([True]), "scalar": torch.tensor(1.0),
+        "large": torch.full((2,), torch.finfo(torch.bfloat16).max, dtype=torch.bfloat16),
+        "eight": torch.ones(2).to(torch.float8_e5m2), "view": torch.ones(4, 4)[1:, ::2],
+    }  # fmt: skip
+    check_finite("file", fine.items())
+    for dtype in (torch.float8_e5m2, torch.float16):
+        with pytest.raises(RaddinoError, match="file: bad holds"):
+            check_finite("file", [*fine.items(), ("bad", torch.tensor([1.0, torch.inf]).to(dtype))])
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({}, ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ({"do_normalize": False}, ((0.0,) * 3, (1.0,) * 3)),
+        ({"do_rescale": False}, ((0.485 / 255, 0.456 / 255, 0.406 / 255), (0.229 / 255, 0.224 / 255, 0.225 / 255))),
+        ({"rescale_factor": 1 / 127.5}, ((0.2425, 0.228, 0.203), (0.1145, 0.112, 0.1125))),
+    ],
+)
+def test_a_folder_tells_the_normalisation_that_its_processor_does(tmp_path, changed, wanted):
+    huggingface_folder(tmp_path, 0, False)
+    steps = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 1 / 255}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(steps | changed))
+    told = load_backbone(tmp_path).normalisation
+    assert told.mean == pytest.approx(wanted[0], rel=1e-12)
+    assert told.std == pytest.approx(wanted[1], rel=1e-12)
+
+
+def test_where_a_file_says_its_normalisation(tmp_path):
+    model, own = official(), Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_file(state, tmp_path / "a.safetensors", metadata=normalisation_header(own))
+    save_file(state, tmp_path / "b.safetensors")
+    torch.save(state, tmp_path / "c.pth")
+    said = {name: load_backbone(tmp_path / name).normalisation for name in ("a.safetensors", "b.safetensors", "c.pth")}
+    assert said == {"a.safetensors": own, "b.safetensors": IMAGENET, "c.pth": IMAGENET}
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.7, 0.7, 0.7], "image_std": [0.2, 0.2, 0.2]}')
+    beside = Normalisation((0.7,) * 3, (0.2,) * 3)
+    assert load_backbone(tmp_path / "a.safetensors").normalisation == own
+    assert load_backbone(tmp_path / "b.safetensors").normalisation == beside
+    assert load_backbone(tmp_path / "c.pth").normalisation == beside
+    grey = {name: tensor.clone() for name, tensor in official(in_channels=1).state_dict().items()}
+    (tmp_path / "alone").mkdir()
+    torch.save(grey, tmp_path / "alone/grey.pth")
+    assert load_backbone(tmp_path / "alone/grey.pth").normalisation is None
+
+
+@pytest.mark.parametrize("text", ["[", "[" * 100_000, "[NaN, 0, 0]", "7", '["x"]', "[1e999]", "[0]", str(10**400)])
+def test_a_damaged_header_is_one_line(tmp_path, text):
+    state = {name: tensor.clone() for name, tensor in official().state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors", metadata={"image_mean": text, "image_std": "[1, 1, 1]"})
+    with pytest.raises(RaddinoError, match=r"w\.safetensors is damaged") as refused:
+        load_backbone(tmp_path / "w.safetensors")
     assert "\n" not in str(refused.value)

@@ -159,6 +159,7 @@ def _sources(provenance: Provenance) -> dict[str, str]:
 def _steps(preparation: Preparation, side: int, interface: Interface) -> list[str]:
     resize, crop = preparation.resize, preparation.crop
     resized = f"its shorter side to {resize} px" if isinstance(resize, int) else f"to {resize[0]} x {resize[1]} px"
+    kernel = "bicubic (a = -0.5)" if preparation.interpolation == "bicubic" else preparation.interpolation
     rounding = "in 8 bits" if interface.pil else "8-bit images in 8 bits, 16-bit ones in float32"
     rounding = "in float32" if preparation.float_resize else rounding
     mean, std = preparation.mean[0] / preparation.maximum, preparation.std[0] / preparation.maximum
@@ -166,7 +167,7 @@ def _steps(preparation: Preparation, side: int, interface: Interface) -> list[st
     steps = [
         f"One grey image of {'8 bits' if interface.pil else '8 or 16 bits'}, air dark and bone light (DICOM "
         f"`MONOCHROME2`).{_sixteen(interface) if interface.pil else ''}",
-        f"Resize {resized}, {preparation.interpolation}, antialiased: {rounding}.",
+        f"Resize {resized}, {kernel}, antialiased: {rounding}.",
     ]
     if crop is not None:
         odd = "one row or column more is cut at the end" if preparation.crop_start == "down" else "round half to even"

@@ -15,7 +15,15 @@ from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import RaddinoError
 from raddino.files import write_text
 from raddino.vit import VisionTransformer, VitConfig
-from raddino.vit.weights import Backbone, from_official, load_backbone, resize_positions, unfold_grey
+from raddino.vit.weights import (
+    Backbone,
+    Normalisation,
+    from_official,
+    load_backbone,
+    normalisation_header,
+    resize_positions,
+    unfold_grey,
+)
 
 WEIGHTS = "model.safetensors"
 TIMM_NAMES = {(384, 12): "small", (768, 12): "base", (1024, 24): "large", (1536, 40): "giant"}
@@ -71,7 +79,7 @@ def run_huggingface(folder: Path, encoder: VitEncoder, images: Tensor) -> tuple[
 
 
 def write_official(encoder: VitEncoder, folder: Path, precision: str) -> dict[str, str]:
-    """Weights under the names of DINOv2's released checkpoints, three input channels.
+    """Weights under the names of DINOv2's released checkpoints, three input channels; the header has mean and SD.
 
     Raises:
         RaddinoError: a shape that these names cannot tell, as heads that are not 64 wide.
@@ -85,7 +93,8 @@ def write_official(encoder: VitEncoder, folder: Path, precision: str) -> dict[st
                 f"{encoder.name} has {field} {getattr(shape, field)}, and official DINOv2 weights with these shapes "
                 f"mean {getattr(told, field)}: export it as huggingface or timm, which write it down"
             )
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    told = Normalisation((encoder.mean,) * 3, (encoder.std,) * 3)
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"} | normalisation_header(told))
     return {"Names": "dinov2.models.vision_transformer.DinoVisionTransformer, block_chunks=0"}
 
 

@@ -24,13 +24,14 @@ from raddino.encoders.preparation import Preparation
 from raddino.encoders.weights import HUB, Weights, find_weights, read_index
 from raddino.errors import RaddinoError
 from raddino.files import read_json
-from raddino.vit.weights import read_weights
+from raddino.vit.weights import IMAGENET as OFFICIAL
+from raddino.vit.weights import check_finite, read_weights
 
 NEEDED = ("*.json", "*.txt", "*.model", "model*.safetensors")
 TOKENIZERS = (("tokenizer.json",), ("spiece.model",), ("vocab.json", "merges.txt"))
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 INTERPOLATION = {2: "bilinear", 3: "bicubic"}
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = (OFFICIAL.mean, OFFICIAL.std)
 AGREEMENT = 1e-4
 PROMPTS_AT_A_TIME = 64
 AGAIN = "fetch the folder again"
@@ -246,7 +247,7 @@ def load_model(name: str, factory: Any, weights: Weights) -> Any:
         weights: where.
 
     Raises:
-        RaddinoError: not readable, or weights are missing or of another shape.
+        RaddinoError: not readable, or weights are missing, of another shape or not finite.
     """
     model, lost = load_partly(name, factory, weights)
     refuse_lost(name, lost)
@@ -268,6 +269,7 @@ def load_partly(name: str, factory: Any, weights: Weights) -> tuple[Any, list[st
     except Exception as error:  # Transformers raises many kinds
         words = " ".join(str(error).replace(str(weights.path), "the folder").split())[:300]
         raise RaddinoError(f"{name}: Transformers cannot load it ({type(error).__name__}: {words})") from None
+    check_finite(name, model.state_dict().items())
     return model.eval(), sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
 
 

@@ -17,7 +17,7 @@ from raddino.device import resolve_device
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.preparation import Preparation
 from raddino.errors import RaddinoError
-from raddino.vit.weights import read_weights
+from raddino.vit.weights import check_finite, read_weights
 
 WRAPPERS = ("model", "module", "state_dict")
 """Keys under which training scripts (MAE, DeepSpeed, Lightning) put the state they save."""
@@ -116,7 +116,7 @@ def fill(family: str, network: nn.Module, state: dict[str, Tensor]) -> None:
     """Put every tensor of ``state`` into ``network``, and leave none of the network's own.
 
     Raises:
-        RaddinoError: names or shapes differ, so these are the weights of another network.
+        RaddinoError: names or shapes differ, so these are the weights of another network; numbers that are not finite.
     """
     own = network.state_dict()
     wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
@@ -129,6 +129,7 @@ def fill(family: str, network: nn.Module, state: dict[str, Tensor]) -> None:
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise RaddinoError(f"{family}: these are the weights of another network: {wrong[0]}{more}")
+    check_finite(family, state.items())
     network.load_state_dict(state, strict=False)
 
 

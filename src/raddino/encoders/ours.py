@@ -25,7 +25,7 @@ from raddino.errors import RaddinoError
 from raddino.files import draft_folder, read_json, sha256, write_json
 from raddino.vit import VisionTransformer
 from raddino.vit.packed import can_pack, images_a_pass, packed
-from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface
+from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface, told_normalisation
 
 SHIPPED = Path(__file__).parent / "shipped"
 FORMAT = 1
@@ -125,6 +125,13 @@ class VitEncoder:
         return self.preparation.resize if isinstance(self.preparation.resize, int) else self.preparation.resize[0]
 
     @property
+    def backbone(self) -> Backbone:
+        """Shape, weights and normalisation of the one-channel network, for what trains it further."""
+        maximum = self.preparation.maximum
+        told = Normalisation((self.mean / maximum,), (self.std / maximum,))
+        return Backbone(self.model.config, self.model.state_dict(), told)
+
+    @property
     def covered(self) -> tuple[int, int]:
         """(rows, columns) of pixels from the top left of a prepared image that the patch grid lies on."""
         return self.size, self.size
@@ -212,7 +219,8 @@ def load_dinov2(
         name: shown in tables.
         known: what is on record about the family.
         device: see :func:`raddino.device.resolve_device`.
-        published: preparation for weights that come without an image processor.
+        published: preparation for weights that come without an image processor; a file that says its normalisation
+            (:func:`raddino.vit.weights.told_normalisation`) has its own.
 
     Raises:
         RaddinoError: not DINOv2 weights, or how their input is prepared is not known.
@@ -222,8 +230,9 @@ def load_dinov2(
     if not weights.path.is_dir():
         if published is None:
             raise RaddinoError(f"{name}: a weights file does not say how images are prepared; give a folder")
-        record = weights.record(known, weights.path)
-        return VitEncoder.of(load_backbone(weights.path), published, name, record, device)
+        backbone, told = load_backbone(weights.path), told_normalisation(weights.path)
+        steps = replace(published, mean=told.mean, std=told.std) if told else published
+        return VitEncoder.of(backbone, steps, name, weights.record(known, weights.path), device)
     read_config(name, weights, ("dinov2", "dinov2_with_registers"))
     backbone = load_backbone(weights.path)
     record = weights.record(known, *weight_files(weights))

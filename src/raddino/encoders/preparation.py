@@ -20,7 +20,8 @@ PIL_MODES = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.
 LARGEST = 4096
 """Pixels; no published network takes an input near it."""
 OVERSHOOT = 0.3
-"""Share of the value range by which antialiased bicubic interpolation in floats may leave it: 2 * 1.125 * 0.125."""
+"""Share of the value range by which antialiased bicubic interpolation (a = -0.5) in floats may leave it: 2 * 1.125 *
+0.125."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Preparation:
         resize: pixels of the shorter side, or (height, width) where the aspect ratio is given up.
         crop: side of the centre crop, or None. An image smaller than the crop is padded with zeros.
         mean, std: per channel, in units of ``maximum``.
-        interpolation: ``"bilinear"`` or ``"bicubic"``, antialiased.
+        interpolation: ``"bilinear"`` or ``"bicubic"`` (a = -0.5 in both backends), antialiased.
         backend: ``"pil"`` or ``"tensor"`` (torchvision); 8-bit results of the two differ by a grey level or so.
         maximum: what a white pixel becomes before normalisation; 1 for most, 255 for some.
         crop_start: where the crop begins when the border is odd: ``"nearest"`` rounds half to even as torchvision

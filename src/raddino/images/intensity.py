@@ -9,7 +9,9 @@ LARGEST_PIXEL_RATIO = 4.0
 
 
 def to_grey(radiograph: Radiograph, shorter_side: int | None = None, bits: int = 8) -> np.ndarray:
-    """RAD-DINO's preparation: resample, then min-max over valid pixels.
+    """RAD-DINO's preparation but for the kernel: resize, then min-max over valid pixels.
+
+    Where RAD-DINO resized by B-splines, this is antialiased bicubic, a = -0.5 (:data:`raddino.views.crop.BICUBIC`).
 
     Args:
         radiograph: a read image (H, W).
@@ -73,7 +75,7 @@ def resize_nearest(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _resize_bicubic(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Cubic (B-spline family) resampling whose support grows with the reduction, in float32, unclipped."""
+    """Antialiased bicubic, Keys' cubic convolution with a = -0.5 that widens with the reduction; float32, unclipped."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))

@@ -20,7 +20,7 @@ from raddino.files import draft_folder
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, sums_hold, write_sums
 from raddino.vit import VitConfig
-from raddino.vit.weights import Backbone
+from raddino.vit.weights import Backbone, check_finite
 
 TASK, OPTIMIZER = "task.safetensors", "optimizer.safetensors"
 _STEP = re.compile(r"step_(\d{1,18})")
@@ -95,6 +95,7 @@ def checkpoint_backbone(path: Path, vit: VitConfig) -> Backbone:
         names = [name for name in held.keys() if name.startswith(_BACKBONE)]  # noqa: SIM118
         backbone = Backbone(vit, {name.removeprefix(_BACKBONE): held.get_tensor(name) for name in names}, None)
         backbone.check()
+        check_finite(path.name, backbone.state.items())
     return backbone
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from raddino.cores import usable_cores
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.splits import patient_fraction
 from raddino.device import resolve_device
-from raddino.encoders.base import Provenance
+from raddino.encoders.base import ENCODERS, Provenance
+from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import lock, read_json, write_text
@@ -31,10 +33,10 @@ from raddino.training.metrics_log import MetricsLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.schedule import Schedule
-from raddino.training.settings import PretrainConfig
+from raddino.training.settings import ASK, PretrainConfig
 from raddino.views.randomness import integer
 from raddino.vit import VisionTransformer, VitConfig
-from raddino.vit.weights import Backbone, fold_grey, load_backbone, resize_positions
+from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, resize_positions
 
 COPIES = 5
 """Of each weight in training: student, gradient, two moments, teacher."""
@@ -68,11 +70,17 @@ def pretrain(
         ``out/encoder``.
 
     Raises:
+        ConfigError: ``init`` is still to be chosen.
         RaddinoError: nothing to train on, a changed config without ``fork``, or a loss that is not a number.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
     if workers is not None and workers < 0:
         raise ConfigError(f"workers must be 0 or more, got {workers}")
+    if config.init == ASK:
+        raise ConfigError(
+            "this preset continues from trained weights: give --init dinov2-base, NAME:PLACE, a folder or a file, or "
+            "--init none for random weights"
+        )
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
     out, place = Path(out), resolve_device(device)
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
@@ -131,7 +139,7 @@ def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillatio
     if config.init is None:
         _refuse_giant(config.vit, config.ssl, place)
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
-    source = _source(Path(config.init))
+    source = _source(config.init)
     asked = config.model_dump()["vit"]
     for key in ARCHITECTURE:
         if key in config.vit.model_fields_set and asked[key] != getattr(source.config, key):
@@ -174,11 +182,20 @@ def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
         )
 
 
-def _source(path: Path) -> Backbone:
-    """What ``init`` names: a checkpoint of a run, or anything that :func:`load_backbone` reads."""
-    if not is_checkpoint(path):
-        return load_backbone(path)
-    return checkpoint_backbone(path, validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml")).vit)
+def _source(init: str) -> Backbone:
+    """What ``init`` names: a checkpoint of a run, what :func:`load_backbone` reads, or an encoder by its name."""
+    path = Path(init)
+    if is_checkpoint(path):
+        run = validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml"))
+        told = Normalisation((run.views.mean,), (run.views.std,))
+        return replace(checkpoint_backbone(path, run.vit), normalisation=told)
+    if path.exists() or init.partition(":")[0] not in ENCODERS:
+        ours = (path / "raddino.json").is_file()  # with digests to hold
+        return VitEncoder.load(path, "cpu").backbone if ours else load_backbone(path)
+    encoder = load_encoder(init, "cpu")
+    if not isinstance(encoder, VitEncoder):
+        raise ConfigError(f"init {init}: only encoders in DINOv2's shape are trained further, as dinov2-base is")
+    return encoder.backbone
 
 
 def _refuse_foreign(out: Path) -> None:

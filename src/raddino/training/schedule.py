@@ -12,8 +12,10 @@ class ScheduleConfig(Config):
     """DINOv2's schedules, counted in optimiser steps. Defaults are RAD-DINO's at batch 1,024.
 
     Attributes:
+        length: steps over which the cosines run; None is as many as the run has. Training that stops earlier, at the
+            run's ``steps``, has the values of the longer schedule.
         lr: peak learning rate, already scaled for the batch.
-        lr_final: learning rate at the last step.
+        lr_final: learning rate at the end of the schedule.
         warmup_steps: linear rise of the learning rate from 0.
         freeze_last_layer_steps: steps at which the prototypes' learning rate is 0.
         freeze_backbone_steps: steps at which only the heads learn; for a backbone imported without its heads.
@@ -23,6 +25,7 @@ class ScheduleConfig(Config):
         teacher_temperature_steps: length of that rise.
     """
 
+    length: int | None = Field(None, gt=0, le=10**7)
     lr: float = Field(1e-3, gt=0)
     lr_final: float = Field(1e-6, ge=0)
     warmup_steps: int = Field(0, ge=0, le=10**7)
@@ -50,10 +53,10 @@ class StepValues:
 
 
 class Schedule:
-    """All values of a run of ``steps`` steps; index it by step, from 0."""
+    """All values of a run that stops after ``steps`` steps; index it by step, from 0."""
 
     def __init__(self, config: ScheduleConfig, steps: int) -> None:
-        c = config
+        c, steps = config, config.length or steps
         self.lr = cosine(c.lr, c.lr_final, steps, c.warmup_steps)
         self.last_layer_lr = self.lr.copy()
         self.last_layer_lr[: c.freeze_last_layer_steps] = 0

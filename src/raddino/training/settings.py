@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raddino.config import Config
 from raddino.ssl import SslConfig
@@ -15,19 +15,21 @@ from raddino.views import ViewsConfig
 from raddino.vit import VitConfig
 
 DEEPEST = 1000
+ASK, NONE = "ask", "none"
 
 
 class PretrainConfig(Config):
     """Everything that decides what a run computes.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps after which training stops; ``schedule.length`` may be longer.
         batch_size: images per optimiser step.
         accumulate: micro-batches per optimiser step; must divide ``batch_size``.
         seed: of weights, order, views and masks.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
-        init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder or official DINOv2 file to
-            start from; None is random.
+        init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
+            ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
+            ``"ask"``, of presets that continue from trained weights, trains nothing until another is given.
         splits: of the corpus; images of other splits are never seen.
         where: further condition on the manifest, for example ``"view == 'PA'"``.
         fraction: share of the patients of those images, drawn by hash with ``seed``; 10 % lies inside 25 %.
@@ -53,6 +55,11 @@ class PretrainConfig(Config):
     optim: OptimConfig = OptimConfig()
     monitor: MonitorConfig = MonitorConfig()
 
+    @field_validator("init")
+    @classmethod
+    def _random(cls, init: str | None) -> str | None:
+        return None if init == NONE else init
+
     @model_validator(mode="after")
     def _fits(self) -> PretrainConfig:
         if self.batch_size % self.accumulate:
@@ -63,6 +70,10 @@ class PretrainConfig(Config):
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.schedule.length is not None and self.schedule.length < self.steps:
+            raise ValueError(
+                f"schedule.length {self.schedule.length} is shorter than steps {self.steps}: give null to end there"
+            )
         if self.vit.depth > DEEPEST:
             raise ValueError(f"vit.depth {self.vit.depth} is more than {DEEPEST} blocks")
         if self.vit.in_channels != 1:

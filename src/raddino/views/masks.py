@@ -36,7 +36,8 @@ class MaskConfig(Config):
 def block_mask(rng: np.random.Generator, grid: tuple[int, int], target: int) -> np.ndarray:
     """A boolean mask (rows, columns) of about ``target`` patches made of random rectangles, never more.
 
-    Blocks have at least 4 patches, an aspect of 0.3 to 1/0.3, and at most half the grid each.
+    Areas are drawn from 4 patches to what is missing, at most half the grid, aspects from 0.3 to 1 / 0.3; then sides
+    are rounded to whole patches. Blocks are smaller than the grid both ways.
     """
     rows, columns = grid
     mask = np.zeros(grid, dtype=bool)

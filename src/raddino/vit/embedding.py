@@ -33,7 +33,9 @@ class PatchEmbed(nn.Module):
 def position_embedding(
     pos_embed: Tensor, grid: tuple[int, int], offset: float = 0.0, antialias: bool = False
 ) -> Tensor:
-    """Position embeddings for a patch grid, by bicubic interpolation of the native square one.
+    """Position embeddings for a patch grid, by torch's bicubic interpolation of the native square one.
+
+    Its kernel has a = -0.75, antialiased a = -0.5.
 
     Args:
         pos_embed: (1, 1 + M * M, D), the class token's first.

@@ -1,14 +1,15 @@
 """Weights in and out: official DINOv2 names, Hugging Face Dinov2 (with and without registers), grey folding."""
 
+import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from raddino.vit.pickles import check_pickles
 
 State = dict[str, Tensor]
 OFFICIAL_HEAD_DIM = 64
+PREPROCESSOR = "preprocessor_config.json"
 
 _TO_HUGGINGFACE = {
     "cls_token": "embeddings.cls_token",
@@ -43,6 +45,12 @@ _MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeErro
 """What names and shapes that are not DINOv2's lead to."""
 _COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": NORM_EPS, "qkv_bias": True}
 """Values of a Hugging Face config that have no place in :class:`VitConfig`; they are what Transformers assumes."""
+_ANCHOR = "patch_embed.proj.weight"
+_WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
+"""Parts of names that ``torch.compile``, FSDP and activation checkpointing put in."""
+_HEADS = ("dino_head.", "ibot_head.")
+_DEEPEST_STATE = 4
+"""Dictionaries within dictionaries of a training state."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,10 @@ class Normalisation:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What DINOv2's released weights take, which say nothing themselves."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +103,12 @@ class Backbone:
 def load_backbone(path: Path) -> Backbone:
     """Read a backbone from a Hugging Face folder or an official DINOv2 file (.pth, .pt or .safetensors).
 
-    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed.
+    Files other than safetensors are read with ``weights_only=True``; nothing in them is executed. A three-channel
+    file that does not say its normalisation (:func:`told_normalisation`) has ImageNet's, as DINOv2's own have.
 
     Raises:
-        RaddinoError: nothing readable there, or not the weights of a DINOv2 vision transformer.
+        RaddinoError: nothing readable there, not the weights of a DINOv2 vision transformer, or numbers among them
+            that are not finite.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,11 +116,58 @@ def load_backbone(path: Path) -> Backbone:
     else:
         content = read_weights(path)
         try:
-            backbone = from_official(content)
+            found = from_official(content)
         except _MISFITS as error:
             raise RaddinoError(f"{path.name} does not hold DINOv2 weights ({type(error).__name__})") from None
+        assumed = IMAGENET if found.config.in_channels == 3 else None
+        backbone = Backbone(found.config, found.state, told_normalisation(path) or assumed)
     backbone.check()
+    check_finite(path.name, backbone.state.items())
     return backbone
+
+
+def told_normalisation(file: Path) -> Normalisation | None:
+    """What a weights file says about its input: in its header, as our exports do, or in a processor's file beside it.
+
+    Raises:
+        RaddinoError: what it says is damaged.
+    """
+    if file.suffix == ".safetensors":
+        with safe_open(file, "pt") as held:
+            header = held.metadata() or {}
+        if normalisation := _normalisation(file, header, json.loads):
+            return normalisation
+    beside = file.parent / PREPROCESSOR
+    return _normalisation(beside, read_json(beside, "save the image processor again")) if beside.is_file() else None
+
+
+def normalisation_header(normalisation: Normalisation) -> dict[str, str]:
+    """Entries of a safetensors header from which :func:`told_normalisation` reads it back."""
+    return {"image_mean": json.dumps(normalisation.mean), "image_std": json.dumps(normalisation.std)}
+
+
+def check_finite(name: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights with NaN or infinity among them; one pass over the numbers, in no memory.
+
+    Args:
+        name: of the file or encoder, for the error.
+        tensors: names and tensors of any type.
+
+    Raises:
+        RaddinoError: names the first such tensor.
+    """
+    for key, tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, _extremes(tensor))):
+            raise RaddinoError(
+                f"{name}: {key[:200]} holds numbers that are not finite: fetch or save the weights again"
+            )
+
+
+def _extremes(tensor: Tensor) -> tuple[float, float]:
+    """Smallest and largest number, both NaN where any is."""
+    small = tensor if tensor.element_size() > 1 else tensor.float()
+    low, high = small.detach().aminmax()
+    return low.item(), high.item()
 
 
 def read_weights(path: Path) -> Any:
@@ -156,21 +217,24 @@ def _tensors_in(content: Any) -> Iterator[Tensor]:
 
 
 def from_official(state: dict[str, Any]) -> Backbone:
-    """Shape and weights from official names, whole training states (``teacher.backbone. ...``) included.
+    """Shape and weights from official names, anywhere in what a training script saved.
 
-    Heads are 64 wide, as in every published DINOv2 model.
+    Nested dictionaries are read as dotted names (``{"teacher": {"backbone.norm.bias": ...}}``). Whatever stands before
+    a backbone's names (``teacher.backbone.``, ``module.``, ``model.state_dict.``) is taken off, and so is what
+    ``torch.compile`` and FSDP put in between; heads are left out. Of several backbones the teacher's is taken. Heads of
+    attention are 64 wide, as in every published DINOv2 model.
+
+    Raises:
+        RaddinoError: no backbone, or several of which none or more than one is a teacher's.
     """
     if not isinstance(state, dict):
         raise RaddinoError(
             f"not DINOv2 weights: a mapping of names to tensors is expected, found a {type(state).__name__}"
         )
-    for key in ("teacher", "model"):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    backbone = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
-    flat = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", name): t for name, t in (backbone or state).items()}
-    for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight"):
-        if not isinstance(flat.get(name), Tensor):
+    named = _backbone_in(dict(_named_tensors(state)))
+    flat = {re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", name): tensor for name, tensor in named.items()}
+    for name in ("cls_token", "pos_embed", "blocks.0.norm1.weight"):
+        if name not in flat:
             raise RaddinoError(f"not DINOv2 weights: {name!r} is missing")
     dim, channels, patch, _ = flat["patch_embed.proj.weight"].shape
     registers = flat["register_tokens"].shape[1] if "register_tokens" in flat else 0
@@ -189,6 +253,29 @@ def from_official(state: dict[str, Any]) -> Backbone:
         interpolate_antialias=bool(registers),
     )
     return Backbone(config, {k: v.float() for k, v in flat.items()}, None)
+
+
+def _named_tensors(state: dict[Any, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in nested dictionaries under dotted names."""
+    for key, value in state.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Tensor):
+            yield _WRAPPERS.sub("", name).removeprefix("."), value
+        elif isinstance(value, dict) and depth < _DEEPEST_STATE:
+            yield from _named_tensors(value, f"{name}.", depth + 1)
+
+
+def _backbone_in(named: State) -> State:
+    """The one backbone, or the teacher's, with nothing before its names."""
+    found = [name.removesuffix(_ANCHOR) for name in named if f".{name}".endswith(f".{_ANCHOR}")]
+    if not found:
+        raise RaddinoError(f"not DINOv2 weights: {_ANCHOR!r} is missing")
+    chosen = [prefix for prefix in found if "teacher" in prefix.split(".")] or found
+    if len(chosen) > 1:
+        listed = ", ".join(repr(prefix[:50]) for prefix in chosen[:4])
+        raise RaddinoError(f"several DINOv2 backbones, under {listed}: save the one that is meant by itself")
+    inside = {name.removeprefix(chosen[0]): one for name, one in named.items() if name.startswith(chosen[0])}
+    return {name: tensor for name, tensor in inside.items() if not name.startswith(_HEADS)}
 
 
 def from_huggingface(config: dict[str, Any], state: State) -> Backbone:
@@ -289,11 +376,22 @@ def fold_grey(backbone: Backbone, mean: float, std: float) -> Backbone:
     """The one-channel backbone that gives the same tokens from grey input normalised by ``mean`` and ``std``.
 
     Summing the three channels' weights is exact because a grey image repeats its channel; the difference
-    between the published normalisation per channel and the new one goes into weights and bias.
+    between the normalisation per channel that the weights were trained with and the new one goes into weights and bias.
+
+    Raises:
+        RaddinoError: the weights' own normalisation is not known, or is of another number of channels.
     """
-    if backbone.config.in_channels == 1:
+    theirs = backbone.normalisation
+    if theirs is None:
+        raise RaddinoError(
+            f"the weights do not say how their input is normalised ({PREPROCESSOR} beside them would): "
+            "name their family, as in dinov2-base:PLACE or rad-dino:PLACE"
+        )
+    channels = backbone.config.in_channels
+    if len(theirs.mean) != channels:
+        raise RaddinoError(f"the weights take {channels} channels, and their normalisation is of {len(theirs.mean)}")
+    if theirs == Normalisation((mean,), (std,)):
         return backbone
-    theirs = backbone.normalisation or Normalisation((mean,) * 3, (std,) * 3)
     weight = backbone.state["patch_embed.proj.weight"].double()
     their_mean, their_std = torch.tensor(theirs.mean).double(), torch.tensor(theirs.std).double()
     gain = (std / their_std).view(1, -1, 1, 1)
@@ -339,16 +437,27 @@ def _from_huggingface_folder(folder: Path) -> Backbone:
         raise RaddinoError(
             f"{folder}/config.json does not describe these weights ({type(error).__name__}): save the model again"
         ) from None
-    preprocessor = folder / "preprocessor_config.json"
-    if not preprocessor.is_file():
-        return backbone
+    file = folder / PREPROCESSOR
+    told = _normalisation(file, read_json(file, "save the image processor again")) if file.is_file() else None
+    return Backbone(backbone.config, backbone.state, told)
+
+
+def _normalisation(
+    file: Path, values: dict[str, Any], parse: Callable[[Any], Any] = lambda value: value
+) -> Normalisation | None:
+    """Mean and SD of input in [0, 1] that an image processor's settings come to, None where they hold none."""
+    told: list[tuple[float, ...]]
     try:
-        values = read_json(preprocessor, "save the image processor again")
-        if "image_mean" not in values or "image_std" not in values:
-            return backbone
-        mean, std = (tuple(float(part) for part in values[key]) for key in ("image_mean", "image_std"))
-        if len(mean) != len(std) or not all(math.isfinite(part) for part in mean) or not 0 < min(std) <= max(std) < 1e9:
+        if not values.get("do_normalize", True):
+            told = [(0.0,) * 3, (1.0,) * 3]
+        elif "image_mean" not in values or "image_std" not in values:
+            return None
+        else:
+            told = [tuple(float(part) for part in parse(values[key])) for key in ("image_mean", "image_std")]
+        maximum = 255 * float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 255.0
+        mean, std = (tuple(part / maximum for part in parts) for parts in told)
+        if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not 0 < min(std) <= max(std) < 1e9:
             raise ValueError
-    except (OverflowError, TypeError, ValueError):
-        raise RaddinoError(f"{preprocessor} is damaged: save the image processor again") from None
-    return Backbone(backbone.config, backbone.state, Normalisation(mean, std))
+    except (ArithmeticError, RecursionError, TypeError, ValueError):
+        raise RaddinoError(f"{file} is damaged: save the image processor again") from None
+    return Normalisation(mean, std)

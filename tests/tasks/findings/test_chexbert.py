@@ -120,6 +120,10 @@ def save(folder, change):
         (lambda f: save(f, lambda s: s.pop("module.linear_heads.13.bias")), "does not fit CheXbert"),
         (lambda f: save(f, lambda s: s.update({"module.more": torch.ones(1)})), "does not fit CheXbert"),
         (lambda f: save(f, lambda s: s.pop("module.bert.embeddings.word_embeddings.weight")), "does not fit CheXbert"),
+        (
+            lambda f: save(f, lambda s: s["module.linear_heads.3.bias"].fill_(float("nan"))),
+            r"heads\.3\.bias .* not finite",
+        ),
         (lambda f: (f / "vocab.txt").write_text("\n".join([*SPECIAL, "a"])), "has 6 words where CheXbert's weights"),
         (lambda f: (f / "vocab.txt").write_text("a\nb\n"), r"lacks \[CLS\]"),
         (lambda f: (f / "vocab.txt").write_bytes(b"\xff\xfe"), "not text in UTF-8"),

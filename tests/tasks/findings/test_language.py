@@ -70,6 +70,15 @@ def test_missing_weights_are_refused_and_never_random(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    file = _folder(tmp_path) / "model.safetensors"
+    held = load_file(file)
+    held["model.norm.weight"][0] = float("inf")
+    save_file(held, file, metadata={"format": "pt"})
+    with pytest.raises(RaddinoError, match=r"model\.norm\.weight holds numbers that are not finite"):
+        load(str(tmp_path))
+
+
 class Trap:
     def __reduce__(self):
         return Path.touch, (Path("sprung"),)

@@ -18,7 +18,7 @@ from raddino.files import sha256
 from raddino.metrics.clinical import FINDINGS_14
 from raddino.metrics.ranking import Floats
 from raddino.progress import bar
-from raddino.vit.weights import read_weights
+from raddino.vit.weights import check_finite, read_weights
 
 if TYPE_CHECKING:
     from transformers import BertModel, BertTokenizer
@@ -125,7 +125,9 @@ def _state(content: Any) -> dict[str, Tensor]:
         raise RaddinoError(f"{CHECKPOINT} holds no 'model_state_dict' of tensors: it is not CheXbert's checkpoint")
     named = {str(name).removeprefix("module."): tensor.float() for name, tensor in state.items()}
     unused = ("bert.pooler.", "bert.embeddings.position_ids")
-    return {name: tensor for name, tensor in named.items() if not name.startswith(unused)}
+    used = {name: tensor for name, tensor in named.items() if not name.startswith(unused)}
+    check_finite(CHECKPOINT, used.items())
+    return used
 
 
 def _network(state: dict[str, Tensor]) -> tuple[BertModel, nn.ModuleList]:

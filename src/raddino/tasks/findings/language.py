@@ -20,6 +20,7 @@ from raddino.tasks.findings.prompts import IMAGE, chat_template
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tiny_language import tiny_decoder, tiny_tokenizer
 from raddino.vit.pickles import check_pickles
+from raddino.vit.weights import check_finite
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def _pretrained(name: str, place: str, options: dict[str, str], dtype: torch.dty
         raise RaddinoError(f"language model {name!r} cannot be loaded ({type(error).__name__}: {words})") from None
     model, report = loaded
     refuse_lost(name, sorted(report["missing_keys"]))
+    check_finite(name, model.state_dict().items())
     return model.eval(), tokenizer
 
 

@@ -38,6 +38,7 @@ from raddino.tasks.findings.language import Language
 from raddino.tasks.findings.prompts import Template, load_template
 from raddino.tasks.findings.settings import FindingsConfig
 from raddino.tasks.findings.tower import has_tower, image_processor, vision_tower
+from raddino.vit.weights import check_finite
 
 RECORD = "findings.json"
 AGAIN = "delete the folder and train again"
@@ -265,6 +266,7 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[
             values = factory.config_class.from_pretrained(folder, local_files_only=True)
             model: Any = factory.from_pretrained(folder, config=values, dtype=dtype, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        check_finite("findings writer", model.state_dict().items())
     except RaddinoError as error:
         raise RaddinoError(f"findings writer {folder} cannot be loaded ({error}): {AGAIN}") from None
     except Exception as error:  # Transformers raises many kinds

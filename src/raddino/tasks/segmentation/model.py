@@ -23,6 +23,7 @@ from raddino.tasks.segmentation.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised
 from raddino.tasks.segmentation.predict import Predictor, to_bits
 from raddino.tasks.segmentation.settings import SegmentationConfig
+from raddino.vit.weights import check_finite
 
 FORMAT = 1
 ABOUT = "segmentation.json"
@@ -193,6 +194,7 @@ def _fill(file: Path, record: ModelRecord, own: dict[str, Tensor]) -> None:
         raise RaddinoError(f"{file} cannot be read as safetensors: {again}") from None
     if {name: one.shape for name, one in tensors.items()} != {name: one.shape for name, one in own.items()}:
         raise RaddinoError(f"{file} holds the weights of another network: {again}")
+    check_finite(str(file), tensors.items())
     for name, tensor in tensors.items():
         own[name].copy_(tensor)
 
