@@ -1,6 +1,7 @@
 """The rule-based labeler: hand-made cases, the synthetic texts exactly, the real Open-i texts against their tags."""
 
 import tarfile
+import textwrap
 
 import pytest
 
@@ -128,6 +129,139 @@ CASES = [
     ("Pneumothoraces, oedema and haziness.", {"pneumothorax": 1, "edema": 1, "lung_opacity": 1}),
 ]  # fmt: skip
 
+WRITTEN = [
+    ("No findings.", "+no_finding"),
+    ("No finding", "+no_finding"),
+    ("NO FINDINGS", "+no_finding"),
+    ("There are no findings.", "+no_finding"),
+    ("No significant findings.", "+no_finding"),
+    ("No pathological findings.", "+no_finding"),
+    ("No pathology.", "+no_finding"),
+    ("Nothing abnormal detected.", "+no_finding"),
+    ("No abnormalities.", "+no_finding"),
+    ("Without findings.", "+no_finding"),
+    ("Without pathological findings.", "+no_finding"),
+    ("Findings: none.", "+no_finding"),
+    ("No findings. Pneumothorax.", "+pneumothorax -no_finding"),
+    ("No change in findings.", ""),
+    ("No findings to explain the fever.", "+no_finding"),
+    ("No pneumothorax\nSmall effusion\nCardiomegaly", "-pneumothorax +pleural_effusion +cardiomegaly -no_finding"),
+    ("No effusion\nPneumothorax", "-pleural_effusion +pneumothorax -no_finding"),
+    ("Effusion\nNo pneumothorax\nConsolidation", "+pleural_effusion -pneumothorax +consolidation -no_finding"),
+    ("No effusion; consolidation; edema", "-pleural_effusion +consolidation +edema -no_finding"),
+    ("• No effusion • Consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("No effusion • Consolidation • Edema", "-pleural_effusion +consolidation +edema -no_finding"),
+    ("1. No effusion 2. Consolidation 3. Edema", "-pleural_effusion +consolidation +edema -no_finding"),
+    ("1) No effusion 2) Consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("(1) No effusion (2) Consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("a) No effusion\nb) Consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("No effusion - consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("No effusion \u2013 consolidation", "-pleural_effusion +consolidation -no_finding"),
+    ("No pneumothorax \u2014 small effusion", "-pneumothorax +pleural_effusion -no_finding"),
+    (
+        "Pneumothorax: no\nEffusion: yes\nConsolidation: no",
+        "-pneumothorax +pleural_effusion -consolidation -no_finding",
+    ),
+    ("Heart size normal\nLungs clear\nNo effusion", "-cardiomegaly -lung_opacity -pleural_effusion +no_finding"),
+    ("Lungs: clear\nHeart: enlarged\nBones: no fracture", "-lung_opacity +cardiomegaly -fracture -no_finding"),
+    (
+        "No pleural effusion,\npneumothorax or\nconsolidation.",
+        "-pleural_effusion -pneumothorax -consolidation +no_finding",
+    ),
+    ("There is no evidence of pleural\neffusion or pneumothorax.", "-pleural_effusion -pneumothorax +no_finding"),
+    (
+        "There is no focal consolidation, pleural effusion or\nPneumothorax.",
+        "-consolidation -pleural_effusion -pneumothorax +no_finding",
+    ),
+    ("The lungs show no\nconsolidation.", "-consolidation +no_finding"),
+    ("No evidence of\nPneumothorax.", "-pneumothorax +no_finding"),
+    ("Without pneumothorax, effusion remains.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("Without change, effusion remains.", "+pleural_effusion -no_finding"),
+    ("Without change, the pneumothorax persists.", "+pneumothorax -no_finding"),
+    ("Without pneumothorax, small effusion persists.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("No pneumothorax, effusion persists.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("No pneumothorax, consolidation is present on the left.", "-pneumothorax +consolidation -no_finding"),
+    ("No pneumothorax, edema is unchanged.", "-pneumothorax +edema -no_finding"),
+    ("No pneumothorax, effusion has increased.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("Without pneumothorax, effusion or consolidation.", "-pneumothorax -pleural_effusion -consolidation +no_finding"),
+    (
+        "No pneumothorax, effusion, or consolidation is seen.",
+        "-pneumothorax -pleural_effusion -consolidation +no_finding",
+    ),
+    ("Without significant change, bibasilar atelectasis.", "+atelectasis -no_finding"),
+    (
+        "Chest tube removed without pneumothorax, effusion remains.",
+        "-support_devices -pneumothorax +pleural_effusion -no_finding",
+    ),
+    ("Pneumonia?", "?pneumonia -no_finding"),
+    ("? effusion", "?pleural_effusion -no_finding"),
+    ("?effusion", "?pleural_effusion -no_finding"),
+    ("Opacity, ?pneumonia.", "+lung_opacity ?pneumonia -no_finding"),
+    ("Right basal opacity (pneumonia?).", "+lung_opacity ?pneumonia -no_finding"),
+    ("Right basal opacity ?consolidation ?atelectasis", "+lung_opacity ?consolidation ?atelectasis -no_finding"),
+    ("Pneumonia? No effusion.", "?pneumonia -pleural_effusion -no_finding"),
+    ("Cardiomegaly. Effusion?", "+cardiomegaly ?pleural_effusion -no_finding"),
+    ("Small left effusion? Atelectasis.", "?pleural_effusion +atelectasis -no_finding"),
+    ("?? pneumothorax", "?pneumothorax -no_finding"),
+    ("Pneumonia??", "?pneumonia -no_finding"),
+    ("Heart enlarged?", "?cardiomegaly -no_finding"),
+    ("No pneumothorax?", "?pneumothorax -no_finding"),
+    ("Effusion without pneumothorax.", "+pleural_effusion -pneumothorax -no_finding"),
+    ("No pneumothorax but small effusion.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("No pneumothorax, although effusion has increased.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("No pneumothorax with small effusion.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("Atelectasis rather than consolidation.", "+atelectasis -consolidation -no_finding"),
+    ("Pneumonia cannot be excluded.", "?pneumonia -no_finding"),
+    ("Cannot exclude pneumonia.", "?pneumonia -no_finding"),
+    ("Pneumonia not excluded.", "?pneumonia -no_finding"),
+    ("Effusion no longer seen.", "-pleural_effusion +no_finding"),
+    ("There is no longer a pneumothorax.", "-pneumothorax +no_finding"),
+    ("Pneumothorax has resolved, effusion persists.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("Resolved pneumothorax.", "-pneumothorax +no_finding"),
+    (
+        "The lungs are free of focal consolidation, effusion and pneumothorax.",
+        "-consolidation -pleural_effusion -pneumothorax +no_finding",
+    ),
+    ("Neither effusion nor consolidation, but edema.", "-pleural_effusion -consolidation +edema -no_finding"),
+    ("No effusion, consolidation or pneumothorax.", "-pleural_effusion -consolidation -pneumothorax +no_finding"),
+    ("No effusion/consolidation/pneumothorax.", "-pleural_effusion -consolidation -pneumothorax +no_finding"),
+    ("Not without effusion.", "+pleural_effusion -no_finding"),
+    ("The film is not without a small pneumothorax.", "+pneumothorax -no_finding"),
+    ("Effusion, not resolved.", "+pleural_effusion -no_finding"),
+    ("Not free of effusion.", "+pleural_effusion -no_finding"),
+    ("S/p chest tube removal, no pneumothorax.", "-support_devices -pneumothorax +no_finding"),
+    ("Status post chest tube removal. No PTX.", "-support_devices -pneumothorax +no_finding"),
+    ("Compared to prior, no change in effusion.", "+pleural_effusion -no_finding"),
+    ("Compared to prior, no effusion.", "-pleural_effusion +no_finding"),
+    ("In comparison to the prior study, no pneumothorax.", "-pneumothorax +no_finding"),
+    ("Effusion is stable, no pneumothorax.", "+pleural_effusion -pneumothorax -no_finding"),
+    ("NO PTX. SMALL EFFUSION.", "-pneumothorax +pleural_effusion -no_finding"),
+    ("LUNGS CLEAR W/O EFFUSION OR PTX", "-lung_opacity -pleural_effusion -pneumothorax +no_finding"),
+    ("Lungs w/o consolidation.", "-consolidation +no_finding"),
+    ("No ptx/effusion", "-pneumothorax -pleural_effusion +no_finding"),
+    ("No PTX or pleural eff.", "-pneumothorax +no_finding"),
+    ("Prior pneumothorax is not seen.", "-pneumothorax +no_finding"),
+    ("Pneumothorax is absent, atelectasis is present.", "-pneumothorax +atelectasis -no_finding"),
+    ("No pneumothorax nor effusion.", "-pneumothorax -pleural_effusion +no_finding"),
+    ("Nor is there effusion.", "-pleural_effusion +no_finding"),
+    ("There isn't a pneumothorax.", "-pneumothorax +no_finding"),
+    ("The film doesn't show an effusion.", "-pleural_effusion +no_finding"),
+    ("Non\u2011displaced rib fracture.", "+fracture -no_finding"),
+    ("No non-displaced rib fracture.", "-fracture +no_finding"),
+    ("Ruled out pneumothorax.", "-pneumothorax +no_finding"),
+    ("R/o pneumonia.", "?pneumonia -no_finding"),
+    ("Pneumothorax (-), effusion (+)", "-pneumothorax +pleural_effusion -no_finding"),
+    ("Follow-up chest radiograph: no pneumothorax.", "-pneumothorax +no_finding"),
+    ("X-ray shows well-defined nodule - no effusion.", "+lung_lesion -pleural_effusion -no_finding"),
+    ("Without acute findings.", "+no_finding"),
+    ("Unremarkable.", "+no_finding"),
+    ("Pneumothorax: no, effusion: yes", "-pneumothorax +pleural_effusion -no_finding"),
+]
+"""As reports are typed: without full stops, as lists, with question marks, in capitals, with several negations.
+
+Signs before the names: + positive, - denied, ? uncertain.
+"""
+
 
 def test_names():
     assert NAME == "raddino-rules"
@@ -158,6 +292,29 @@ def test_hand_made_cases(text, labels):
 )
 def test_no_finding(text, value):
     assert label_findings(text).get("no_finding") == value
+
+
+@pytest.mark.parametrize(("text", "signs"), WRITTEN, ids=[ascii(text)[1:60] for text, _ in WRITTEN])
+def test_lists_question_marks_and_scopes(text, signs):
+    labels = {word[1:]: {"+": 1, "-": 0, "?": -1}[word[0]] for word in signs.split()}
+    assert label_findings(text) == labels
+    assert label_findings(f"  {text.upper()}\r\n") == labels
+
+
+def test_a_line_break_within_a_sentence_is_none():
+    """A report wrapped at two widths reads as the same report in one line."""
+    for sentence, labels in CASES:
+        report = f"The patient was examined upright and in full inspiration. {sentence}"
+        for width in (60, 72):
+            lines = [report] if "\n" in sentence else textwrap.wrap(report, width)
+            found = label_findings("\n".join(lines))
+            found.pop("no_finding", None)
+            assert found == labels, lines
+
+
+def test_marks_without_words_take_linear_time():
+    for mark in ("?", "a, ", "(", "1) ", " - ", "no\n", ":\n", "query ?", "No effusion, and "):
+        assert set(label_findings(mark * 5_000)) <= {"no_finding", "pleural_effusion"}
 
 
 def test_order_case_and_white_space_do_not_matter():

@@ -41,13 +41,14 @@ class Grey:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> MemoryCorpus:
-    """Bright left halves have an effusion; two images a patient."""
+    """Bright left halves have an effusion; two studies a patient, an image each."""
     patient = np.arange(96) // 2
     ill = patient % 3 == 0
     draw = np.random.default_rng(0)
     images = [np.concatenate([np.full((8, 4), 60 + 120 * sick), np.full((8, 4), 90)], 1) for sick in ill]
     manifest = pd.DataFrame({
         "id": [f"image{i}" for i in range(96)], "patient": [f"p{p}" for p in patient], "source": "toy",
+        "study": [f"s{i}" for i in range(96)], "view": "AP",
         "split": np.array(["train", "train", "val", "test"])[patient % 4], "report": [SAID[bool(sick)] for sick in ill],
     })  # fmt: skip
     noisy = [(image + draw.integers(0, 9, image.shape)).astype(np.uint8) for image in images]
@@ -131,6 +132,27 @@ def test_model_shuffled_nearest_and_prior(corpus: MemoryCorpus, made: list[str],
     assert cases[0].notes["signatures"].keys() >= {"rules_f1", "bleu_4", "rouge_l"}
     assert set(cases[0].records) == set(cases[3].records)
     np.testing.assert_array_equal(findings.report_scores(cases[0].records), 1.0)
+
+
+def test_further_images_of_a_study_change_no_number(corpus: MemoryCorpus, made: list[str], tmp_path: Path) -> None:
+    """Neither of the model nor of what it has to beat; further images of some studies among the others, all black."""
+    plain = job_of(corpus, tmp_path / "plain")
+    draw = np.random.default_rng(1)
+    again = np.r_[np.arange(96), draw.integers(0, 96, 60)]
+    place = np.argsort(np.r_[np.arange(96), draw.uniform(-1, 96, 60)])
+    further = (np.arange(156) >= 96)[place]
+    manifest = corpus.manifest.iloc[again[place]].reset_index(drop=True)
+    manifest["id"] = np.where(further, [f"a{at}" for at in range(156)], manifest["id"])
+    manifest["view"] = np.where(further, "LATERAL", "AP")
+    images = [corpus.images[row] * (not black) for row, black in zip(again[place], further, strict=True)]
+    job = job_of(MemoryCorpus(images, manifest, tmp_path / "more"), tmp_path / "work")
+    assert job.examples.excluded == {"further image of its study": 60}
+    assert job.examples.describe()["n"] == plain.examples.describe()["n"] == {"train": 48, "val": 24, "test": 24}
+    np.testing.assert_array_equal(job.examples.patients, plain.examples.patients)
+    task = CASE_TASKS["findings"]
+    for one, two in zip(task.run(plain), task.run(job), strict=True):
+        pd.testing.assert_frame_equal(one.records, two.records)
+    assert made[:3] == made[3:]
 
 
 def test_texts_stay_in_the_folder(corpus: MemoryCorpus, made: list[str], tmp_path: Path) -> None:

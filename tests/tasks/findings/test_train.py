@@ -3,6 +3,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from findings_corpus import TEXTS, report_corpus, small_encoder, train_quickly
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.sums import write_sums
 from raddino.tasks.findings import trainer
-from raddino.tasks.findings.data import Reports
+from raddino.tasks.findings.data import Collator, Reports
 from raddino.tasks.findings.generate import generate_findings
+from raddino.tasks.findings.language import load_language
+from raddino.tasks.findings.model import load_model
 from raddino.tasks.findings.settings import FindingsConfig, Stage, TinyLanguage
+from raddino.tasks.findings.tower import vision_tower
 from raddino.tasks.findings.train import Trained, train_findings
 from test_files import file_limit, rights
 
@@ -59,6 +63,37 @@ def test_eight_texts_are_learnt_by_heart(tmp_path: Path) -> None:
     )
     assert turned == list(TEXTS)[::-1]
     assert made.chosen["stages"][0]["validation_loss"] < 0.05
+
+
+def test_maira_shows_every_report_three_times_and_leaves_the_encoder_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[tuple[int, ...]] = Counter()
+    plain = Collator.__call__
+
+    def counts(self, examples):
+        seen.update(tuple(one.answer) for one in examples if torch.is_grad_enabled())
+        return plain(self, examples)
+
+    monkeypatch.setattr(Collator, "__call__", counts)
+    config = FindingsConfig(preset="maira", language_model="tiny", tiny=SHAPE, batch_size=3, accumulate=1)
+    corpus, encoder = report_corpus(tmp_path), small_encoder()
+    check = Reports(np.array([0]), ["Seen in validation."])
+    made = train_findings(corpus, ALL, check, encoder, config, tmp_path / "out", device="cpu", cache=tmp_path / "cache")
+    (stage,) = made.chosen["stages"]
+    assert (stage["train"], stage["steps"], stage["reports_a_step"]) == ("both", 9, 3)
+    assert made.chosen["needs_raddino"]
+    learnt = Counter({answer: count for answer, count in seen.items() if count == 3})
+    assert len(learnt) == len(TEXTS)
+    model, _ = load_model(made.folder, torch.device("cpu"), torch.float32)
+    assert sum(isinstance(one, torch.nn.Linear) for one in model.model.multi_modal_projector.modules()) == 4
+    kept, tower = model.model.vision_tower.state_dict(), vision_tower(encoder).state_dict()
+    assert kept.keys() == tower.keys()
+    assert all(torch.equal(one, tower[name]) for name, one in kept.items())
+    start = load_language(config, list(TEXTS), 0, torch.float32).model.base_model.state_dict()
+    held = model.model.language_model.state_dict()
+    assert held.keys() == start.keys()
+    assert not any(torch.equal(held[name], one) for name, one in start.items())
 
 
 def test_a_full_disk_ends_the_training_and_the_rerun_gives_the_same_weights(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import NamedTuple
 
 import yaml
@@ -28,13 +29,38 @@ POSITIVE, NEGATIVE, UNCERTAIN = 1, 0, -1
 VALUES = {"ignore": None, "negative": NEGATIVE, "uncertain": UNCERTAIN}
 PRECEDENCE = list(VALUES)
 
-SENTENCE = re.compile(r"[;!?]|\.(?!\d)|\n\s*(?=[-*•]|\d{1,2}[.)]\s|\n)")
+DASHES = str.maketrans(dict.fromkeys("‐‑‒–−", "-") | {"—": " - ", "―": " - ", "’": "'"})
+SENTENCE = re.compile(
+    r"[;!•‣▪●◦]|(?<=\?)|\.(?!\d)|\n\s*(?=[-*·]|\(?(?:\d{1,2}|[a-h])[.)]\s|\n)|(?:^|\s)\(?\d{1,2}\)\s"
+    r"|\s(?:-+|[*·])\s(?!(?:none|no|absent|negative)\s*(?:[.;,]|$))"
+)
+QUERY = re.compile(r"(?:^|(?<=[\s(,;:.]))\?+(?:(?=\w)|\s+(?=[a-z]))|^\s*\?+\s+(?=\w)")
+"""A question mark before what it doubts: "?pneumonia", "opacity ? pneumonia"."""
+CONTRACTED = re.compile(r"\b(is|are|was|were|do|does|did|has|have|had)n't\b")
+UNFINISHED = re.compile(
+    r"(?:[,/:-]|\b(?:an?|the|this|these|there|(?<!: )no|not|without|any|and|or|nor|of|in|on|at|to|for|from|by|with|"
+    r"than|as|is|are|was|were|has|have|may|which|that|versus|vs|due|consistent|compatible|evidence))\s*$",
+    re.IGNORECASE,
+)
+ADJECTIVE = re.compile(
+    r"\b(?:new|old|small|large|moderate|mild|tiny|trace|minimal|focal|acute|definite|significant|possible|probable|likely|"
+    r"left|right|bilateral|upper|middle|lower|lung|lobe|rib|heart|chest|cardiac|pleural|pulmonary|mediastinal|interstitial|"
+    r"basilar|apical|residual|visible)\s*$",
+    re.IGNORECASE,
+)
+SHORT = 50
+"""Characters of a line that is an item of a list, where letter case does not tell."""
 VERB = re.compile(r"\b(?:is|are|was|were|has|have|remains?|appears?|shows?|demonstrates?)\b")
 SAYS_SOMETHING = re.compile(VERB.pattern + r"|\b(?:no|without|normal|enlarged|stable|clear|unremarkable)\b")
 NEW_SUBJECT = re.compile(
     r"(?:,? and|,? with|,)\s+(?=there (?:is|are|has|have)\b"
     r"|(?:the|this|these|it|its)\b(?: [\w-]+){0,6}? (?:is|are|was|were|has|have|remains?|appears?)\b"
     r"|(?:heart|lungs?|pneumothorax|pleural effusion|effusion)(?: size)? (?:is|are|has|have|remains?|appears?)\b)"
+)
+STANDS = re.compile(
+    r"\b(?:persists?|remains?|continues?|(?:is|are) (?:again |still |now )?(?:present|persistent|unchanged|stable|"
+    r"similar|new|larger|smaller|increas\w+|decreas\w+|improv\w+|worsen\w+)"
+    r"|(?:has|have) (?:\w+ly )?(?:increased|decreased|improved|worsened|persisted|remained|developed|progressed))\b"
 )
 NEW_ITEM = re.compile(
     r",\s(?=(?:an?|small|tiny|trace|mild(?:ly)?|moderate(?:ly)?|large|severe|stable|unchanged|persistent|minimal|chronic|"
@@ -43,12 +69,17 @@ NEW_ITEM = re.compile(
 WITH = r"(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )\bwith\b|\bstatus post\b"
 NEW_STATEMENT = re.compile(WITH)
 CAUSE = re.compile(WITH + r"|\b(?:secondary to|due to|in the setting of|given|because of)\b")
+QUESTION = re.compile(r"(?:is|are|was|were|does|do|did|has|have|could|can|may|any)\b")
 OR = re.compile(r"\bor\b|/")
 LISTING = re.compile(r"differential|consideration")
 DENIABLE = re.compile(r"concern|suspicious|worrisome|suggesti")
 OR_BETWEEN = re.compile(r"(?:\s[\w-]+){0,3},?\s(?:and/)?or\s(?:[\w-]+\s){0,4}")
 NORMAL_TEXT = re.compile(
-    r"\b(?:normal|unremarkable|clear|negative|intact|no (?:\w+ )?(?:acute|active|evidence|abnormal))"
+    r"\b(?:normal|unremarkable|clear|negative|intact|no (?:\w+ )?(?:acute|active|evidence|abnormal)"
+    r"|(?:no|without)(?: (?:acute|active|significant|pathologic(?:al)?|abnormal|relevant|suspicious|remarkable|"
+    r"definite|radiographic|cardiopulmonary|focal|gross|major|positive)){0,2}"
+    r" (?:findings?|patholog(?:y|ies)|abnormalit(?:y|ies))\b"
+    r"|nothing (?:abnormal|pathological|remarkable)|findings? ?: ?(?:none|no|nil)\b)"
 )
 NEAR, LONGEST = 60, 200
 """Characters that a cue reaches back, and words of one clause."""
@@ -71,6 +102,14 @@ class Mention(NamedTuple):
     observation: str
 
 
+class Said(NamedTuple):
+    """What a clause says of an observation, and where."""
+
+    start: int
+    observation: str
+    value: int
+
+
 @dataclass(frozen=True)
 class Phrases:
     """``phrases.yaml``, compiled.
@@ -81,6 +120,7 @@ class Phrases:
         cues: one pattern with a group a kind, in order of precedence.
         others: what is no observation but stands beside one.
         clauses: words that begin a new clause.
+        standing: a finding of which a new statement says that it is there.
     """
 
     mentions: dict[str, re.Pattern[str]]
@@ -91,6 +131,7 @@ class Phrases:
     cues: re.Pattern[str]
     others: re.Pattern[str]
     clauses: re.Pattern[str]
+    standing: re.Pattern[str]
 
 
 def _either(patterns: Iterable[str]) -> str:
@@ -121,7 +162,15 @@ def phrases() -> Phrases:
         cues=_groups(data["cues"]),
         others=_words(data["others"]),
         clauses=_words(data["clauses"]),
+        standing=_standing(data["mentions"]),
     )
+
+
+def _standing(mentions: dict[str, list[str]]) -> re.Pattern[str]:
+    """ ", effusion persists" and ", small left effusion has increased", from the comma or "and" to the finding."""
+    anything = _either(pattern for listed in mentions.values() for pattern in listed)
+    words = r"(?:(?!or\b|and\b|nor\b|no\b|without\b)[\w-]+ ){0,3}?"
+    return re.compile(rf"(?:,? and|,)\s+(?={words}(?:{anything})(?!\w) {words}{STANDS.pattern})")
 
 
 def label_findings(text: str) -> dict[str, int]:
@@ -142,9 +191,11 @@ def label_findings(text: str) -> dict[str, int]:
     found: dict[str, set[int]] = {}
     normal = False
     for clause in _clauses(text):
-        normal = normal or NORMAL_TEXT.search(clause) is not None
-        for observation, value in (*_mentioned(clause), *_states(clause), *_denied(clause)):
-            found.setdefault(observation, set()).add(value)
+        asked = _asked(clause)
+        normal = normal or (asked is None and NORMAL_TEXT.search(clause) is not None)
+        for said in (*_mentioned(clause), *_states(clause), *_denied(clause)):
+            doubted = asked is not None and said.start >= asked
+            found.setdefault(said.observation, set()).add(UNCERTAIN if doubted else said.value)
     values = {name: next(v for v in (POSITIVE, UNCERTAIN, NEGATIVE) if v in seen) for name, seen in found.items()}
     if any(value != NEGATIVE for name, value in values.items() if name != "support_devices"):
         values["no_finding"] = NEGATIVE
@@ -155,16 +206,48 @@ def label_findings(text: str) -> dict[str, int]:
 
 def _clauses(text: str) -> Iterator[str]:
     """Lower-case clauses in which a cue may reach a mention."""
-    plain = unicodedata.normalize("NFKC", text).lower().replace("vs.", "vs").replace("’", "'")
+    plain = QUERY.sub(" query ", _with_ends(unicodedata.normalize("NFKC", text).translate(DASHES)))
+    plain = CONTRACTED.sub(r"\1 not", plain.lower().replace("vs.", "vs"))
     for sentence in SENTENCE.split(plain):
         for part in _parts(sentence.split()):
             start = 0
-            for cut in NEW_SUBJECT.finditer(part):
-                if SAYS_SOMETHING.search(part, start, cut.start()):
+            for cut in sorted(_cuts(part), key=lambda cut: cut.start()):
+                if cut.start() >= start and SAYS_SOMETHING.search(part, start, cut.start()):
                     yield part[start : cut.start()].strip()
                     start = cut.end()
             if rest := part[start:].strip(" ,"):
                 yield rest
+
+
+def _with_ends(text: str) -> str:
+    """The text with a semicolon where a line ends a statement, as in a list without full stops.
+
+    That is where the next line begins with a capital, or in a text of one letter case where the line is short, and
+    where its last word does not ask for more.
+    """
+    lines = text.splitlines()
+    one_case = text in (text.upper(), text.lower())
+    for at, (line, following) in enumerate(pairwise(lines)):
+        listed = len(line) < SHORT and not ADJECTIVE.search(line)
+        if (listed if one_case else following.lstrip()[:1].isupper()) and not UNFINISHED.search(line):
+            lines[at] += ";"
+    return "\n".join(lines)
+
+
+def _cuts(part: str) -> Iterator[re.Match[str]]:
+    """Where a new statement begins within a sentence."""
+    yield from NEW_SUBJECT.finditer(part)
+    if STANDS.search(part):
+        yield from phrases().standing.finditer(part)
+
+
+def _asked(clause: str) -> int | None:
+    """Where the part of a clause begins that a question mark at its end doubts; None without one."""
+    if not clause.endswith("?"):
+        return None
+    if QUESTION.match(clause) or OR.search(clause):
+        return 0
+    return max(clause.rfind("("), clause.rfind(",")) + 1
 
 
 def _parts(words: list[str]) -> Iterator[str]:
@@ -173,7 +256,7 @@ def _parts(words: list[str]) -> Iterator[str]:
         yield from phrases().clauses.split(" ".join(words[start : start + LONGEST]))
 
 
-def _mentioned(clause: str) -> Iterator[tuple[str, int]]:
+def _mentioned(clause: str) -> Iterator[Said]:
     mentions = sorted(_find_mentions(clause))
     if not mentions:
         return
@@ -184,7 +267,7 @@ def _mentioned(clause: str) -> Iterator[tuple[str, int]]:
         if value == POSITIVE and _open_choice(clause, mention, [*mentions, *others], cues):
             value = UNCERTAIN
         if value is not None:
-            yield mention.observation, value
+            yield Said(mention.start, mention.observation, value)
 
 
 def _find_mentions(clause: str) -> Iterator[Mention]:
@@ -261,7 +344,7 @@ def _open_choice(clause: str, mention: Mention, mentions: list[Mention], cues: l
     return False
 
 
-def _states(clause: str) -> Iterator[tuple[str, int]]:
+def _states(clause: str) -> Iterator[Said]:
     """Observations that the state of heart or mediastinum implies: ``"heart size is normal"``."""
     known = phrases()
     subjects = [(name, match) for name, pattern in known.structures.items() for match in pattern.finditer(clause)]
@@ -274,13 +357,13 @@ def _states(clause: str) -> Iterator[tuple[str, int]]:
         if state is None or state.lastgroup == "unknown":
             continue
         if state.lastgroup == "normal":
-            yield name, NEGATIVE
+            yield Said(subject.start(), name, NEGATIVE)
         elif state.lastgroup == "borderline":
-            yield name, UNCERTAIN
+            yield Said(subject.start(), name, UNCERTAIN)
         else:
             value = _assertion(clause, Mention(*state.span(), name), cues)
             if value is not None:
-                yield name, value
+                yield Said(subject.start(), name, value)
 
 
 def _state_of(clause: str, subject: re.Match[str], states: list[re.Match[str]]) -> re.Match[str] | None:
@@ -303,7 +386,7 @@ def _state_of(clause: str, subject: re.Match[str], states: list[re.Match[str]]) 
     return before[-1] if near and len(gap.split()) <= 8 else None
 
 
-def _denied(clause: str) -> Iterator[tuple[str, int]]:
+def _denied(clause: str) -> Iterator[Said]:
     for observation, pattern in phrases().negatives.items():
-        if pattern.search(clause):
-            yield observation, NEGATIVE
+        if match := pattern.search(clause):
+            yield Said(match.start(), observation, NEGATIVE)

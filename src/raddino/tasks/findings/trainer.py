@@ -123,24 +123,27 @@ def run_stage(
     seed: int,
     device: torch.device,
     bf16: bool,
+    ranks: int = 1,
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Train what requires gradients; continues from the newest whole checkpoint in ``folder``.
 
     The best weights by validation loss are in ``model`` afterwards, as its shards under FSDP.
 
     Returns:
-        JSON-ready: steps done, the best step and its validation loss; and the trained weights (on the first rank).
+        JSON-ready: steps done, reports in each, the best step and its validation loss; and the trained weights (on the first rank).
 
     Raises:
         RaddinoError: the loss is not finite.
     """
+    at_once = config.batch_size * config.accumulate * ranks
+    steps, warmup = stage.over(len(train), at_once)
     trainer = FindingsTrainer(
         model=model,
-        args=_arguments(config, stage, folder, seed, device, bf16),
+        args=_arguments(config, stage, (steps, warmup), folder, seed, device, bf16),
         train_dataset=train,
         eval_dataset=val,
         data_collator=collator,
-        callbacks=[EarlyStoppingCallback(config.patience)],
+        callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
         stage=stage,
     )
     for printer in ("PrinterCallback", "ProgressCallback"):
@@ -150,14 +153,14 @@ def run_stage(
     if newest:
         _check(newest)
     done = int(newest.name.split("-")[-1]) if newest else 0
-    with quiet(), writing(folder), bar(name, total=stage.steps, done=done) as shown:
+    with quiet(), writing(folder), bar(name, total=steps, done=done) as shown:
         trainer.add_callback(_Progress(shown))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     state = trainer.state
     if state.best_metric is None or not math.isfinite(state.best_metric):
         raise RaddinoError(f"{name}: the validation loss is not finite; lower lr")
     best = {"best_step": state.best_global_step, "validation_loss": float(state.best_metric)}
-    return {"steps": state.global_step, **best}, trainer.gathered()
+    return {"steps": state.global_step, "reports_a_step": at_once, **best}, trainer.gathered()
 
 
 def trained(model: Any, state: dict[str, Any] | None = None) -> dict[str, torch.Tensor]:
@@ -225,21 +228,28 @@ def _step(checkpoint: Path) -> int | None:
 
 
 def _arguments(
-    config: FindingsConfig, stage: Stage, folder: Path, seed: int, device: torch.device, bf16: bool
+    config: FindingsConfig,
+    stage: Stage,
+    length: tuple[int, int],
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    bf16: bool,
 ) -> TrainingArguments:
-    every = min(config.evaluate_every, stage.steps)
+    steps, warmup = length
+    every = min(config.evaluate_every, steps)
     options: dict[str, Any] = {"gradient_checkpointing": True} if config.gradient_checkpointing else {}
     if config.fsdp:
         options |= {"fsdp": True, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=stage.steps,
+        max_steps=steps,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
         learning_rate=stage.lr,
         weight_decay=config.weight_decay,
-        warmup_steps=stage.warmup,
+        warmup_steps=warmup,
         lr_scheduler_type="cosine",
         eval_strategy="steps",
         eval_steps=every,
