@@ -1,11 +1,16 @@
 """The patient bootstrap: what is drawn, that it is shared, and that its intervals cover."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest, norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from raddino.metrics.bootstrap import CHUNK_CELLS, PatientBootstrap, percentile_interval
+from raddino.metrics.bootstrap import CHUNK_CELLS, PatientBootstrap, interval
 from raddino.metrics.ranking import auroc
+from raddino.metrics.scales import COMPLEMENT, FISHER, IDENTITY, LOG, LOGIT, SQUARE
 
 
 def test_images_of_a_patient_are_drawn_together_and_patients_are_conserved():
@@ -53,24 +58,109 @@ def test_intervals_of_a_mean_cover_it_with_clustered_images():
         patients = np.repeat(np.arange(40), 3)
         x = np.repeat(rng.normal(size=40), 3) + 0.3 * rng.normal(size=120)
         values = PatientBootstrap(patients, 300, trial).distribution(lambda w, x=x: w @ x / w.sum(-1))
-        interval = percentile_interval(values)
-        covered += interval.low <= 0 <= interval.high
-    assert 0.88 <= covered / 200 <= 0.99  # image-wise resampling would cover about 75 %
+        bounds = interval(x.mean(), values, 40)
+        covered += bounds.low <= 0 <= bounds.high
+    assert 0.9 <= covered / 200 <= 0.99  # image-wise resampling would cover about 75 %
 
 
 def test_undefined_resamples_are_counted_and_left_out():
-    interval = percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]))
-    assert interval.undefined == 1
-    assert interval.median == 2
-    empty = percentile_interval(np.full(3, np.nan))
+    some = interval(2.0, np.array([np.nan, 1.0, 2.0, 3.0]), 5)
+    assert some.undefined == 1
+    assert some.median == 2
+    assert some == replace(interval(2.0, np.array([1.0, 2.0, 3.0]), 5), undefined=1)
+    empty = interval(0.5, np.full(3, np.nan), 5)
     assert empty.undefined == 3
     assert np.isnan(empty.low)
 
 
 def test_one_patient_bounds_nothing():
-    interval = percentile_interval(PatientBootstrap(["a"] * 5, 20).distribution(lambda w: w @ np.arange(5.0)))
-    assert np.isnan([interval.low, interval.high, interval.median]).all()
-    assert interval.undefined == 20
+    values = PatientBootstrap(["a"] * 5, 20).distribution(lambda w: w @ np.arange(5.0))
+    bounds = interval(10.0, values, 1)
+    assert np.isnan([bounds.low, bounds.high, bounds.median]).all()
+    assert bounds.undefined == 20
+    assert np.isnan(interval(0.7, np.linspace(0.6, 0.8, 50), 1, LOGIT).low)  # one patient of the rarer class
+
+
+def test_the_identity_scale_is_students_interval_of_a_mean():
+    x = np.random.default_rng(0).normal(3, 2, 24)
+    values = PatientBootstrap(np.arange(24), 40_000).distribution(lambda w: w @ x / w.sum(-1))
+    bounds = interval(x.mean(), values, 24)
+    expected = student.interval(0.95, 23, x.mean(), x.std(ddof=1) / np.sqrt(24))
+    np.testing.assert_allclose((bounds.low, bounds.high), expected, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "forward", "back"),
+    [
+        (LOGIT, 0.8, lambda x: np.log(x / (1 - x)), lambda z: 1 / (1 + np.exp(-z))),
+        (LOG, 4.0, np.log, np.exp),
+        (COMPLEMENT, -0.3, lambda x: np.log(1 - x), lambda z: 1 - np.exp(z)),
+        (FISHER, -0.4, lambda x: 0.5 * np.log((1 + x) / (1 - x)), lambda z: (np.exp(2 * z) - 1) / (np.exp(2 * z) + 1)),
+    ],
+)
+def test_a_scale_is_left_as_it_was_entered(scale, value, forward, back):
+    values = back(forward(value) + 0.2 * np.random.default_rng(1).normal(size=5000))
+    z = forward(np.quantile(values, norm.cdf([-1, 1])))
+    half = student.ppf(0.975, 11) * abs(z[1] - z[0]) / 2 * np.sqrt(12 / 11)
+    bounds = interval(value, values, 12, scale)
+    expected = sorted(back(forward(value) + np.array([-half, half])))
+    np.testing.assert_allclose((bounds.low, bounds.high), expected, rtol=1e-9)
+
+
+def test_an_error_that_noise_enlarges_is_moved_back_by_what_resampling_added():
+    values = np.sqrt(0.05 + 0.01 * np.random.default_rng(2).normal(size=20_000).clip(-3, 3))
+    bounds = interval(0.2, values, 2000, SQUARE)  # 0.2 squared is 0.04: resampling added 0.01
+    assert bounds.low == pytest.approx(np.sqrt(0.03 - 0.0196), abs=0.002)
+    assert bounds.high == pytest.approx(np.sqrt(0.03 + 0.0196), abs=0.002)
+    assert interval(0.2, 0.3 + 1e-4 * values, 2000, SQUARE).high == 0.2
+
+
+@pytest.mark.parametrize("m", [2, 10, 57])
+@pytest.mark.parametrize("scale", [LOGIT, SQUARE])
+def test_nothing_varies_at_an_end_and_the_bound_is_that_of_clopper_and_pearson(scale, m):
+    for value, right in ((1.0, m), (0.0, 0)):
+        exact = binomtest(right, m).proportion_ci(method="exact")
+        bounds = interval(value, np.full(40, value), m, scale)
+        np.testing.assert_allclose((bounds.low, bounds.high), (exact.low, exact.high))
+
+
+def test_nothing_varies_elsewhere():
+    for scale, value in ((LOGIT, 0.4), (LOG, 0.0), (LOG, 3.0), (IDENTITY, 0.0), (COMPLEMENT, 1.0)):
+        bounds = interval(value, np.full(40, value), 12, scale)
+        assert (bounds.low, bounds.high) == (value, value)
+
+
+@pytest.mark.parametrize("scale", [IDENTITY, LOGIT, LOG, COMPLEMENT, FISHER, SQUARE])
+def test_the_value_lies_inside_and_the_interval_in_the_range(scale):
+    rng = np.random.default_rng(4)
+    ends = [end for end in (scale.low, scale.high) if np.isfinite(end)]
+    low, high = (max(scale.low, -50), min(scale.high, 50))
+    for m in (2, 3, 40):
+        for value in (*ends, *rng.uniform(low, high, 20)):
+            spread = np.clip(value + rng.normal(0, rng.choice([1e-9, 0.05, 5]), 60), low, high)
+            for values in (spread, np.append(spread, np.nan), np.append(np.full(59, low), high)):
+                bounds = interval(value, values, m, scale)
+                assert scale.low <= bounds.low <= value <= bounds.high <= scale.high
+
+
+def test_a_value_that_does_not_exist_has_no_interval():
+    assert np.isnan(interval(np.nan, np.linspace(0, 1, 9), 5, LOGIT).high)
+
+
+def test_the_interval_covers_what_percentiles_do_not():
+    """AUROC 0.93 of 12 positive and 138 negative patients: the limit is 95 % less three binomial deviations."""
+    truth, held, percentiles, trials = 0.93, 0, 0, 300
+    y = np.repeat([1.0, 0.0], [12, 138])
+    for trial in range(trials):
+        score = np.random.default_rng([trial, 6]).normal(size=150) + np.sqrt(2) * norm.ppf(truth) * y
+        values = PatientBootstrap(np.arange(150), 200, trial).distribution(lambda w, s=score: auroc(y, s, w))
+        bounds = interval(auroc(y, score), values, 12, LOGIT, 150)
+        held += bounds.low <= truth <= bounds.high
+        low, high = np.nanquantile(values, [0.025, 0.975])
+        percentiles += low <= truth <= high
+    limit = binom.ppf(0.001, trials, 0.95)
+    assert held >= limit
+    assert percentiles < limit
 
 
 @pytest.mark.parametrize(("patients", "resamples"), [([], 10), (["a"], 0)])

@@ -1,10 +1,11 @@
 """A number's signature says everything in one line."""
 
+from raddino.metrics.scales import LOGIT, method
 from raddino.metrics.signature import Signature
 
 
 def test_line_and_fields():
-    signature = Signature("auroc", "test", 120, 30, 0.25, 80, 1000, 7, "e" * 16, "d" * 64)
+    signature = Signature("auroc", "test", 120, 30, 0.25, 80, 1000, 7, "e" * 16, "d" * 64, method(LOGIT))
     line = str(signature)
     for part in (
         "auroc",
@@ -19,8 +20,9 @@ def test_line_and_fields():
     ):
         assert part in line.split("|") or part in line
     assert signature.to_dict()["signature"] == line
-    assert signature.to_dict()["interval"] == "percentile bootstrap over patients"
+    assert signature.to_dict()["interval"] == "patient bootstrap, t, scale logit"
+    assert "ci:patient bootstrap, t, scale logit" in line.split("|")
 
 
 def test_numbers_have_no_positives():
-    assert "pos" not in str(Signature("mae", "test", 9, None, None, 9, 10, 0, "e", "d"))
+    assert "pos" not in str(Signature("mae", "test", 9, None, None, 9, 10, 0, "e", "d", "any"))

@@ -57,7 +57,7 @@ def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict
                     "positives": int(part["target"].sum()) if binary else None,
                     "prevalence": float(part["target"].mean()) if binary else None, "patients": 60,
                     "split": "test",
-                    "interval": "percentile bootstrap over patients", "resamples": 1000, "seed": 0,
+                    "interval": "patient bootstrap, t, scale logit", "resamples": 1000, "seed": 0,
                     "encoder_fingerprint": "ab" * 32, "data_fingerprint": "cd" * 32,
                     "difference": None if reference is None else {
                         "to": "trained", "value": value - reference, "low": value - reference - half,
@@ -239,7 +239,7 @@ def add_case_tasks(metrics: dict) -> dict:
                     "task": task, "encoder": name, "metric": metric, "value": now, "low": now * 0.95,
                     "high": now * 1.05, "median": now, "seed_mean": now, "seed_sd": None, "n": 20, "positives": None,
                     "prevalence": None, "patients": 10, "split": "test", "resamples": 1000, "seed": 0,
-                    "interval": "percentile bootstrap over patients", "encoder_fingerprint": "ab" * 32,
+                    "interval": "patient bootstrap, t, scale logit", "encoder_fingerprint": "ab" * 32,
                     "data_fingerprint": "cd" * 32,
                     "difference": {**gap, "p": 0.01, "p_holm": 0.02} if place else None,
                     "detail": {

@@ -17,9 +17,10 @@ from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, PAIRED_RANDOMISA
 from raddino.benchmark.results import Results, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
-from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
+from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.comparison import delong_p, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
+from raddino.metrics.scales import effective_patients
 from raddino.tasks.cases import CASE_TASKS
 
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
@@ -165,7 +166,9 @@ def _difference(
         return np.mean(values, axis=0)
 
     value, samples = two["value"] - one["value"], bootstrap.distribution(gap)
-    interval = percentile_interval(samples)
+    classes = [table["target"] if one["positives"] is not None else None for table in tables]
+    m = min(effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True))
+    bounds = interval(value, samples, m)
     test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(value, samples)
     if one["metric"] == "auroc" and cases is None and len(tables) == 1:
         table = tables[0]
@@ -176,7 +179,7 @@ def _difference(
         both = both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]
         exact = paired_randomisation_p(both, cases[0]["patient"], resamples, seed)
         test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
-    return {"to": "A", "value": value, "low": interval.low, "high": interval.high, "p": p, "test": test}
+    return {"to": "A", "value": value, "low": bounds.low, "high": bounds.high, "p": p, "test": test}
 
 
 def _joined_cases(

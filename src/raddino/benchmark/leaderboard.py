@@ -13,7 +13,7 @@ from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_
 from raddino.errors import RaddinoError
 from raddino.files import write_text
 
-BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
+BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe", "interval")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (
     *("board", "task", "metric", "rank", "encoder", "value", "low", "high", "median", "n", "positives", "prevalence"),
@@ -44,10 +44,10 @@ class Leaderboard:
 def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:
     """Merge the headline numbers of result folders, in whatever order they are given.
 
-    Numbers rank together when task, metric, split, counts, data fingerprint, members of an aggregate and
-    probe agree; otherwise they stand on boards of their own. Where the same weights were measured twice on one
-    board, the number with the most resamples stays (then the first by signature and folder). Encoders of one
-    name but other weights get the start of their fingerprint as a surname.
+    Numbers rank together when task, metric, split, counts, data fingerprint, members of an aggregate, probe and
+    method of the interval agree; otherwise they stand on boards of their own. Where the same weights were measured
+    twice on one board, the number with the most resamples stays (then the first by signature and folder). Encoders of
+    one name but other weights get the start of their fingerprint as a surname.
 
     Args:
         folders: of ``evaluate``.
@@ -87,7 +87,9 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         if row["encoder"] not in known:
             raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
-        alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ()))}
+        alike = row | {
+            "probe": how, "tasks": ", ".join(row["detail"].get("tasks", ())), "interval": row.get("interval", ""),
+        }  # fmt: skip
         made.append(
             alike
             | {

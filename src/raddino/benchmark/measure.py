@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
-from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
+from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
+from raddino.metrics.scales import effective_patients, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import TASKS, Examples, Statistic
 
@@ -71,6 +72,10 @@ class Draw:
         bootstrap = PatientBootstrap(patients[first], resamples, seed)
         return cls(bootstrap, [np.searchsorted(union, one) for one in rows])
 
+    def __len__(self) -> int:
+        """Images."""
+        return len(np.unique(np.concatenate(self.places)))
+
     def distribution(self, statistics: Sequence[Statistic]) -> Floats:
         """(R,) unweighted mean of one statistic of each task."""
 
@@ -118,13 +123,14 @@ def measure(
     binary = members[0].examples.config.kind == "binary"
     measured = []
     for metric in overall[0] if len(members) == 1 else AGGREGATED:
-        samples = draw.distribution([one[metric] for one in overall])
-        interval = percentile_interval(samples)
+        samples, scale = draw.distribution([one[metric] for one in overall]), scale_of(metric)
+        value = _mean(overall, metric)
+        bounds = interval(value, samples, carriers([one.examples for one in members]), scale, len(draw))
         seeds = [_mean(one, metric) for one in by_seed]
         signature = Signature(
             metric=metric,
             split="test",
-            n=len(np.unique(np.concatenate(draw.places))),
+            n=len(draw),
             positives=int(targets.sum()) if binary else None,
             prevalence=float(targets.mean()) if binary else None,
             patients=draw.bootstrap.patients,
@@ -132,16 +138,17 @@ def measure(
             seed=draw.bootstrap.seed,
             encoder_fingerprint=fingerprint,
             data_fingerprint=data,
+            interval=method(scale),
             labelling=labelling,
         )
         row = {
             "task": task,
             "encoder": encoder,
-            "value": _mean(overall, metric),
-            "low": interval.low,
-            "high": interval.high,
-            "median": interval.median,
-            "undefined_resamples": interval.undefined,
+            "value": value,
+            "low": bounds.low,
+            "high": bounds.high,
+            "median": bounds.median,
+            "undefined_resamples": bounds.undefined,
             "seed_mean": float(np.mean(seeds)),
             "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
             "difference": None,
@@ -173,7 +180,7 @@ def compare(
             continue
         difference = one.row["value"] - other.row["value"]
         samples = one.samples - other.samples
-        interval = percentile_interval(samples)
+        bounds = interval(difference, samples, carriers([one.examples for one in scores]))
         test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
         if one.row["metric"] == "auroc" and len(scores) == 1:
             exact = _delong(ours, theirs)
@@ -185,11 +192,16 @@ def compare(
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,
-            "low": interval.low,
-            "high": interval.high,
+            "low": bounds.low,
+            "high": bounds.high,
             "p": p,
             "test": test,
         }
+
+
+def carriers(tasks: Sequence[Examples]) -> int:
+    """Patients whose test images carry a number: those of the rarest class, of the task that has fewest."""
+    return min(_carriers(one) for one in tasks)
 
 
 def adjust(rows: Sequence[dict[str, Any]]) -> None:
@@ -198,6 +210,13 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
         family = [row["difference"] for row in rows if row["metric"] == metric and row["difference"]]
         for difference, p in zip(family, holm([one["p"] for one in family]), strict=True):
             difference["p_holm"] = float(p)
+
+
+def _carriers(examples: Examples) -> int:
+    at = examples.at["test"]
+    classes = examples.target[at] if examples.config.kind in ("binary", "multiclass") else None
+    least = examples.config.min_positives if examples.config.kind == "multiclass" else 1
+    return effective_patients(examples.patients[at], classes, least)
 
 
 def _delong(ours: Scores | CaseScores, theirs: Scores | CaseScores) -> float:

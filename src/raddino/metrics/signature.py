@@ -3,8 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-INTERVAL = "percentile bootstrap over patients"
-
 
 @dataclass(frozen=True)
 class Signature:
@@ -15,7 +13,7 @@ class Signature:
         split: the split that was measured.
         n: images; positives: images with target 1 (None for numbers); prevalence: their share.
         patients: patients behind the images.
-        interval: method of the interval.
+        interval: method of the interval, :func:`raddino.metrics.scales.method`.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
         encoder_fingerprint: weights and preprocessing; data_fingerprint: the packed corpus.
@@ -32,7 +30,7 @@ class Signature:
     seed: int
     encoder_fingerprint: str
     data_fingerprint: str
-    interval: str = INTERVAL
+    interval: str
     labelling: str = ""
 
     def __str__(self) -> str:

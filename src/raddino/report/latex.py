@@ -116,7 +116,7 @@ def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
     if sheet.marked:
         text += " A dagger marks what differs from " + " or ".join(sheet.references)
         text += ": p below 0.05 after Holm's correction over tasks and encoders."
-    first = metrics["rows"][0]
+    first = next(row for row in metrics["rows"] if row["metric"] == sheet.metric.key)
     text += f" Below each value its 95 % interval: {first['interval']}, {first['resamples']} resamples, "
     text += f"seed {first['seed']}."
     means = [f"{block.task} averages {', '.join(block.members)}" for block in sheet.blocks if block.members]

@@ -21,9 +21,9 @@ from raddino.benchmark.analyses.rows import (
     unmeasured,
 )
 from raddino.benchmark.analyses.subgroups import suppression
-from raddino.benchmark.measure import Draw, Scores
+from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.errors import RaddinoError
-from raddino.metrics.bootstrap import percentile_interval
+from raddino.metrics.bootstrap import interval
 from raddino.metrics.ranking import Floats, auroc, ratio
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Examples, Statistic, TaskConfig
 from raddino.tasks.probes import fit_linear_probe
@@ -123,7 +123,8 @@ def _readable(context: Context, confounder: Attribute, used: np.ndarray) -> list
         for group, chosen in parts.items():
             samples = np.mean([draw.bootstrap.distribution(statistics[i].compute) for i in chosen], axis=0)
             value = float(np.mean([statistics[i].compute(None) for i in chosen]))
-            size = counts(members[chosen[0]]) | ({} if group else {"positives": None})
+            size = counts(members[chosen[0]]) | {"effective_n": carriers([members[i] for i in chosen])}
+            size |= {} if group else {"positives": None}
             rows.append(measured(
                 context, encoder, confounder.name, "auroc", value, samples, **size,
                 variant=f"{confounder.name}{f'={group}' if group else ''}",
@@ -204,7 +205,7 @@ def _pooled(
         fields = {"confounder": confounder, "role": "stratified"}
         reason = f"no {confounder} has positives and negatives"
         return [unmeasured(encoder, examples.config.name, "auroc", reason, **fields)]
-    drop = percentile_interval(drawn[0] - drawn[1])
+    drop = interval(values[0] - values[1], drawn[0] - drawn[1], carriers([examples]))
     name = examples.config.name
     return [
         measured(

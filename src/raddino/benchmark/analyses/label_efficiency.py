@@ -19,6 +19,7 @@ from raddino.benchmark.analyses.rows import (
     probe_input,
     unmeasured,
 )
+from raddino.benchmark.measure import carriers
 from raddino.errors import RaddinoError
 from raddino.metrics.ranking import Floats
 from raddino.progress import track
@@ -118,7 +119,9 @@ def _rows(
     for metric in METRICS[kind]:
         singles = [[point.statistics[one][metric] for one in draws] for point in points]
         by_seed: Floats = np.mean([[one.compute(None) for one in part] for part in singles], axis=0)
-        sizes = counts(examples[0]) if len(examples) == 1 else {"n": n, "patients": draw.bootstrap.patients}
+        sizes = counts(examples[0]) if len(examples) == 1 else {
+            "n": n, "patients": draw.bootstrap.patients, "effective_n": carriers(examples),
+        }  # fmt: skip
         rows.append(measured(
             context, encoder, name, metric, float(np.mean(by_seed)),
             draw.distribution([mean_of(part) for part in singles]), **sizes,

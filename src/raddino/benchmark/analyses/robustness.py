@@ -22,11 +22,11 @@ from raddino.benchmark.analyses.rows import (
     unmeasured,
     weighted_mean,
 )
-from raddino.benchmark.measure import Draw
+from raddino.benchmark.measure import Draw, carriers
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
-from raddino.metrics.bootstrap import PatientBootstrap, percentile_interval
+from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.ranking import Floats
 from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples, Statistic
@@ -172,14 +172,15 @@ def _rows(
             [TASKS[one.config.kind].statistics(one, *outputs[one.config.name])[metric] for one in members]
             for outputs in (before, after)
         )
-        sizes = counts(members[0]) if len(members) == 1 else _sizes(draw)
+        sizes = counts(members[0]) if len(members) == 1 else _sizes(draw, members)
         value, samples = _value(damaged), draw.distribution(damaged)
         sign = 1 if metric == "mae" else -1
-        drops = percentile_interval(sign * (samples - draw.distribution(clean)))
+        drop, drawn = sign * (value - _value(clean)), sign * (samples - draw.distribution(clean))
+        drops = interval(drop, drawn, carriers(members))
         rows.append(measured(
             context, encoder, name, metric, value, samples, **sizes,
             variant=_variant(fields), aggregate=len(members) > 1, members=tasks, **fields,
-            drop=sign * (value - _value(clean)), drop_low=drops.low, drop_high=drops.high,
+            drop=drop, drop_low=drops.low, drop_high=drops.high,
         ))  # fmt: skip
     return rows
 
@@ -212,8 +213,9 @@ def _value(statistics: Sequence[Statistic]) -> float:
     return float(np.mean([one.compute(None) for one in statistics]))
 
 
-def _sizes(draw: Draw) -> dict[str, Any]:
-    return {"n": len(np.unique(np.concatenate(draw.places))), "patients": draw.bootstrap.patients}
+def _sizes(draw: Draw, members: Sequence[Examples]) -> dict[str, Any]:
+    n = len(np.unique(np.concatenate(draw.places)))
+    return {"n": n, "patients": draw.bootstrap.patients, "effective_n": carriers(members)}
 
 
 def _variant(fields: dict[str, Any]) -> str:

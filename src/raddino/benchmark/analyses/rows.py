@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.analyses.base import Context, Row
-from raddino.benchmark.measure import Draw, Scores
+from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.corpus.dataset import labelling
 from raddino.errors import RaddinoError
 from raddino.features.cache import FeatureSet
-from raddino.metrics.bootstrap import percentile_interval
+from raddino.metrics.bootstrap import interval
 from raddino.metrics.ranking import Floats, ratio
+from raddino.metrics.scales import Scale, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import Examples, Statistic
 from raddino.tasks.probes import LinearConfig, ProbeConfig
@@ -33,6 +34,8 @@ def measured(
     *,
     n: int,
     patients: int,
+    effective_n: int | None = None,
+    scale: Scale | None = None,
     variant: str = "",
     positives: int | None = None,
     split: str = "test",
@@ -48,12 +51,15 @@ def measured(
         value: on the images as they are.
         samples: (R,) on resampled patients.
         n: images (or pairs, or queries, where ``fields`` say so); patients: behind them.
+        effective_n: patients that carry the number; None for all.
+        scale: of the interval; None for the metric's own.
         variant: what sets this number apart from others of the same metric, for example ``"sex=F"``.
         positives: of a binary target.
         split: that was measured.
         fields: of this analysis.
     """
-    interval = percentile_interval(samples)
+    scale = scale or scale_of(metric)
+    bounds = interval(value, samples, patients if effective_n is None else effective_n, scale, n)
     signature = Signature(
         metric=f"{metric}[{variant}]" if variant else metric,
         split=split,
@@ -65,6 +71,7 @@ def measured(
         seed=context.seed,
         encoder_fingerprint=NO_ENCODER if encoder is None else context.fingerprints[encoder],
         data_fingerprint=context.corpus.fingerprint,
+        interval=method(scale),
         labelling=labelling(context.corpus),
     )
     return {
@@ -74,9 +81,9 @@ def measured(
         "metric": metric,
         "variant": variant,
         "value": float(value),
-        "low": interval.low,
-        "high": interval.high,
-        "median": interval.median,
+        "low": bounds.low,
+        "high": bounds.high,
+        "median": bounds.median,
         **fields,
     }
 
@@ -96,12 +103,13 @@ def unmeasured(encoder: str | None, task: str, metric: str | None, reason: str, 
 
 
 def counts(examples: Examples) -> dict[str, Any]:
-    """``n``, ``patients`` and ``positives`` of the test images, as :func:`measured` takes them."""
+    """``n``, ``patients``, ``effective_n`` and ``positives`` of the test images, as :func:`measured` takes them."""
     at = examples.at["test"]
     binary = examples.config.kind == "binary"
     return {
         "n": len(at),
         "patients": len(set(examples.patients[at])),
+        "effective_n": carriers([examples]),
         "positives": int(examples.target[at].sum()) if binary else None,
     }
 

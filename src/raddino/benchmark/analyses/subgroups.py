@@ -9,10 +9,11 @@ import numpy as np
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.groups import Attribute, attributes
 from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, measured, restrict, unmeasured
-from raddino.benchmark.measure import Draw, Scores
+from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.benchmark.results import LOWER_IS_BETTER
 from raddino.metrics.comparison import holm
 from raddino.metrics.ranking import Floats
+from raddino.metrics.scales import IDENTITY
 from raddino.tasks.base import Examples
 
 MIN_PATIENTS, MIN_POSITIVES = 20, 10
@@ -78,10 +79,10 @@ def _measure(
     context: Context, encoder: str, scores: Scores, attribute: str, kept: dict[str, np.ndarray], draw: Draw
 ) -> list[Row]:
     task, kind = scores.examples.config.name, scores.examples.config.kind
-    rows, values, samples = [], {}, {}
+    rows, values, samples, carried = [], {}, {}, {}
     for name, keep in kept.items():
         part = restrict(scores, keep)
-        statistics = part.statistics()
+        statistics, carried[name] = part.statistics(), carriers([part.examples])
         for metric in METRICS[kind]:
             compute = statistics[metric].compute
             value = float(compute(None))
@@ -103,7 +104,7 @@ def _measure(
         named = {name: value for (key, name), value in values.items() if key == metric}
         if len(named) > 1:
             drawn = {name: samples[metric, name] for name in named}
-            rows.append(_gap(context, encoder, scores.examples, attribute, metric, named, drawn))
+            rows.append(_gap(context, encoder, scores.examples, attribute, metric, named, drawn, carried))
     return rows
 
 
@@ -119,6 +120,7 @@ def _gap(
     metric: str,
     values: dict[str, float],
     samples: dict[str, Floats],
+    carried: dict[str, int],
 ) -> Row:
     low, high = (pick(values, key=lambda name: values[name]) for pick in (min, max))
     best, worst = (low, high) if metric in LOWER_IS_BETTER else (high, low)
@@ -127,7 +129,8 @@ def _gap(
     chance = np.ptp(centred[:, np.isfinite(centred).all(0)], axis=0)
     return measured(
         context, encoder, examples.config.name, metric, gap, samples[high] - samples[low],
-        variant=f"gap over {attribute}", **counts(examples),
+        variant=f"gap over {attribute}", scale=IDENTITY,
+        **counts(examples) | {"effective_n": min(carried[low], carried[high])},
         attribute=attribute, group=None, role="gap", best=best, worst=worst,
         best_value=values[best], worst_value=values[worst], groups=len(values),
         expected=float(np.median(chance)) if len(chance) else float("nan"),
