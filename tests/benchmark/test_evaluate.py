@@ -10,12 +10,18 @@ import yaml
 from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
 
 from memory_corpus import toy_corpus
+from raddino.benchmark.compare import compare
 from raddino.benchmark.evaluate import evaluate
+from raddino.benchmark.leaderboard import leaderboard
 from raddino.benchmark.results import Results, contamination
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
 from raddino.files import lock
+from raddino.report.html import report
+from raddino.report.latex import latex_table
+from raddino.report.page import leaderboard_sheets
+from raddino.report.terminal import text_table
 
 METRICS = {"auroc": roc_auc_score, "auprc": average_precision_score, "mae": mean_absolute_error}
 PROBE = {"seeds": 2, "steps": 200}
@@ -40,6 +46,9 @@ class Broken(Halves):
 
     def encode(self, batch):
         raise RuntimeError("/secret/path/of/patient.png")
+
+
+MEAN = "mean, 2 of 3 tasks"
 
 
 class Noise(Halves):
@@ -128,10 +137,89 @@ def test_an_absent_finding_is_named_and_not_averaged_as_zero(results):
     assert "none" not in set(results.rows()["task"])
     for metric in ("auroc", "auprc"):
         parts = [row(results, task, "halves", metric)["value"] for task in ("left", "noise")]
-        macro = row(results, "mean", "halves", metric)
+        macro = row(results, MEAN, "halves", metric)
         assert macro["value"] == pytest.approx(np.mean(parts))
         assert macro["detail"]["tasks"] == ["left", "noise"]
         assert macro["low"] <= macro["value"] <= macro["high"]
+        assert macro["signature"].startswith(f"{metric}|mean of:left, noise (2 of 3)|")
+
+
+def test_every_output_says_that_a_mean_lacks_a_member(results, tmp_path):
+    assert {one["task"] for one in results.data["rows"]} == {"left", "noise", "sex", "age", MEAN}
+    board = pd.read_csv(results.path / "leaderboard.csv")
+    assert set(board.loc[board["task"] == MEAN, "members"]) == {"2 of 3: left, noise"}
+    assert "mean" not in set(board["task"])
+    assert f"\n{MEAN}  test n=80 excluded=0 " in text_table(results.data)
+    latex = latex_table(results.data)
+    head = latex[: latex.index(r"\midrule")].replace(r"\\", " ")
+    assert MEAN in head
+    assert f"{MEAN} averages left, noise." in latex
+    page = report(results.path).read_text()
+    assert page.count(f">{MEAN}<") == 3
+    assert ">mean<" not in page
+    assert "2 of 3: left, noise" in page
+    boards = {sheet.title.partition(":")[0] for sheet in leaderboard_sheets(leaderboard([results.path]))}
+    assert MEAN in boards
+    assert "mean" not in boards
+    compared = compare(results.path, results.path, pairs={"noise": "halves"}).data["rows"]
+    assert {one["task"] for one in compared} >= {MEAN}
+
+
+def test_a_mean_of_fewer_is_not_compared_with_one_of_all(results, corpus, suite, tmp_path):
+    corpus.manifest["label_none"] = corpus.manifest["label_noise"]
+    whole = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "whole", resamples=20)
+    assert "mean" in set(whole.rows()["task"])
+    refused = compare(results.path, whole.path, pairs={"halves": "halves"}).data["refused"]
+    reasons = {one["task"]: one["reason"] for one in refused}
+    assert reasons[MEAN] == "only A has this number; B has mean, of other members"
+    assert reasons["mean"] == f"only B has this number; A has {MEAN}, of other members"
+    board = leaderboard([results.path, whole.path]).rows
+    assert not set(board.loc[board["task"] == MEAN, "board"]) & set(board.loc[board["task"] == "mean", "board"])
+
+
+def test_a_mean_of_one_task_is_none_and_says_so(corpus, suite, tmp_path):
+    corpus.manifest["label_noise"] = 0.0
+    results = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "one", resamples=20)
+    assert not [one for one in results.data["rows"] if one["task"].startswith("mean")]
+    (reason,) = [one["reason"] for one in results.data["absent"] if one["task"] == "mean"]
+    assert reason == "fewer than two of its 3 tasks can be measured"
+    assert f"mean  {reason}" in text_table(results.data)
+
+
+def test_excluded_test_images_stand_beside_n(results, corpus):
+    test = corpus.manifest["split"] == "test"
+    missing = int(corpus.manifest.loc[test, "label_left"].isna().sum())
+    assert missing > 0
+    excluded = {one["task"]: (one["n"], one["excluded"]) for one in results.data["rows"]}
+    assert excluded["left"] == (test.sum() - missing, missing)
+    assert excluded["noise"] == excluded[MEAN] == (test.sum(), 0)
+    assert excluded["age"] == ((test & (corpus.manifest["view"] == "AP")).sum(), 0)
+    assert f"left  test n={test.sum() - missing} excluded={missing} " in text_table(results.data)
+    assert f"n = {test.sum() - missing} test images ({missing} excluded)" in report(results.path).read_text()
+    (line,) = [line for line in latex_table(results.data).splitlines() if "excluded" in line and "AUROC" not in line][
+        :1
+    ]
+    assert f" {missing} " in line
+    board = pd.read_csv(results.path / "leaderboard.csv").set_index("task")
+    assert set(board.loc["left", "excluded"]) == {missing}
+    (sheet, *_) = [one for one in leaderboard_sheets(leaderboard([results.path])) if one.title.startswith("left")]
+    assert f"{missing} excluded" in sheet.title
+
+
+def test_the_spread_over_seeds_stands_beside_the_value(results):
+    one = row(results, "left", "halves", "auroc")
+    spread = f"±{one['seed_sd']:.3f}"
+    assert one["seed_sd"] > 0
+    assert one["seeds"] == PROBE["seeds"]
+    (line,) = [line for line in text_table(results.data).splitlines() if line.startswith("  halves")][:1]
+    assert f"{one['value']:.3f}*  {spread}  {one['low']:.3f} to {one['high']:.3f}" in line
+    assert rf"\,{{\tiny $\pm${spread[1:]}}}" in latex_table(results.data)
+    page = report(results.path).read_text()
+    assert f'<span class="value best">{one["value"]:.3f}</span> <span class="spread">{spread}</span>' in page
+    board = pd.read_csv(results.path / "leaderboard.csv").set_index(["task", "metric", "encoder"])
+    assert board.loc[("left", "auroc", "halves"), "seed_sd"] == pytest.approx(one["seed_sd"])
+    (sheet,) = [one for one in leaderboard_sheets(leaderboard([results.path])) if one.title.startswith("left: AUROC")]
+    assert sheet.rows[0][2] == f"{one['value']:.3f} {spread}"
 
 
 def test_a_failing_encoder_loses_its_own_rows_and_tells_no_secrets(results):

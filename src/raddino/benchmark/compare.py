@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,9 @@ import pandas as pd
 from scipy.special import logit
 
 from raddino.benchmark.cases import both_metrics, case_metric, read_cases
+from raddino.benchmark.checks import some
 from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, PAIRED_RANDOMISATION, adjust
-from raddino.benchmark.results import Results, shown_name
+from raddino.benchmark.results import Results, members_of, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, interval
@@ -26,6 +28,8 @@ from raddino.tasks.cases import CASE_TASKS
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
 TOLERANCE = 1e-6
 SMALLEST_PROBABILITY = 1e-15
+PARTIAL = re.compile(r", \d+ of \d+ tasks$")
+"""What :func:`~raddino.benchmark.measure.averages` adds to a name."""
 Metric = Callable[[Floats | None], Floats]
 
 
@@ -35,9 +39,9 @@ class Comparison:
 
     Attributes:
         data: JSON-ready: ``a`` and ``b`` (names of the folders), ``synthetic``, ``seed``, ``resamples``, ``rows``
-            (task, encoder, other, metric, a, b, n, positives, prevalence, patients, split, the two signatures, and
-            ``difference`` b - a with low, high, p, test, p_holm), ``refused`` (task, encoder, metric, reason),
-            ``shown`` (display name by encoder, of A and of B) and ``notes``.
+            (task, encoder, other, metric, a, b, seed_sd_a, seed_sd_b, n, excluded, positives, prevalence, patients,
+            split, the two signatures, and ``difference`` b - a with low, high, p, test, p_holm), ``refused`` (task,
+            encoder, metric, reason), ``shown`` (display name by encoder, of A and of B) and ``notes``.
     """
 
     data: dict[str, Any]
@@ -81,7 +85,7 @@ def compare(
             one, two = ours.get((task, metric)), theirs.get((task, metric))
             try:
                 if one is None or two is None:
-                    raise RaddinoError(f"only {'B' if one is None else 'A'} has this number")
+                    raise RaddinoError(_only(first, second, task, "B" if one is None else "A"))
                 difference = _difference(first, second, one, two, resamples, seed)
             except RaddinoError as error:
                 refused.append({"task": task, "encoder": encoder, "metric": metric, "reason": str(error)})
@@ -139,9 +143,10 @@ def _difference(
         if one.get(field) != two.get(field):
             shown = [str(row.get(field))[:12] for row in (one, two)]
             raise RaddinoError(f"measured on different data: {field} is {shown[0]} in A and {shown[1]} in B")
+    if members_of(one) != members_of(two):
+        shown = [some(members_of(row)) or "none" for row in (one, two)]
+        raise RaddinoError(f"the averages have other members: {shown[0]} in A, {shown[1]} in B")
     members = one["detail"].get("tasks") or [one["task"]]
-    if members != (two["detail"].get("tasks") or [two["task"]]):
-        raise RaddinoError("the aggregates average different tasks")
     if (cases := _joined_cases(first, second, one, two)) is not None:
         tables = [cases[0]]
         sides = [[case_metric(_kind(first, one["task"]), one["metric"], table)] for table in cases]
@@ -180,6 +185,15 @@ def _difference(
         exact = paired_randomisation_p(both, cases[0]["patient"], resamples, seed)
         test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
     return {"to": "A", "value": value, "low": bounds.low, "high": bounds.high, "p": p, "test": test}
+
+
+def _only(first: Results, second: Results, task: str, side: str) -> str:
+    """Why one side alone has a number: its average lacks members on the other, or nothing that can be said."""
+    names = {part: {row["task"] for row in one.data["rows"]} for part, one in (("A", first), ("B", second))}
+    stem = PARTIAL.sub("", task)
+    other = "B" if side == "A" else "A"
+    same = sorted(name for name in names[other] - {task} if PARTIAL.sub("", name) == stem)
+    return f"only {side} has this number" + (f"; {other} has {same[0]}, of other members" if same else "")
 
 
 def _joined_cases(
@@ -271,12 +285,14 @@ def _options(results: Results, task: str) -> dict[str, Any]:
 
 
 def _row(one: dict[str, Any], two: dict[str, Any], difference: dict[str, Any]) -> dict[str, Any]:
-    shared = ("task", "encoder", "metric", "n", "positives", "prevalence", "patients", "split")
+    shared = ("task", "encoder", "metric", "n", "excluded", "positives", "prevalence", "patients", "split")
     return {
         **{field: one.get(field) for field in shared},
         "other": two["encoder"],
         "a": one["value"],
         "b": two["value"],
+        "seed_sd_a": one.get("seed_sd"),
+        "seed_sd_b": two.get("seed_sd"),
         "difference": difference,
         "signature_a": one["signature"],
         "signature_b": two["signature"],

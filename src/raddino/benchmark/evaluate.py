@@ -23,7 +23,7 @@ from raddino.benchmark.cases import (
     variant_name,
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
-from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
+from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
 from raddino.benchmark.schema import FORMAT
@@ -276,13 +276,17 @@ def _measure(
     """Rows of all tasks and aggregates, and what is not defined on these images."""
     data, labels = context.corpus.fingerprint, labelling(context.corpus)
     by_name = {one.config.name: one for one in examples}
-    parts = {task: [task] for task in by_name}
-    for aggregate, listed in context.suite.macro.items():
-        present = [task for task in listed if task in by_name]
-        if len(present) > 1:
-            parts[aggregate] = present
-    rows, absent = [], []
-    for name, tasks in parts.items():
+    means = averages(context.suite.macro, by_name)
+    parts = [*(Average(name, [name]) for name in by_name), *(one for one in means if len(one.tasks) > 1)]
+    absent = [
+        absence(one.name, None, f"fewer than two of its {one.listed} tasks can be measured")
+        for one in means
+        if len(one.tasks) < 2
+    ]
+    rows = []
+    for part in parts:
+        name, tasks = part.name, part.tasks
+        excluded = _excluded(context.corpus, [by_name[task] for task in tasks])
         draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
         reference: tuple[list[Measured], list[Scores | CaseScores]] | None = None
         for encoder, by_task in scores.items():
@@ -294,7 +298,9 @@ def _measure(
             members = [by_task[task] for task in tasks]
             weights = "/".join(filter(None, [context.fingerprints[encoder], members[0].protocol]))
             try:
-                measured = measure(name, members, draw, encoder, weights, data, labels)
+                measured = measure(
+                    name, members, draw, encoder, weights, data, labels, listed=part.listed, excluded=excluded
+                )
                 if reference:
                     compare(measured, reference[0], members, reference[1])
             except ValueError as error:
@@ -308,9 +314,16 @@ def _measure(
     absent += [
         absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
         for row in rows
-        if not np.isfinite(row["value"]) and PART not in row["metric"]
+        if not np.isfinite(row["value"]) and (PART not in row["metric"] or row["metric"].startswith("dice"))
     ]
     return defined, absent
+
+
+def _excluded(corpus: Corpus, tasks: list[Examples]) -> int:
+    """Test images that some of the tasks ask for and none can use."""
+    test = np.flatnonzero(corpus.manifest["split"].astype(str).to_numpy() == "test")
+    asked = np.concatenate([corpus.rows(where=one.config.where) for one in tasks])
+    return len(np.setdiff1d(np.intersect1d(asked, test), np.concatenate([one.rows for one in tasks])))
 
 
 def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any]]]:

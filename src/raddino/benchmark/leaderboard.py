@@ -9,15 +9,28 @@ from typing import Any
 
 import pandas as pd
 
-from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_name
+from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, members_text, shown_name
 from raddino.errors import RaddinoError
 from raddino.files import write_text
 
-BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe", "interval")
+BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "members", "probe", "interval")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (
-    *("board", "task", "metric", "rank", "encoder", "value", "low", "high", "median", "n", "positives", "prevalence"),
-    *("patients", "probe", "seen", "synthetic", "folder", "encoder_fingerprint", "data_fingerprint", "signature"),
+    *("board", "task", "metric", "members", "rank", "encoder", "value", "seed_sd", "seeds", "low", "high", "median"),
+    *(
+        "n",
+        "excluded",
+        "positives",
+        "prevalence",
+        "patients",
+        "probe",
+        "seen",
+        "synthetic",
+        "folder",
+        "encoder_fingerprint",
+        "data_fingerprint",
+        "signature",
+    ),
 )
 SHOWN = 8
 
@@ -68,7 +81,8 @@ def leaderboard(folders: Sequence[str | Path]) -> Leaderboard:
     rows["rank"] = better.groupby(rows["board_key"]).rank(method="min").astype(int)
     boards = rows.groupby("board_key", sort=False).ngroup()
     rows["board"] = boards + 1
-    rows["positives"] = rows["positives"].astype("Int64")
+    for count in ("positives", "excluded", "seeds"):
+        rows[count] = rows[count].astype("Int64")
     notes += _apart(rows)
     rows = rows.sort_values(["board", "rank", "encoder"], kind="stable")
     return Leaderboard(rows[list(COLUMNS)].reset_index(drop=True), notes, len(folders))
@@ -87,13 +101,14 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         if row["encoder"] not in known:
             raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
-        alike = row | {
-            "probe": how, "tasks": ", ".join(row["detail"].get("tasks", ())), "interval": row.get("interval", ""),
-        }  # fmt: skip
+        alike = row | {"probe": how, "members": members_text(row), "interval": row.get("interval", "")}
         made.append(
             alike
             | {
                 "board_key": "|".join(str(alike[field]) for field in BOARD),
+                "excluded": row.get("excluded"),
+                "seed_sd": row.get("seed_sd"),
+                "seeds": row.get("seeds"),
                 "folder": results.path.resolve().name,
                 "encoder": shown_name(known[row["encoder"]]),
                 "seen": known[row["encoder"]]["seen"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,36 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class Average:
+    """A task, or the unweighted mean of several.
+
+    Attributes:
+        name: as every output calls it: ``"findings (macro), 5 of 6 tasks"`` where members are missing.
+        tasks: what it averages.
+        listed: how many it was to average.
+    """
+
+    name: str
+    tasks: list[str]
+    listed: int = 1
+
+
+def averages(macro: Mapping[str, Sequence[str]], present: Collection[str]) -> list[Average]:
+    """A suite's averages with those of their members that are ``present``; fewer than two are no average.
+
+    Who has a value for only some of these has none for the average, so that all values of one name are of the same
+    tasks.
+    """
+    found = []
+    for name, listed in macro.items():
+        tasks = [task for task in listed if task in present]
+        whole = len(tasks) < 2 or len(tasks) == len(listed)
+        said = name if whole else f"{name}, {len(tasks)} of {len(listed)} tasks"
+        found.append(Average(said, tasks, len(listed)))
+    return found
+
+
+@dataclass(frozen=True)
 class Measured:
     """A row of ``metrics.json`` and the bootstrap values (R,) behind it."""
 
@@ -102,11 +132,14 @@ def measure(
     fingerprint: str,
     data: str,
     labelling: str = "",
+    *,
+    listed: int = 1,
+    excluded: int | None = None,
 ) -> list[Measured]:
     """Every statistic of one task, or AUPRC and AUROC averaged over several, on test images.
 
     ``value`` belongs to the probe outputs averaged over seeds, ``seed_mean`` and ``seed_sd`` (sample standard
-    deviation, None for one seed) to single seeds, the interval to the patients.
+    deviation, None for one seed) to the ``seeds`` single ones, the interval to the patients.
 
     Args:
         task: name of the task or aggregate.
@@ -116,6 +149,8 @@ def measure(
         fingerprint: of the encoder.
         data: fingerprint of the corpus.
         labelling: see :func:`raddino.corpus.dataset.labelling`.
+        listed: how many members the suite lists.
+        excluded: test images that were asked for and have no usable target for any member.
     """
     overall = [one.statistics() for one in members]
     by_seed = [[one.statistics(seed) for one in members] for seed in range(members[0].seeds)]
@@ -127,6 +162,7 @@ def measure(
         value = _mean(overall, metric)
         bounds = interval(value, samples, carriers([one.examples for one in members]), scale, len(draw))
         seeds = [_mean(one, metric) for one in by_seed]
+        names, of = _averaged(members, overall[0][metric], listed)
         signature = Signature(
             metric=metric,
             split="test",
@@ -140,6 +176,8 @@ def measure(
             data_fingerprint=data,
             interval=method(scale),
             labelling=labelling,
+            members=names,
+            listed=of,
         )
         row = {
             "task": task,
@@ -149,6 +187,8 @@ def measure(
             "high": bounds.high,
             "median": bounds.median,
             "undefined_resamples": bounds.undefined,
+            "excluded": excluded,
+            "seeds": len(seeds),
             "seed_mean": float(np.mean(seeds)),
             "seed_sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
             "difference": None,
@@ -228,6 +268,17 @@ def _delong(ours: Scores | CaseScores, theirs: Scores | CaseScores) -> float:
 
 def _mean(statistics: Sequence[dict[str, Statistic]], metric: str) -> float:
     return float(np.mean([one[metric].compute(None) for one in statistics]))
+
+
+def _averaged(members: Sequence[Scores | CaseScores], statistic: Statistic, listed: int) -> tuple[tuple[str, ...], int]:
+    """Tasks, classes or thresholds that a number averages, and how many it was to average; none for other numbers."""
+    if len(members) > 1:
+        return tuple(one.examples.config.name for one in members), listed
+    detail = statistic.detail
+    if "left_out" not in detail:
+        return (), 0
+    names = [str(one) for one in detail.get("classes") or detail["edges"]]
+    return tuple(names), len(names) + len(detail["left_out"])
 
 
 def _detail(members: Sequence[Scores | CaseScores], statistic: Statistic) -> dict[str, Any]:

@@ -113,12 +113,15 @@ class Results:
         rows["rank"] = better.groupby([rows["task"], rows["metric"]]).rank(method="min").astype(int)
         rows["seen"] = rows["encoder"].map(seen)
         rows["encoder"] = rows["encoder"].map(shown)
-        rows["positives"] = rows["positives"].astype("Int64")
+        rows["members"] = [members_text(row) for row in rows.to_dict("records")]
+        for count in ("positives", "excluded", "seeds"):
+            rows[count] = rows[count].astype("Int64") if count in rows else None
+        rows["seed_sd"] = rows["seed_sd"].astype(float) if "seed_sd" in rows else None
         rows["synthetic"] = str(self.data["synthetic"]).lower()
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
         rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
-        columns = "task metric rank encoder value low high median n positives prevalence patients seen synthetic"
-        return rows[[*columns.split(), "signature"]].reset_index(drop=True)
+        columns = "task metric members rank encoder value seed_sd seeds low high median n excluded positives prevalence"
+        return rows[[*columns.split(), "patients", "seen", "synthetic", "signature"]].reset_index(drop=True)
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
@@ -201,6 +204,17 @@ def shown_name(encoder: dict[str, Any]) -> str:
     """
     name, note = str(encoder["name"]), (encoder.get("provenance") or {}).get("note")
     return f"{name} ({RANDOM})" if note == RANDOM and "random" not in name.lower() else name
+
+
+def members_of(row: dict[str, Any]) -> list[str]:
+    """What a number averages: tasks, classes or thresholds; none for other numbers."""
+    return [str(one) for one in row.get("members") or (row.get("detail") or {}).get("tasks") or ()]
+
+
+def members_text(row: dict[str, Any]) -> str:
+    """``2 of 3: effusion, nodule`` of an average, empty for other numbers."""
+    members = members_of(row)
+    return f"{len(members)} of {row.get('listed') or len(members)}: {', '.join(members)}" if members else ""
 
 
 def public(text: str) -> str:

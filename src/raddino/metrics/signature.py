@@ -18,6 +18,8 @@ class Signature:
         seed: of the bootstrap.
         encoder_fingerprint: weights and preprocessing; data_fingerprint: the packed corpus.
         labelling: how a public data set's labels were read, for example ``"readers=majority"``.
+        members: of an average: what it averages; empty for other numbers.
+        listed: how many it was to average; more than ``members`` where some could not be measured.
     """
 
     metric: str
@@ -32,15 +34,19 @@ class Signature:
     data_fingerprint: str
     interval: str
     labelling: str = ""
+    members: tuple[str, ...] = ()
+    listed: int = 0
 
     def __str__(self) -> str:
         labelling = f"|labels:{self.labelling}" if self.labelling else ""
+        share = f"{len(self.members)} of {self.listed}"
+        members = f"|mean of:{', '.join(self.members)} ({share})" if self.members else ""
         positives = "" if self.positives is None else f"|pos:{self.positives}|prev:{self.prevalence:.3f}"
         return (
-            f"{self.metric}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
+            f"{self.metric}{members}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
             f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}{labelling}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields and the line under ``signature``, JSON-ready."""
-        return {**asdict(self), "signature": str(self)}
+        return {**asdict(self), "members": list(self.members), "signature": str(self)}

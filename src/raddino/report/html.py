@@ -93,9 +93,12 @@ def report(
 def _template() -> Any:
     import jinja2
 
+    from raddino.benchmark.results import members_text
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["members"] = members_text
     environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
     environment.filters["metric"] = lambda key: metric(key).label
     environment.filters["count"] = lambda n: f"{n:,}".replace(",", "\u202f")

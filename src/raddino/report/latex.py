@@ -27,8 +27,8 @@ def escape(text: str) -> str:
 def latex_table(metrics: dict[str, Any]) -> str:
     """The results as ``table`` environments, one a metric; the document must use the booktabs package.
 
-    Each cell has its 95 % interval below it; n, positives and prevalence close each table, a dagger marks what
-    differs from the reference after Holm's correction.
+    Each cell has the SD over seeds beside it and its 95 % interval below it; n, the excluded images, positives and
+    prevalence close each table, a dagger marks what differs from the reference after Holm's correction.
     """
     shown = blocks(metrics)
     parts = [_table(sheet, _caption(sheet, metrics)) for sheet in sheets(shown)]
@@ -37,7 +37,7 @@ def latex_table(metrics: dict[str, Any]) -> str:
 
 
 def _table(sheet: Sheet, caption: str) -> str:
-    rows = [_row(["", *(_head(block) for block in sheet.blocks)]), r"\midrule"]
+    rows = [_row(["", *(_head(block.name(sheet.metric)) for block in sheet.blocks)]), r"\midrule"]
     for encoder, _, cells in sheet.lines:
         rows.append(_row([escape(encoder), *(_value(cell) for cell in cells)]))
         rows.append(_row(["", *(_interval(cell) for cell in cells)]))
@@ -65,10 +65,10 @@ def _row(cells: list[str]) -> str:
     return " & ".join(cells).rstrip() + r" \\"
 
 
-def _head(block: Block) -> str:
+def _head(name: str) -> str:
     """The task's name over as many lines as it needs."""
     lines = [""]
-    for word in block.task.split():
+    for word in name.split():
         if lines[-1] and len(lines[-1]) + len(word) >= HEAD_LETTERS:
             lines.append(word)
         else:
@@ -81,7 +81,8 @@ def _value(cell: Cell | None) -> str:
         return "--"
     text = escape(cell.text)
     text = rf"\textbf{{{text}}}" if cell.best else rf"\underline{{{text}}}" if cell.second else text
-    return text + (DAGGER if cell.marked else "")
+    spread = rf"\,{{\tiny $\pm${cell.spread[1:]}}}" if cell.spread else ""
+    return text + (DAGGER if cell.marked else "") + spread
 
 
 def _interval(cell: Cell | None) -> str:
@@ -89,9 +90,10 @@ def _interval(cell: Cell | None) -> str:
 
 
 def _counts(shown: list[Block]) -> list[str]:
-    """The rows n, positives and prevalence; the last two only where a task has them."""
+    """The rows n, excluded, patients, positives and prevalence; all but the first only where a task has them."""
     says: dict[str, Callable[[Block], str]] = {
         "$n$": lambda block: str(block.n),
+        "excluded": lambda block: "" if block.excluded is None else str(block.excluded),
         "patients": lambda block: "" if block.patients is None else str(block.patients),
         "positives": lambda block: "" if block.positives is None else str(block.positives),
         "prevalence": lambda block: "" if block.prevalence is None else rf"{100 * block.prevalence:.0f}\,\%",
@@ -116,6 +118,8 @@ def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
     if sheet.marked:
         text += " A dagger marks what differs from " + " or ".join(sheet.references)
         text += ": p below 0.05 after Holm's correction over tasks and encoders."
+    if sheet.spread:
+        text += " Beside a value the SD over single seeds; the value is that of their averaged outputs."
     first = next(row for row in metrics["rows"] if row["metric"] == sheet.metric.key)
     text += f" Below each value its 95 % interval: {first['interval']}, {first['resamples']} resamples, "
     text += f"seed {first['seed']}."

@@ -11,7 +11,7 @@ import pandas as pd
 
 from raddino.files import write_text
 from raddino.report.style import THEME, stamp_of
-from raddino.report.tables import SIGNIFICANT, metric, number, positives_of
+from raddino.report.tables import SIGNIFICANT, Metric, metric, number, positives_of, spread_of
 
 if TYPE_CHECKING:
     from raddino.benchmark.compare import Comparison
@@ -64,8 +64,10 @@ def comparison_sheets(data: dict[str, Any]) -> list[Sheet]:
             names = one if one == two else f"{one} → {two}"
             signed = f"{'+' if gap['value'] > 0 else ''}{number(gap['value'], kind)}"
             spread = f"{number(gap['low'], kind)} to {number(gap['high'], kind)}"
-            counts = ", ".join(filter(None, (f"{row['n']}", positives_of(row))))
-            values = [number(row["a"], kind), number(row["b"], kind), signed, spread]
+            left = "" if row.get("excluded") is None else f"{row['excluded']} excluded"
+            counts = ", ".join(filter(None, (f"{row['n']}", left, positives_of(row))))
+            sides = [{"value": row[side], "seed_sd": row.get(f"seed_sd_{side}")} for side in "ab"]
+            values = [*(_with_spread(side, kind) for side in sides), signed, spread]
             rows.append([row["task"], names, *values, _p(gap["p"]), _p(gap["p_holm"]), _short(gap["test"]), counts])
         title = kind.label + ("" if kind.higher_is_better else ", lower is better")
         columns = ["task", "encoder", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "test", "n"]
@@ -106,7 +108,10 @@ def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
     for _, part in board.rows.groupby("board"):
         first = part.iloc[0]
         kind = metric(first["metric"])
-        facts = [f"n = {first['n']}", f"{first['patients']} patients"]
+        facts = [f"n = {first['n']}"]
+        facts += [f"{first['excluded']} excluded"] if pd.notna(first["excluded"]) else []
+        facts += [f"{first['patients']} patients"]
+        facts += [f"mean of {first['members']}"] if first["members"] else []
         if pd.notna(first["positives"]):
             facts.append(positives_of({"n": first["n"], "positives": int(first["positives"]),
                                        "prevalence": float(first["prevalence"])}))  # fmt: skip
@@ -115,7 +120,7 @@ def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
             [
                 str(row["rank"]),
                 row["encoder"],
-                number(row["value"], kind),
+                _with_spread(row, kind),
                 f"{number(row['low'], kind)} to {number(row['high'], kind)}",
                 row["seen"],
                 row["folder"],
@@ -144,6 +149,11 @@ def write_leaderboard(board: Leaderboard, out: Path) -> Path:
     return _write(out / "leaderboard.html", title, board.notes, leaderboard_sheets(board), synthetic)
 
 
+def _with_spread(row: dict[str, Any], kind: Metric) -> str:
+    """``0.813 ±0.004``: the value and the SD over seeds."""
+    return " ".join(filter(None, (number(row["value"], kind), spread_of(row, kind))))
+
+
 def _head(data: dict[str, Any]) -> str:
     """Clear differences in the one metric of each task that leads the table, so that no task counts twice."""
     lead = [row for row in data["rows"] if row["metric"] in LEADING] or data["rows"]
@@ -157,7 +167,8 @@ def _method(data: dict[str, Any]) -> str:
     return (
         "Paired on the same test images; intervals and p from the same resamples of patients on both sides "
         f"({data['resamples']}, seed {data['seed']}), for AUROC of one task DeLong's test clustered by patient. Clear, "
-        "and set off, is p < 0.05 after Holm's correction over all that was compared of a metric."
+        "and set off, is p < 0.05 after Holm's correction over all that was compared of a metric. ± is the SD over "
+        "seeds."
     )
 
 

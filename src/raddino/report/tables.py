@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -82,12 +82,14 @@ ROUNDING = 0.005
 class Cell:
     """One number of the table; ``row`` is its entry in ``metrics.json``.
 
-    ``marked`` where it differs from the reference: Holm-adjusted p below 0.05.
+    ``spread`` is ``±0.004``, the SD over seeds, empty where there is one seed; ``marked`` where it differs from the
+    reference: Holm-adjusted p below 0.05.
     """
 
     row: dict[str, Any]
     text: str
     interval: str
+    spread: str = ""
     best: bool = False
     second: bool = False
     marked: bool = False
@@ -133,6 +135,7 @@ class Block:
     target: str
     where: str
     n: int
+    excluded: int | None  # test images without a usable target; None where the results do not say
     patients: int | None
     positives: int | None
     prevalence: float | None
@@ -146,6 +149,7 @@ class Block:
     positive: str = ""  # of a text column: the value that counts as positive
     unit: str = ""  # of the target, and of errors in it
     left_out: str = ""  # images without a usable target, by source
+    partly: dict[str, str] = field(default_factory=dict)  # metric to "2 of 3 classes", what it averages of them
 
     @property
     def counts(self) -> str:
@@ -158,8 +162,13 @@ class Block:
         return labels_of({"n": self.n, "positives": self.positives, "prevalence": self.prevalence})
 
     def head(self, kind: Metric) -> str:
-        """The metric's name, with the unit of an error."""
-        return f"{kind.label} in {self.unit}" if self.unit and kind.key in ("mae", "rmse") else kind.label
+        """The metric's name, with the unit of an error and what an average lacks."""
+        unit = f" in {self.unit}" if self.unit and kind.key in ("mae", "rmse") else ""
+        return f"{kind.label}{unit}{f', {part}' if (part := self.partly.get(kind.key)) else ''}"
+
+    def name(self, kind: Metric) -> str:
+        """The task's name over a column of one metric, with what an average lacks."""
+        return f"{self.task}, {part}" if (part := self.partly.get(kind.key)) else self.task
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,11 @@ class Sheet:
         """Whether a cell differs clearly from the reference."""
         return any(cell.marked for _, _, cells in self.lines for cell in cells if cell)
 
+    @property
+    def spread(self) -> bool:
+        """Whether a cell has a spread over seeds."""
+        return any(cell.spread for _, _, cells in self.lines for cell in cells if cell)
+
 
 def metric(key: str) -> Metric:
     """The metric of that name, or of one class, ``dice (heart)``; others count as unbounded, higher is better."""
@@ -196,6 +210,14 @@ def number(value: float | None, kind: Metric) -> str:
     decimals = ".3f" if kind.bounded or value == 0 else ".0f" if abs(value) >= 100 else "#.3g"
     text = format(value, decimals)
     return text.replace("-", "−")
+
+
+def spread_of(row: dict[str, Any], kind: Metric) -> str:
+    """``±0.004``, the SD over seeds with the decimals of the value; empty where there is one seed."""
+    if not _is_number(row.get("seed_sd")) or not _is_number(row.get("value")):
+        return ""
+    decimals = len(number(row["value"], kind).partition(".")[2])
+    return f"±{row['seed_sd']:.{decimals}f}"
 
 
 def positives_of(row: dict[str, Any]) -> str:
@@ -292,6 +314,7 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         target=task.get("target", ""),
         where=task.get("where") or "",
         n=first.get("n", 0),
+        excluded=first.get("excluded"),
         patients=first.get("patients"),
         positives=first.get("positives"),
         prevalence=first.get("prevalence"),
@@ -304,10 +327,20 @@ def _block(task: dict[str, Any], metrics: dict[str, Any], colours: dict[str, int
         positive=_text(task.get("positive")),
         unit=UNITS.get(task.get("target", ""), "") if task.get("kind") == "regression" else "",
         left_out=_left_out(task),
+        partly={row["metric"]: part for row in rows if (part := _partly(row))},
         absent="; ".join(
             f"{gap['encoder']}: {gap['reason']}" if gap.get("encoder") else str(gap["reason"]) for gap in gaps
         ),
     )
+
+
+def _partly(row: dict[str, Any]) -> str:
+    """``2 of 3 classes`` of a number that averages fewer than it was to; averages over tasks have it in their name."""
+    members, listed = row.get("members") or (), row.get("listed") or 0
+    detail = row.get("detail") or {}
+    if len(members) >= listed or "tasks" in detail:
+        return ""
+    return f"{len(members)} of {listed} {'classes' if 'classes' in detail else 'thresholds'}"
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[str]:
@@ -323,6 +356,7 @@ def _column(kind: Metric, rows: list[dict[str, Any]]) -> dict[str, Cell]:
             row,
             number(row["value"], kind),
             f"{number(row.get('low'), kind)} to {number(row.get('high'), kind)}" if _is_number(row.get("low")) else "",
+            spread_of(row, kind),
             best=ranked and row["value"] == values[0] if values else False,
             second=ranked and len(values) > 1 and row["value"] == values[1],
             marked=_differs(row.get("difference")),

@@ -11,12 +11,14 @@ WIDTH = 44
 COLUMNS = 4
 """Metrics side by side."""
 LEGEND = "* best, + second, ! differs from the first encoder (p < 0.05, Holm); 95 % intervals over patients"
+SEEDS = "± SD over single seeds; the value is that of the outputs averaged over seeds"
 
 
 def text_table(metrics: dict[str, Any]) -> str:
     """The blocks of a ``metrics.json`` as aligned lines, with a legend of the marks at the end.
 
-    Every number is followed by its 95 % interval; n, positives and prevalence stand at each task's head.
+    Every number is followed by the SD over seeds, where there are several, and its 95 % interval; n, the test images
+    that were excluded, positives and prevalence stand at each task's head.
     """
     synthetic = {True: ["data: synthetic"], "mixed": ["data: partly synthetic"]}.get(metrics.get("synthetic"), [])
     metrics = tagged(metrics)
@@ -24,11 +26,16 @@ def text_table(metrics: dict[str, Any]) -> str:
     width = max((len(line.encoder) for block in shown for line in block.lines), default=0)
     lines = [text for block in shown for text in _lines(block, min(width + 2, WIDTH))]
     lost = [f"{what}: {reason}" for what, reason in unplaced(metrics)]
-    return "\n".join([*synthetic, *lines, *([""] if lost else []), *lost, "", LEGEND])
+    seeds = (
+        [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
+    )
+    return "\n".join([*synthetic, *lines, *([""] if lost else []), *lost, "", LEGEND, *seeds])
 
 
 def _lines(block: Block, width: int) -> list[str]:
     facts = [f"n={block.n}"]
+    if block.excluded is not None:
+        facts.append(f"excluded={block.excluded}")
     if block.patients is not None:
         facts.append(f"patients={block.patients}")
     facts += [block.counts] if block.counts else []
@@ -37,14 +44,24 @@ def _lines(block: Block, width: int) -> list[str]:
     lines = ["", f"{block.task}  test {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
     for start in range(0, len(block.metrics), COLUMNS) if block.lines else ():
         part = slice(start, start + COLUMNS)
-        lines.append(" " * (width + 2) + "".join(f"{block.head(metric):<28}" for metric in block.metrics[part]))
-        for line in block.lines:
-            cells = [
-                "–" if cell is None else f"{cell.text}{_marks(cell):<3}{cell.interval}" for cell in line.cells[part]
-            ]
+        heads = [block.head(metric) for metric in block.metrics[part]]
+        rows = [[_cell(cell) for cell in line.cells[part]] for line in block.lines]
+        widths = [max(map(len, column)) + 2 for column in zip(heads, *rows, strict=True)]
+        lines.append(" " * (width + 2) + _aligned(heads, widths))
+        for line, cells in zip(block.lines, rows, strict=True):
             reason = line.reason if not start else ""
-            lines.append(f"  {line.encoder[:width]:<{width}}" + "".join(f"{cell:<28}" for cell in cells) + reason)
+            lines.append(f"  {line.encoder[:width]:<{width}}" + _aligned(cells, widths) + reason)
     return [text.rstrip() for text in lines]
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return f"{cell.text}{_marks(cell):<3}" + "  ".join(filter(None, (cell.spread, cell.interval)))
+
+
+def _aligned(texts: list[str], widths: list[int]) -> str:
+    return "".join(text.ljust(width) for text, width in zip(texts, widths, strict=True))
 
 
 def _marks(cell: Cell) -> str:

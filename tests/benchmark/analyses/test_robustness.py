@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from analysis_context import AGE, X, Y, context_of, invented, only_rows
 from memory_corpus import MemoryCorpus
-from raddino.benchmark.analyses.robustness import _means, drawn_images, robustness
+from raddino.benchmark.analyses.robustness import _parts, drawn_images, robustness
 from raddino.benchmark.measure import Scores
 from raddino.encoders.base import Features, Provenance
 from raddino.features.extract import embed
@@ -108,14 +108,36 @@ def test_means_are_those_of_the_main_table(context):
 
     def means(macro, tasks, usable):
         made = context_of(context.corpus.manifest, outputs, tasks, context.corpus.path, macro=macro)
-        return _means(made, {one.config.name: one for one in made.examples if one.config.name in usable})
+        parts = _parts(made, {one.config.name: one for one in made.examples if one.config.name in usable})
+        return {part.name: part.tasks for part in parts if len(part.tasks) > 1}
 
-    assert means({"all": ("x", "y", "rare")}, two, "xy") == {"all": ["x", "y"]}
+    assert means({"all": ("x", "y", "rare")}, two, "xy") == {"all, 2 of 3 tasks": ["x", "y"]}
     assert means({"all": ("x", "y")}, two, "x") == {}
     assert means({}, two, "xy") == {"binary tasks (macro)": ["x", "y"]}
     three = [*two, X.model_copy(update={"name": "z"})]
     outputs["halves"]["z"] = outputs["halves"]["x"]
+    assert means({"all": ("x", "y", "z")}, three, "xyz") == {"all": ["x", "y", "z"]}
     assert means({"all": ("x", "y", "z")}, three, "xz") == {"all, 2 of 3 tasks": ["x", "z"]}
+
+
+@pytest.mark.parametrize("macro", [{}, {"all": ("x", "y")}])
+def test_an_encoder_without_a_member_has_no_mean(context, macro):
+    name = next(iter(macro), "binary tasks (macro)")
+    tasks = [X, Y.model_copy(update={"name": "y"})]
+    zeros = np.zeros(len(context.corpus))
+    made = context_of(
+        context.corpus.manifest, {one: {"x": zeros, "y": zeros} for one in ("halves", "lacks")}, tasks,
+        context.corpus.path, macro=macro, features=context.features | {"lacks": context.features["halves"]},
+        images=context.corpus.images, encoders={"halves": Halves(), "lacks": Halves()},
+    )  # fmt: skip
+    del made.scores["lacks"]["y"]
+    rows = robustness(made, images=1000, kinds=("noise",))
+    assert {row["signature"].split("|")[1] for row in only_rows(rows, encoder="halves", task=name)} == {
+        "mean of:x, y (2 of 2)"
+    }
+    (lost,) = only_rows(rows, encoder="lacks", task=name)
+    assert (lost["value"], lost["reason"]) == (None, "no value for y")
+    assert only_rows(rows, encoder="lacks", task="x", severity=0)[0]["value"] is not None
 
 
 def test_an_encoder_has_one_bar(context, capsys, monkeypatch):

@@ -9,17 +9,19 @@ import numpy as np
 
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.rows import (
-    aggregates,
+    averaged,
     batches,
     counts,
     draw_of,
     linear,
     mean_of,
     measured,
+    parts_of,
     probe_input,
     unmeasured,
 )
-from raddino.benchmark.measure import carriers
+from raddino.benchmark.checks import some
+from raddino.benchmark.measure import Average, carriers
 from raddino.errors import RaddinoError
 from raddino.metrics.ranking import Floats
 from raddino.progress import track
@@ -60,7 +62,7 @@ def label_efficiency(context: Context, *, fractions: Sequence[float] = FRACTIONS
     """
     members = [group for group in batches(context) if group[0].config.kind in METRICS]
     examples = {one.config.name: one for group in members for one in group}
-    parts = {task: [task] for task in examples} | aggregates(context, examples)
+    parts = parts_of(context, examples)
     rows: list[Row] = []
     for encoder in context.scores:
         points: dict[tuple[str, float], Point] = {}
@@ -71,12 +73,15 @@ def label_efficiency(context: Context, *, fractions: Sequence[float] = FRACTIONS
                 fields = {"fraction": None, "seeds": 0}
                 rows += [unmeasured(encoder, one.config.name, None, str(error), **fields) for one in group]
         fitted = {task for task, _ in points}
-        for name, tasks in parts.items():
-            if not fitted.issuperset(tasks):
+        for part in parts:
+            if lacking := [task for task in part.tasks if task not in fitted]:
+                if len(part.tasks) > 1:
+                    reason = f"no value for {some(lacking)}"
+                    rows.append(unmeasured(encoder, part.name, None, reason, fraction=None, seeds=0))
                 continue
             for fraction in fractions:
-                here = [points[task, fraction] for task in tasks]
-                rows += _rows(context, encoder, name, [examples[task] for task in tasks], here, fraction)
+                here = [points[task, fraction] for task in part.tasks]
+                rows += _rows(context, encoder, part, [examples[task] for task in part.tasks], here, fraction)
     return rows
 
 
@@ -108,23 +113,23 @@ def _fit(
 
 
 def _rows(
-    context: Context, encoder: str, name: str, examples: list[Examples], points: list[Point], fraction: float
+    context: Context, encoder: str, part: Average, examples: list[Examples], points: list[Point], fraction: float
 ) -> list[Row]:
     kind = examples[0].config.kind
     draws = sorted(set.intersection(*(set(point.statistics) for point in points)))
     if not draws:
-        return [unmeasured(encoder, name, METRICS[kind][0], NO_FIT, fraction=fraction, seeds=0)]
+        return [unmeasured(encoder, part.name, METRICS[kind][0], NO_FIT, fraction=fraction, seeds=0)]
     draw, rows = draw_of(context, examples), []
     n = len(np.unique(np.concatenate(draw.places)))
     for metric in METRICS[kind]:
         singles = [[point.statistics[one][metric] for one in draws] for point in points]
-        by_seed: Floats = np.mean([[one.compute(None) for one in part] for part in singles], axis=0)
+        by_seed: Floats = np.mean([[one.compute(None) for one in single] for single in singles], axis=0)
         sizes = counts(examples[0]) if len(examples) == 1 else {
             "n": n, "patients": draw.bootstrap.patients, "effective_n": carriers(examples),
         }  # fmt: skip
         rows.append(measured(
-            context, encoder, name, metric, float(np.mean(by_seed)),
-            draw.distribution([mean_of(part) for part in singles]), **sizes,
+            context, encoder, part.name, metric, float(np.mean(by_seed)),
+            draw.distribution([mean_of(single) for single in singles]), **sizes, **averaged(part),
             variant=f"{100 * fraction:g} % of patients", fraction=fraction, aggregate=len(examples) > 1,
             seeds=len(draws), seed_sd=float(np.std(by_seed, ddof=1)) if len(draws) > 1 else None,
             train_images=float(np.mean([point.images for point in points])),

@@ -8,7 +8,16 @@ from functools import partial
 import numpy as np
 
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
-from raddino.benchmark.analyses.rows import aggregates, batches, draw_of, measured, only, unmeasured, weighted_mean
+from raddino.benchmark.analyses.rows import (
+    averaged,
+    batches,
+    draw_of,
+    measured,
+    only,
+    parts_of,
+    unmeasured,
+    weighted_mean,
+)
 from raddino.metrics.ranking import Floats
 from raddino.progress import track
 from raddino.tasks.base import Examples, Statistic
@@ -108,7 +117,8 @@ def _rows(
     ks: Sequence[int],
 ) -> list[Row]:
     rows: list[Row] = []
-    for name, tasks in ({task: [task] for task in queries} | aggregates(context, queries)).items():
+    for part in parts_of(context, queries):
+        name, tasks = part.name, part.tasks
         members = [queries[task] for task in tasks]
         if not all(len(one.at["test"]) for one in members):
             rows.append(unmeasured(None, name, "precision", "no test image has the finding", gallery=gallery))
@@ -128,7 +138,7 @@ def _rows(
                         context, encoder, name, f"{metric}@{k}", value, draw.distribution(statistics),
                         n=n, patients=draw.bootstrap.patients, variant=f"gallery={gallery}", k=k, gallery=gallery,
                         chance=float(np.mean([chance[task] for task in tasks])) if metric == "precision" else None,
-                        aggregate=len(tasks) > 1,
+                        aggregate=len(tasks) > 1, **averaged(part),
                     ))  # fmt: skip
     return rows
 

@@ -12,17 +12,19 @@ import numpy as np
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.corruptions import CORRUPTIONS, CorruptedCorpus
 from raddino.benchmark.analyses.rows import (
-    aggregates,
+    averaged,
     batches,
     counts,
     draw_of,
     measured,
     only,
+    parts_of,
     probe_input,
     unmeasured,
     weighted_mean,
 )
-from raddino.benchmark.measure import Draw, carriers
+from raddino.benchmark.checks import some
+from raddino.benchmark.measure import Average, Draw, carriers
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
@@ -47,8 +49,8 @@ def robustness(context: Context, *, images: int = IMAGES, kinds: Sequence[str] |
     The probe is that of the main table, fitted on clean training images. ``drop`` is how much worse than clean
     (``severity`` 0) the value is, positive = worse, with the paired interval over patients. Tasks with fewer than
     10 positives or negatives among those images are left out and listed. Rows with ``aggregate`` are unweighted means
-    over the tasks in ``members``: the suite's macro averages, called otherwise where they lack a task that they have
-    in the main table, or ``"binary tasks (macro)"`` of a suite that has none. The task ``"features"`` is the cosine.
+    over the tasks in ``members``: the suite's macro averages, whose names say where they lack a task, or
+    ``"binary tasks (macro)"`` of a suite that has none. The task ``"features"`` is the cosine.
 
     Args:
         context: what was judged.
@@ -69,8 +71,7 @@ def robustness(context: Context, *, images: int = IMAGES, kinds: Sequence[str] |
             usable[name] = part
     for encoder in context.scores:
         try:
-            own = {name: part for name, part in usable.items() if name in context.scores[encoder]}
-            rows += _one(context, encoder, chosen, own, kinds)
+            rows += _one(context, encoder, chosen, usable, kinds)
         except UnwritableError:
             raise
         except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
@@ -103,12 +104,22 @@ def _too_few(part: Examples) -> str:
 
 
 def _one(
-    context: Context, encoder: str, chosen: np.ndarray, usable: dict[str, Examples], kinds: Sequence[str]
+    context: Context, encoder: str, chosen: np.ndarray, drawn: dict[str, Examples], kinds: Sequence[str]
 ) -> list[Row]:
+    usable = {name: part for name, part in drawn.items() if name in context.scores[encoder]}
+    parts = [part for part in _parts(context, drawn) if usable.keys() >= set(part.tasks)]
+    lost = [
+        unmeasured(encoder, part.name, METRICS["binary"], reason, corruption=None, severity=None)
+        for part in _parts(context, drawn)
+        if len(part.tasks) > 1 and part not in parts
+        and (reason := f"no value for {some([task for task in part.tasks if task not in usable])}")
+    ]  # fmt: skip
     clean, judged = context.features[encoder].take(chosen), context.encoders[encoder]
     probes = _fit(context, encoder, usable)
     before = _outputs(context, encoder, clean, usable, probes)
-    rows = _rows(context, encoder, usable, before, before, {"corruption": "clean", "severity": 0, "level": None})
+    rows = lost + _rows(
+        context, encoder, parts, usable, before, before, {"corruption": "clean", "severity": 0, "level": None}
+    )
     damages = [(kind, *one) for kind in kinds for one in enumerate(CORRUPTIONS[kind].levels, start=1)]
     for kind, severity, level in track(damages, f"robustness {encoder}"):
         damaged = embed(
@@ -117,7 +128,7 @@ def _one(
         )  # fmt: skip
         fields = {"corruption": kind, "severity": severity, "level": level, "unit": CORRUPTIONS[kind].unit}
         after = _outputs(context, encoder, damaged, usable, probes)
-        rows += _rows(context, encoder, usable, before, after, fields)
+        rows += _rows(context, encoder, parts, usable, before, after, fields)
         rows.append(_cosine(context, encoder, clean, damaged, fields))
     return rows
 
@@ -159,14 +170,15 @@ def _outputs(
 def _rows(
     context: Context,
     encoder: str,
+    parts: Sequence[Average],
     usable: dict[str, Examples],
     before: Outputs,
     after: Outputs,
     fields: dict[str, Any],
 ) -> list[Row]:
     rows: list[Row] = []
-    for name, tasks in ({name: [name] for name in usable} | _means(context, usable)).items():
-        members = [usable[task] for task in tasks]
+    for part in parts:
+        members = [usable[task] for task in part.tasks]
         draw, metric = draw_of(context, members), METRICS[members[0].config.kind]
         clean, damaged = (
             [TASKS[one.config.kind].statistics(one, *outputs[one.config.name])[metric] for one in members]
@@ -178,24 +190,18 @@ def _rows(
         drop, drawn = sign * (value - _value(clean)), sign * (samples - draw.distribution(clean))
         drops = interval(drop, drawn, carriers(members))
         rows.append(measured(
-            context, encoder, name, metric, value, samples, **sizes,
-            variant=_variant(fields), aggregate=len(members) > 1, members=tasks, **fields,
+            context, encoder, part.name, metric, value, samples, **sizes, **averaged(part),
+            variant=_variant(fields), aggregate=len(members) > 1, **fields,
             drop=drop, drop_low=drops.low, drop_high=drops.high,
         ))  # fmt: skip
     return rows
 
 
-def _means(context: Context, usable: dict[str, Examples]) -> dict[str, list[str]]:
-    """Tasks by the aggregate that averages them; one that lacks a task of the main table's says so in its name."""
-    if not context.suite.macro:
-        binary = [name for name, part in usable.items() if part.config.kind == "binary"]
-        return {MACRO: binary} if len(binary) > 1 else {}
-    whole = aggregates(context, [one.config.name for one in context.examples])
-    found = aggregates(context, usable)
-    return {
-        name if tasks == whole[name] else f"{name}, {len(tasks)} of {len(whole[name])} tasks": tasks
-        for name, tasks in found.items()
-    }
+def _parts(context: Context, drawn: dict[str, Examples]) -> list[Average]:
+    """The tasks, and the averages over them."""
+    parts = parts_of(context, drawn)
+    binary = [name for name, part in drawn.items() if part.config.kind == "binary"]
+    return parts if context.suite.macro or len(binary) < 2 else [*parts, Average(MACRO, binary, len(binary))]
 
 
 def _cosine(context: Context, encoder: str, clean: FeatureSet, damaged: FeatureSet, fields: dict[str, Any]) -> Row:

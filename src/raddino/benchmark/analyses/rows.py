@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.analyses.base import Context, Row
-from raddino.benchmark.measure import Draw, Scores, carriers
+from raddino.benchmark.measure import Average, Draw, Scores, averages, carriers
 from raddino.corpus.dataset import labelling
 from raddino.errors import RaddinoError
 from raddino.features.cache import FeatureSet
@@ -39,6 +39,8 @@ def measured(
     variant: str = "",
     positives: int | None = None,
     split: str = "test",
+    members: tuple[str, ...] = (),
+    listed: int = 0,
     **fields: Any,
 ) -> Row:
     """A row with its 95 % interval.
@@ -56,6 +58,7 @@ def measured(
         variant: what sets this number apart from others of the same metric, for example ``"sex=F"``.
         positives: of a binary target.
         split: that was measured.
+        members, listed: of an average, see :func:`averaged`.
         fields: of this analysis.
     """
     scale = scale or scale_of(metric)
@@ -73,6 +76,8 @@ def measured(
         data_fingerprint=context.corpus.fingerprint,
         interval=method(scale),
         labelling=labelling(context.corpus),
+        members=members,
+        listed=listed,
     )
     return {
         "encoder": encoder,
@@ -184,7 +189,12 @@ def weighted_mean(values: Floats, weights: Floats | None) -> Floats:
     return ratio(drawn[..., defined] @ values[defined], drawn[..., defined].sum(-1))
 
 
-def aggregates(context: Context, present: Collection[str]) -> dict[str, list[str]]:
-    """The suite's macro averages, each with those of its tasks that are ``present``, two at least."""
-    found = {name: [task for task in tasks if task in present] for name, tasks in context.suite.macro.items()}
-    return {name: tasks for name, tasks in found.items() if len(tasks) > 1}
+def parts_of(context: Context, present: Collection[str]) -> list[Average]:
+    """The tasks that are ``present``, then the suite's averages over two of them and more."""
+    means = [one for one in averages(context.suite.macro, present) if len(one.tasks) > 1]
+    return [*(Average(task, [task]) for task in present), *means]
+
+
+def averaged(part: Average) -> dict[str, Any]:
+    """What :func:`measured` takes of an average for the signature; nothing of a single task."""
+    return {"members": tuple(part.tasks), "listed": part.listed} if len(part.tasks) > 1 else {}

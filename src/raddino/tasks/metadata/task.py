@@ -23,10 +23,14 @@ class Metadata:
         """Statistics of predictions ``test`` (N_test,) in the target's unit."""
         y = examples.target[examples.at["test"]]
         edges = np.unique(np.quantile(examples.target[examples.at["train"]], [0.25, 0.5, 0.75]))
+        splits = np.array([y.min() <= edge < y.max() for edge in edges], dtype=bool)
+        averaged = {"edges": edges[splits].tolist(), "left_out": edges[~splits].tolist()}
         return {
             "mae": Statistic(partial(regression.mae, y, test)),
             "r2": Statistic(partial(regression.r2, y, test)),
-            "auroc_binned": Statistic(partial(regression.auroc_binned, y, test, edges), {"edges": edges.tolist()}),
+            "auroc_binned": Statistic(
+                partial(regression.auroc_binned, y, test, edges[splits] if splits.any() else edges), averaged
+            ),
         }
 
 
