@@ -50,6 +50,15 @@ def settings(texts: list[str] | None) -> dict[str, dict[str, Any]]:
     return found
 
 
+def several(option: str, texts: list[str] | None, example: str) -> dict[str, list[str]]:
+    """``["a=b", "a=c,d"]`` to ``{"a": ["b", "c", "d"]}``."""
+    found: dict[str, list[str]] = {}
+    for text in texts or []:
+        for key, values in pairs(option, [text], example).items():
+            found.setdefault(key, []).extend(value.strip() for value in values.split(",") if value.strip())
+    return found
+
+
 def analyses(text: str | None) -> list[str] | None:
     """Names between commas; ``"all"`` is every analysis, None the suite's own."""
     from raddino.benchmark.analyses.base import ANALYSES

@@ -259,6 +259,13 @@ def evaluate(
             show_default="the suite's",
         ),
     ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ENCODER=SOURCE: you declare that the source's test images were not in the encoder's training; "
+            "repeatable."
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -286,7 +293,7 @@ def evaluate(
     results = judge(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
-        options=arguments.settings(set_),
+        options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them

@@ -13,7 +13,7 @@ from memory_corpus import toy_corpus
 from raddino.benchmark.compare import compare
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.leaderboard import leaderboard
-from raddino.benchmark.results import Results, contamination
+from raddino.benchmark.results import Results
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
@@ -236,21 +236,6 @@ def test_contamination_is_derived_from_sources(results):
         "halves": "image seen",
         "broken": "image seen",
     }
-
-
-@pytest.mark.parametrize(
-    ("corpora", "seen"),
-    [
-        ({"f": ["train"]}, "clean"),
-        ({"f": ["train", "test"]}, "image seen"),
-        ({"f": ["train"], "g": ["train"]}, "image seen"),
-        ({"g": ["train"]}, "image seen"),
-        (None, "image seen"),
-    ],
-)
-def test_held_out_splits_of_the_same_corpus_are_clean(corpora, seen):
-    provenance = Provenance(sources=["nih"], supervision="self-supervised", corpora=corpora)
-    assert contamination(provenance, ["nih", "other"], "f") == {"nih": seen, "other": "clean"}
 
 
 def test_folder_is_complete_and_reopens(results):

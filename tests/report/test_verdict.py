@@ -64,6 +64,15 @@ def test_caveats_name_chance_small_classes_and_contamination() -> None:
     )
 
 
+def test_each_word_for_what_was_seen_has_its_caveat() -> None:
+    said = {"a": "partly seen", "b": "may be seen", "c": "unknown", "d": "declared held out", "e": "held out"}
+    found = say({"a": {"x": 0.8, "y": 0.7}}, [{"name": "x", "seen": "partly seen", "contamination": said}])
+    assert [
+        ("a part of" in one, "may have" in one, "not known" in one, "declared" in one) for one in found.caveats
+    ] == [tuple(row == column for column in range(4)) for row in range(4)]
+    assert [next(name for name in "abcd" if f"“{name}”" in one) for one in found.caveats] == list("abcd")
+
+
 def test_aggregates_do_not_count_as_tasks_and_nothing_measured_is_said() -> None:
     made = rows({"a": {"x": 0.8, "y": 0.7}})
     macro = [row | {"task": "macro", "detail": {"tasks": ["a"]}} for row in made]

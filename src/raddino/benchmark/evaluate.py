@@ -23,6 +23,7 @@ from raddino.benchmark.cases import (
     variant_name,
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
+from raddino.benchmark.contamination import declare
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
@@ -63,6 +64,7 @@ def evaluate(
     probe: str | Mapping[str, Any] | ProbeConfig | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     names: Sequence[str | None] | None = None,
+    held_out: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
@@ -88,6 +90,8 @@ def evaluate(
         options: by kind (segmentation, findings), settings over those of the suite's tasks.
         analyses: names of :data:`~raddino.benchmark.analyses.base.ANALYSES` instead of those of the suite.
         names: display names, one an encoder; None for the encoder's own.
+        held_out: by display name, sources whose test images you declare not to have been in the encoder's training,
+            see :func:`~raddino.benchmark.contamination.declare`.
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
         batch_size, precision, device, cache: of the embedding, see :func:`~raddino.features.extract.embed`.
@@ -108,6 +112,7 @@ def evaluate(
     plan = plan_suite(corpus, suite, targets, probe, analyses, options)
     examples, absent = select_all(corpus, plan)
     loaded, identities, failures = load_encoders(corpus, encoders, names, device)
+    declare(identities, held_out or {})
     bare = loaded
     if plan.probe.flips:
         loaded = {name: Flipped(encoder) for name, encoder in bare.items()}

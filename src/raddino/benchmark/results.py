@@ -6,7 +6,6 @@ import importlib.metadata
 import math
 import platform
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark.contamination import contamination, gravest
 from raddino.benchmark.schema import check_metrics
-from raddino.corpus.labels import snake_case
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
 from raddino.files import read_json, write_json, write_text, writing
@@ -37,15 +36,6 @@ HEADLINE = (
 )
 LOWER_IS_BETTER = ("mae", "hd95", "false_alarm_rate")
 DERIVED = ("metrics.json", "report.html", "table.tex")
-GRAVITY = ("clean", "unknown", "image seen", "label seen")
-SHARED_IMAGES = {
-    **dict.fromkeys(("rsna", "rsna_pneumonia", "siim", "siim_acr", "siim_acr_ptx", "siim_ptx", "chestx_det"), "nih"),
-    **dict.fromkeys(("nih_chestxray14", "nih_chestx_ray14", "chestx_ray14", "chestxray14", "nih_cxr14"), "nih"),
-    **dict.fromkeys(("mimic", "mimic_cxr_jpg", "ms_cxr", "chest_imagenome"), "mimic_cxr"),
-    "vindr": "vindr_cxr",
-    "chexpert_plus": "chexpert",
-}
-"""Source names, in snake case, to the data set that their images were published in first."""
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/.…])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:,;'\"()]+[/\\])*([^\s/\\:,;'\"()]+)[/\\]?")
 PACKAGES = ("raddino", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas")
 
@@ -132,26 +122,6 @@ def read_predictions(file: Path) -> pd.DataFrame:
     return table
 
 
-def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: str) -> dict[str, str]:
-    """What an encoder saw of the test images of each source, as far as its declared pre-training tells.
-
-    An encoder that saw this very corpus (by ``fingerprint``) and nothing else is judged by the splits it saw.
-    Otherwise a source counts as a whole: who pre-trained on a part of it may have seen the test images. Sources
-    that share images (RSNA and SIIM were drawn from NIH) count as one.
-
-    Returns:
-        by source ``"label seen"`` when it learned from labels or reports of it, ``"image seen"`` when from its
-        images alone, ``"clean"`` when from neither, ``"unknown"`` when its sources are not known.
-    """
-    if provenance.sources is None:
-        return dict.fromkeys(sources, "unknown")
-    corpora = provenance.corpora or {}
-    held_out = set(corpora) == {fingerprint} and "test" not in corpora[fingerprint]
-    used = set() if held_out else {_origin(source) for source in provenance.sources}
-    seen = "label seen" if provenance.supervision in ("labels", "text") else "image seen"
-    return {source: seen if _origin(source) in used else "clean" for source in sources}
-
-
 def spec_word(spec: str | Path) -> str:
     """A spec without the folders in it: ``NAME``, ``NAME:LAST_PART`` or the folder's own name."""
     family, colon, place = str(spec).partition(":")
@@ -184,7 +154,7 @@ def identify(
         "dim": encoder.dim if encoder else None,
         "provenance": provenance.to_dict(),
         "contamination": by_source,
-        "seen": max(by_source.values(), key=GRAVITY.index, default="unknown"),
+        "seen": gravest(by_source),
     }
 
 
@@ -220,12 +190,6 @@ def members_text(row: dict[str, Any]) -> str:
 def public(text: str) -> str:
     """``text`` with every absolute path cut down to its last part, fit for a report that travels."""
     return ABSOLUTE_PATH.sub(r"…/\1", text)
-
-
-def _origin(source: str) -> str:
-    """The data set that a source's images come from."""
-    name = snake_case(source)
-    return SHARED_IMAGES.get(name, name)
 
 
 def environment() -> dict[str, str]:

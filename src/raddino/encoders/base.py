@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -36,6 +36,9 @@ class Provenance:
         revision: version or commit of the weights.
         sha256: digest of the weights file.
         note: anything a reader of a result has to know.
+        reference: where the statement on ``sources`` is published; empty where a run of ours recorded them.
+        before: records of the weights that training started from, the latest first, each without a ``before`` of its
+            own; the fields above tell of the last training alone.
     """
 
     sources: list[str] | None = field(default_factory=list)
@@ -47,6 +50,36 @@ class Provenance:
     revision: str | None = None
     sha256: str | None = None
     note: str = ""
+    reference: str = ""
+    before: list[Provenance] = field(default_factory=list)
+
+    @property
+    def trainings(self) -> list[Provenance]:
+        """The records of all trainings behind these weights, the latest first."""
+        return [replace(self, before=[]), *self.before]
+
+    @property
+    def all_sources(self) -> list[str]:
+        """Data sets that any training saw, sorted, as far as they are known."""
+        return sorted({source for one in self.trainings for source in one.sources or ()})
+
+    @property
+    def all_known(self) -> bool:
+        """Whether :attr:`all_sources` is all that was seen."""
+        return all(one.sources is not None for one in self.trainings)
+
+    @property
+    def all_synthetic(self) -> bool | str | None:
+        """As :attr:`synthetic`, of the images of all trainings; None where one does not say."""
+        kinds = {one.synthetic for one in self.trainings if one.sources != []} or {self.synthetic}
+        return None if None in kinds else kinds.pop() if len(kinds) == 1 else "mixed"
+
+    def told_sources(self, unknown: str, nothing: str) -> str:
+        """:attr:`all_sources` in words, with ``unknown`` for what is not on record, or ``nothing``."""
+        named = ", ".join(self.all_sources)
+        if self.all_known:
+            return named or nothing
+        return f"{named}; before: {unknown}" if named else unknown
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON-ready dictionary."""
@@ -68,7 +101,7 @@ class Provenance:
             if name not in values or not _FITS[name](values[name]):
                 found = repr(values[name])[:40] if name in values else "nothing"
                 raise RaddinoError(f"its provenance is damaged: {name} cannot be {found}")
-        return cls(**values)
+        return cls(**values | {"before": [cls.from_dict(one) for one in values.get("before", ())]})
 
 
 def _is_text(value: Any) -> bool:
@@ -93,6 +126,10 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "revision": lambda value: value is None or _is_text(value),
     "sha256": lambda value: value is None or _is_text(value),
     "note": _is_text,
+    "reference": _is_text,
+    "before": lambda value: (
+        isinstance(value, list) and all(isinstance(one, dict) and not one.get("before") for one in value)
+    ),
 }
 
 

@@ -136,13 +136,14 @@ def _front_matter(name: str, provenance: Provenance, interface: Interface) -> st
 
 
 def _sources(provenance: Provenance) -> dict[str, str]:
-    sources = "not recorded" if provenance.sources is None else ", ".join(provenance.sources) or "none"
     drawn = {True: "all images", False: "no image", "mixed": "some images", None: "not recorded"}
     rows = {
-        "Data sets whose images were seen": sources,
+        "Data sets whose images were seen": provenance.told_sources("not recorded", "none"),
         "Supervision": SUPERVISION.get(provenance.supervision, provenance.supervision),
-        "Synthetic": drawn.get(provenance.synthetic, "not recorded"),
+        "Synthetic": drawn[provenance.all_synthetic],
     }
+    if provenance.reference:
+        rows["Said in"] = provenance.reference
     if provenance.corpora:
         rows["Corpora (fingerprint: splits)"] = "; ".join(
             f"`{fingerprint}`: {', '.join(splits)}" for fingerprint, splits in provenance.corpora.items()
@@ -204,11 +205,11 @@ def _limits(side: int, provenance: Provenance) -> list[str]:
         "This card claims no accuracy. Measure it on your own patients: `raddino evaluate`.",
         "Such features also carry sex, age, view and device; a classifier on top of them can lean on these.",
     ]
-    if provenance.sources is None:
-        limits.append("What was seen in pre-training is not recorded: test images may have been among it.")
-    elif provenance.sources:
+    if not provenance.all_known:
+        limits.append("What was seen in pre-training is not all recorded: test images may have been among it.")
+    if provenance.all_sources:
         limits.append("Test images from the data sets above may have been seen in pre-training.")
-    if provenance.synthetic is True:
+    if provenance.all_synthetic is True:
         limits.append("Only synthetic images were seen; nothing follows from that for real ones.")
     if provenance.supervision == "none":
         limits.append("The weights are not trained: a floor for comparisons, of no other use.")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raddino.benchmark.contamination import MEANING, SEEN
+from raddino.encoders.base import Provenance
 from raddino.files import owner_only, write_text
 from raddino.report import curves, ranking
 from raddino.report.analyses import sections
@@ -77,6 +79,7 @@ def report(
         cases=cases,
         drawn_cases=stamp_of(corpus.info.get("synthetic", corpus.synthetic)) if corpus else "",
         signs=SIGNS,
+        words_seen=_words_seen(found.metrics),
         run=log,
         ranking=_ranking(found, shown, stamp_of(found.metrics.get("synthetic"))),
         analyses=sections(found.metrics, stamp_of(found.metrics.get("synthetic"))),
@@ -90,6 +93,14 @@ def report(
     return file
 
 
+def _words_seen(metrics: dict[str, Any]) -> set[str]:
+    """Words for what an encoder had seen that stand in the tables."""
+    encoders = metrics.get("encoders", [])
+    return {word for one in encoders for word in (one.get("contamination") or {}).values()} | {
+        one.get("seen", "") for one in encoders
+    }
+
+
 def _template() -> Any:
     import jinja2
 
@@ -99,6 +110,8 @@ def _template() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["members"] = members_text
+    environment.filters["record"] = lambda told: Provenance.from_dict(told) if told else Provenance(sources=None)
+    environment.globals.update(meaning=MEANING, seen_words=SEEN)
     environment.filters["percent"] = lambda share: f"{100 * share:.0f}\u00a0%"
     environment.filters["metric"] = lambda key: metric(key).label
     environment.filters["count"] = lambda n: f"{n:,}".replace(",", "\u202f")

@@ -6,9 +6,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, UNKNOWN
 from raddino.report.tables import SIGNIFICANT, Block, Cell, Line
 
 SMALL_CLASS = 50
+
+CAVEATS = {
+    LABELS: "{name} was pre-trained on images and labels of {sources}, and the test images may be among them.",
+    IMAGES: "{name} was pre-trained on images of {sources}, and the test images may be among them.",
+    PARTLY: "{name} was pre-trained on a part of {sources}, and the test images may be in it.",
+    MAY_BE: "{name} may have been pre-trained on images of {sources}: a data set that it saw may hold some.",
+    UNKNOWN: "What {name} had seen of {sources} is not known.",
+    DECLARED: "That {name} was not pre-trained on the test images of {sources} is declared, not proven.",
+}
+"""What is said of a word for what an encoder had seen, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -149,18 +160,22 @@ def _small(measured: list[Block]) -> list[str]:
 
 
 def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
-    seen = {"image seen": "images", "label seen": "images and labels"}
     return [
-        f"{encoder['name']} was pre-trained on {seen[encoder['seen']]} of {_seen_sources(encoder)}, "
-        "and the test images may be among them."
+        said.format(name=encoder["name"], sources=_named(sources))
         for encoder in encoders
-        if encoder.get("seen") in seen
+        for word, said in CAVEATS.items()
+        if (sources := _told(encoder, word))
     ]
 
 
-def _seen_sources(encoder: dict[str, Any]) -> str:
-    sources = [name for name, word in (encoder.get("contamination") or {}).items() if word not in ("clean", "unknown")]
-    if not sources:
+def _told(encoder: dict[str, Any], word: str) -> list[str]:
+    """Sources of which ``word`` is said; one without a name where only the gravest word is known."""
+    by_source = encoder.get("contamination") or {"": encoder.get("seen")}
+    return [source for source, said in by_source.items() if said == word]
+
+
+def _named(sources: list[str]) -> str:
+    if sources == [""]:
         return "a source of the corpus"
     return f"the source{'s' if len(sources) > 1 else ''} {_and([f'“{name}”' for name in sources])}"
 

@@ -33,6 +33,7 @@ from raddino.training.metrics_log import MetricsLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.schedule import Schedule
+from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
 from raddino.views.randomness import integer
 from raddino.vit import VisionTransformer, VitConfig
@@ -88,8 +89,9 @@ def pretrain(
     _refuse_foreign(out)
     task, config = _build(config, place)
     with lock(out, f"another process trains in {out}: wait for it, or give another --out"):
+        told = _read_json(out / ENVIRONMENT, "restore it, or give another --out")
         environment = _environment(corpus, rows, place)
-        _refuse_change(out, config, environment, fork)
+        _refuse_change(out, config, environment, told, fork)
         task.to(place).train()
         optimizer = build_optimizer(task.student, config.optim)
         done = latest_step(out / "checkpoints") or 0
@@ -97,9 +99,10 @@ def pretrain(
             raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
         if done:
             load_checkpoint(out / "checkpoints", done, task, optimizer)
-        _write_identity(out, config, environment)
+        record = run_record(config, corpus, rows, told, trained=bool(done))
+        _write_identity(out, config, environment | {"provenance": record.to_dict()})
         if not done:
-            _export(out / "initial", task.teacher.backbone, config, corpus, rows, 0)
+            _export(out / "initial", task.teacher.backbone, config, record, 0)
 
         monitor = Monitor(config.monitor, corpus, rows, config.seed)
         monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
@@ -114,7 +117,7 @@ def pretrain(
             ids=corpus.manifest["id"].to_numpy(),
             device=place,
             encoder=lambda name: _encoder(task, config, place, name),
-            export=lambda step: _export(out / "encoder", task.teacher.backbone, config, corpus, rows, step),
+            export=lambda step: _export(out / "encoder", task.teacher.backbone, config, record, step),
         )
         micro = config.batch_size // config.accumulate
         grid = (config.views.global_size // config.vit.patch_size,) * 2
@@ -211,11 +214,12 @@ def _refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out} is not empty and not a run: give another --out")
 
 
-def _refuse_change(out: Path, config: PretrainConfig, environment: dict[str, Any], fork: bool) -> None:
+def _refuse_change(
+    out: Path, config: PretrainConfig, environment: dict[str, Any], told: dict[str, Any], fork: bool
+) -> None:
     """Refuse a run with another config unless it is forked."""
     if not (out / "config.yaml").is_file():
         return
-    told = _read_json(out / "environment.json", "restore it, or give another --out")
     old = {"fraction": 1.0, "corpus": told.get("corpus", {})} | read_yaml(out / "config.yaml")
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     if not fork and (changes := diff(old, new)):
@@ -225,13 +229,13 @@ def _refuse_change(out: Path, config: PretrainConfig, environment: dict[str, Any
         )
 
 
-_WRITTEN_FIRST = {".lock", "environment.json"}
+_WRITTEN_FIRST = {".lock", ENVIRONMENT}
 
 
 def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
     """``environment.json``, then ``config.yaml``, which makes the folder a run."""
     for name, text in (
-        ("environment.json", json.dumps(environment, indent=2) + "\n"),
+        (ENVIRONMENT, json.dumps(environment, indent=2) + "\n"),
         ("config.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)),
     ):
         write_text(out / name, text)
@@ -246,7 +250,7 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict
             "images": len(rows),
             "patients": int(table["patient"].nunique()),
             "sources": {str(k): int(v) for k, v in table["source"].value_counts().sort_index().items()},
-            "synthetic": _synthetic(table["synthetic"]),
+            "synthetic": synthetic(table["synthetic"]),
             **({"weights": corpus.weights} if corpus.weights else {}),
         },
         "python": platform.python_version(),
@@ -266,7 +270,7 @@ def _summary(corpus: Corpus, rows: np.ndarray) -> str:
         bounds = [f"weight {weights[source]:g}"] if source in weights else []
         bounds += [f"cap {caps[source]}"] if source in caps else []
         parts.append(f"{source} {images}" + (f" ({', '.join(bounds)})" if bounds else ""))
-    kind = {True: "synthetic", False: "real", "mixed": "partly synthetic"}[_synthetic(table["synthetic"])]
+    kind = {True: "synthetic", False: "real", "mixed": "partly synthetic"}[synthetic(table["synthetic"])]
     return f"pretrain on {len(rows)} images of {table['patient'].nunique()} patients, {kind}: {', '.join(parts)}"
 
 
@@ -283,45 +287,11 @@ def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
     return rows
 
 
-def _export(
-    folder: Path,
-    backbone: VisionTransformer,
-    config: PretrainConfig,
-    corpus: Corpus,
-    rows: np.ndarray,
-    step: int,
-) -> None:
-    table = corpus.manifest.iloc[rows]
-    provenance = Provenance(
-        sources=sorted(table["source"].unique()) if step else [],
-        supervision="self-supervised" if step else "none",
-        licence="other",
-        synthetic=_synthetic(table["synthetic"]) if step else None,
-        corpora={key: list(config.splits) for key in corpus.fingerprints} if step and config.init is None else None,
-        note=f"After {step} steps of {config.batch_size} images." if step else "Initial weights, not trained here.",
-    )
-    if config.init is not None:
-        provenance = _with_ancestor(provenance, Path(config.init))
+def _export(folder: Path, backbone: VisionTransformer, config: PretrainConfig, record: Provenance, step: int) -> None:
     save_encoder(
         folder, backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std,
-        name="trained" if step else "initial", provenance=provenance,
+        name="trained" if step else "initial", provenance=at_step(record, step, config.batch_size),
     )  # fmt: skip
-
-
-def _with_ancestor(provenance: Provenance, init: Path) -> Provenance:
-    """Add what the weights that training started from had seen; unknown stays unknown."""
-    told = _read_json(init / "raddino.json", "restore it").get("provenance") if init.is_dir() else None
-    try:
-        before = Provenance.from_dict(told) if told else Provenance(sources=None, supervision="unknown")
-    except RaddinoError as error:
-        raise RaddinoError(f"{init}/raddino.json: {error}; restore the file") from None
-    return Provenance(
-        sources=None if before.sources is None else sorted({*before.sources, *(provenance.sources or [])}),
-        supervision=before.supervision if provenance.supervision == "none" else provenance.supervision,
-        licence=provenance.licence,
-        synthetic=provenance.synthetic,
-        note=f"{provenance.note} Started from weights with sha256 {before.sha256 or 'not recorded'}.",
-    )
 
 
 def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.device, name: str) -> VitEncoder:
@@ -330,10 +300,6 @@ def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.devic
         backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std, name=name,
         provenance=Provenance(), device=str(device),
     )  # fmt: skip
-
-
-def _synthetic(values: Any) -> bool | str:
-    return bool(values.all()) if values.nunique() == 1 else "mixed"
 
 
 def _precision(precision: str, device: torch.device) -> str:

@@ -1,0 +1,87 @@
+"""What an encoder saw of the test images before it met them, as far as its record and the user tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raddino.corpus.sources.lineage import Overlap, overlap
+from raddino.encoders.base import Provenance
+from raddino.errors import ConfigError, did_you_mean
+
+CLEAN, HELD_OUT, DECLARED, UNKNOWN = "clean", "held out", "declared held out", "unknown"
+MAY_BE, PARTLY, IMAGES, LABELS = "may be seen", "partly seen", "image seen", "label seen"
+MEANING = {
+    CLEAN: "no data set of the pre-training holds these images",
+    HELD_OUT: "pre-trained on other splits of this very corpus, known by its fingerprint",
+    DECLARED: "whoever ran the evaluation declares that these test images were not pre-trained on; nothing proves it",
+    UNKNOWN: "what was pre-trained on is not on record, or not all of it",
+    MAY_BE: "a data set of the pre-training may hold some of these images",
+    PARTLY: "a part of this data set was pre-trained on",
+    IMAGES: "images of this data set were pre-trained on, without labels",
+    LABELS: "images of this data set were pre-trained on, with labels or reports",
+}
+"""What can be said of the test images of a source, the mildest first."""
+GRAVITY = tuple(MEANING)
+SEEN = frozenset({MAY_BE, PARTLY, IMAGES, LABELS})
+"""Of these an encoder does not compete on equal terms, or may not."""
+
+
+def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: str) -> dict[str, str]:
+    """A word of :data:`MEANING` for the test images of each source.
+
+    Every training in the record is judged by itself, those of the weights that it started from too, and the gravest
+    word counts. A training that saw this very corpus (by ``fingerprint``) and no other is judged by the splits it saw;
+    otherwise a source counts as a whole, because who trained on a part of it may have seen the test images.
+
+    Args:
+        provenance: of the encoder.
+        sources: of the evaluated corpus, under any of their names (:mod:`raddino.corpus.sources.lineage`).
+        fingerprint: of the evaluated corpus.
+    """
+    return {
+        source: max((_word(one, source, fingerprint) for one in provenance.trainings), key=GRAVITY.index)
+        for source in sources
+    }
+
+
+def declare(identities: Mapping[str, dict[str, Any]], held_out: Mapping[str, Sequence[str]]) -> None:
+    """Write into the identities what the user declares not to have been trained on.
+
+    Args:
+        identities: by display name, with ``contamination`` and ``seen``.
+        held_out: by display name of an encoder, sources whose test images were kept from its training.
+
+    Raises:
+        ConfigError: no such encoder, or no such source in the corpus.
+    """
+    for name, sources in held_out.items():
+        if name not in identities:
+            raise ConfigError(f"held_out: no encoder is called {name!r}.{did_you_mean(name, list(identities))}")
+        words = identities[name]["contamination"]
+        for source in sources:
+            if source not in words:
+                known = ", ".join(words)
+                raise ConfigError(f"held_out: the corpus has no source {source!r}; it has {known}")
+            if words[source] not in (CLEAN, HELD_OUT):
+                words[source] = DECLARED
+        identities[name]["seen"] = gravest(words)
+
+
+def gravest(words: Mapping[str, str]) -> str:
+    """The gravest word of all sources, ``"unknown"`` where there is none."""
+    return max(words.values(), key=GRAVITY.index, default=UNKNOWN)
+
+
+def _word(training: Provenance, source: str, fingerprint: str) -> str:
+    """What one training saw of a source."""
+    if training.sources is None:
+        return UNKNOWN
+    most = max((overlap(seen, source) for seen in training.sources), default=Overlap.NONE)
+    corpora = training.corpora or {}
+    if most == Overlap.NONE:
+        return CLEAN
+    if set(corpora) == {fingerprint} and "test" not in corpora[fingerprint]:
+        return HELD_OUT
+    whole = LABELS if training.supervision in ("labels", "text") else IMAGES
+    return {Overlap.MAY: MAY_BE, Overlap.PART: PARTLY, Overlap.WHOLE: whole}[most]

@@ -1,0 +1,96 @@
+"""What an encoder saw of the test images: derived from its record, and declared."""
+
+import pytest
+
+from raddino.benchmark.contamination import GRAVITY, contamination, declare
+from raddino.encoders import load as _load  # noqa: F401  (registers the families)
+from raddino.encoders.base import ENCODERS, Provenance
+from raddino.errors import ConfigError
+
+
+def seen(sources, supervision="self-supervised", **more) -> Provenance:
+    return Provenance(sources=sources, supervision=supervision, **more)
+
+
+def word(provenance, source, fingerprint="f") -> str:
+    return contamination(provenance, [source], fingerprint)[source]
+
+
+@pytest.mark.parametrize(
+    ("corpora", "told"),
+    [
+        ({"f": ["train"]}, "held out"),
+        ({"f": ["train", "val"]}, "held out"),
+        ({"f": ["train", "test"]}, "image seen"),
+        ({"f": ["train"], "g": ["train"]}, "image seen"),
+        ({"g": ["train"]}, "image seen"),
+        (None, "image seen"),
+    ],
+)
+def test_other_splits_of_the_same_corpus_are_known_by_its_fingerprint(corpora, told):
+    record = seen(["nih"], corpora=corpora)
+    assert contamination(record, ["nih", "other"], "f") == {"nih": told, "other": "clean"}
+
+
+@pytest.mark.parametrize(
+    ("record", "source", "told"),
+    [
+        (seen(["openi"], "labels"), "iu-xray", "label seen"),
+        (seen(["iu-xray"]), "Open-i", "image seen"),
+        (seen(["vindr-cxr"]), "vindr-ribcxr", "image seen"),
+        (seen(["vindr-ribcxr"]), "vindr-cxr", "partly seen"),
+        (seen(["rsna-pneumonia"], "labels"), "nih", "partly seen"),
+        (seen(["rsna-pneumonia"], "labels"), "siim-acr", "may be seen"),
+        (seen(["mimic-cxr"], "text"), "MIMIC-CXR-JPG", "label seen"),
+        (seen(["chexmask"]), "siim-acr", "image seen"),
+        (seen(None, "unknown"), "nih", "unknown"),
+        (seen([], "none"), "nih", "clean"),
+        (seen(["a hospital"]), "A-Hospital", "image seen"),
+        (ENCODERS["biomedclip"].provenance, "cohen", "may be seen"),
+        (ENCODERS["rad-dino"].provenance, "cohen", "clean"),
+        (ENCODERS["densenet121-res224-all"].provenance, "iu-xray", "label seen"),
+        (ENCODERS["medsiglip"].provenance, "nih", "unknown"),
+    ],
+)
+def test_sources_count_by_what_they_are_made_of(record, source, told):
+    assert word(record, source) == told
+
+
+def test_every_training_behind_the_weights_counts_and_the_gravest_word_is_said():
+    own = {"f": ["train"]}
+    unrecorded = seen(["nih"], corpora=own, before=[seen(None, "unknown")])
+    assert contamination(unrecorded, ["nih", "kermany"], "f") == {"nih": "unknown", "kermany": "unknown"}
+    assert contamination(unrecorded, ["nih", "kermany"], "g") == {"nih": "image seen", "kermany": "unknown"}
+    web = seen(["nih"], corpora=own, before=[seen(["lvd-142m"])])
+    assert contamination(web, ["nih", "kermany"], "f") == {"nih": "held out", "kermany": "clean"}
+    reports = seen(["nih"], before=[seen(["kermany"], "text")])
+    assert contamination(reports, ["nih", "kermany"], "f") == {"nih": "image seen", "kermany": "label seen"}
+
+
+def test_a_declaration_is_shown_as_one_and_changes_nothing_that_is_clean():
+    words = {"nih": "image seen", "cohen": "clean", "kermany": "held out", "brax": "unknown"}
+    others = {"name": "b", "contamination": {"nih": "label seen"}, "seen": "label seen"}
+    identities = {"a": {"name": "a", "contamination": words, "seen": "image seen"}, "b": others}
+    declare(identities, {"a": ["nih", "cohen", "kermany"]})
+    assert identities["a"]["contamination"] == {
+        "nih": "declared held out", "cohen": "clean", "kermany": "held out", "brax": "unknown",
+    }  # fmt: skip
+    assert identities["a"]["seen"] == "unknown"
+    assert identities["b"] == {"name": "b", "contamination": {"nih": "label seen"}, "seen": "label seen"}
+    declare(identities, {"a": ["brax"]})
+    assert identities["a"]["seen"] == "declared held out"
+
+
+@pytest.mark.parametrize(
+    ("given", "match"), [({"x": ["nih"]}, "no encoder is called 'x'"), ({"a": ["x"]}, "no source")]
+)
+def test_a_declaration_about_nothing_is_refused(given, match):
+    identities = {"a": {"contamination": {"nih": "image seen"}, "seen": "image seen"}}
+    with pytest.raises(ConfigError, match=match):
+        declare(identities, given)
+
+
+def test_the_gravest_is_last():
+    assert GRAVITY.index("clean") == 0
+    assert GRAVITY[-2:] == ("image seen", "label seen")
+    assert GRAVITY.index("held out") < GRAVITY.index("declared held out") < GRAVITY.index("unknown")
