@@ -256,6 +256,23 @@ def evaluate(
             show_default="the suite's",
         ),
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Condition on manifest columns; no other image is seen.", show_default=False)
+    ] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option(
+            help="External validation: comma-separated sources of the corpus to train and select on.",
+            show_default="all but --test-on",
+        ),
+    ] = None,
+    test_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated sources of the corpus, or folders of other corpora, to test the same probes on.",
+            show_default="all but --train-on, where that is given",
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -283,7 +300,8 @@ def evaluate(
     results = judge(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
-        options=arguments.settings(set_),
+        options=arguments.settings(set_), where=where, train_on=arguments.names(train_on),
+        test_on=arguments.names(test_on),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, m
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
 from raddino.benchmark.schema import FORMAT
+from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
@@ -62,6 +64,9 @@ def evaluate(
     analyses: Sequence[str] | None = None,
     probe: str | Mapping[str, Any] | ProbeConfig | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    where: str | None = None,
+    train_on: Sequence[str] | None = None,
+    test_on: Sequence[str] | None = None,
     names: Sequence[str | None] | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -87,6 +92,10 @@ def evaluate(
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings, instead of those of the suite.
         options: by kind (segmentation, findings), settings over those of the suite's tasks.
         analyses: names of :data:`~raddino.benchmark.analyses.base.ANALYSES` instead of those of the suite.
+        where: pandas query over manifest columns; the evaluation sees no other image.
+        train_on, test_on: for external validation, see :class:`~raddino.benchmark.suite.Suite`: probes are trained and
+            selected on the sources ``train_on``, tested on their test split and, under the name ``TASK at SITE``, on
+            every other site, see :func:`~raddino.benchmark.sites.populate`. Analyses look at the inside alone.
         names: display names, one an encoder; None for the encoder's own.
         seed: of probes and resamples.
         resamples: of the patient bootstrap.
@@ -105,15 +114,22 @@ def evaluate(
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
-    plan = plan_suite(corpus, suite, targets, probe, analyses, options)
+    plan = plan_suite(corpus, suite, targets, probe, analyses, options, where, train_on, test_on)
+    population = populate(corpus, plan)
+    corpus = population.inside
     examples, absent = select_all(corpus, plan)
-    loaded, identities, failures = load_encoders(corpus, encoders, names, device)
+    visited, unvisited = visits(population, examples)
+    absent += unvisited
+    loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
     bare = loaded
     if plan.probe.flips:
         loaded = {name: Flipped(encoder) for name, encoder in bare.items()}
     probed = [one for one in examples if not is_case_task(one.config)]
     cased = [one for one in examples if is_case_task(one.config)]
-    needed = np.unique(np.concatenate([one.rows for one in probed])) if probed else np.empty(0, np.int64)
+    measured_on = probed + [visit.examples for visit in visited]
+    needed = np.unique(np.concatenate([one.rows for one in measured_on])) if probed else np.empty(0, np.int64)
+    listed = _listed(examples, visited)
+    tasks = [one.config.name for one in listed]
     specs = {
         name: str(spec) if isinstance(spec, str | Path) else None
         for name, spec in zip(identities, encoders, strict=True)
@@ -135,11 +151,11 @@ def evaluate(
                         patches=patches,
                     )  # fmt: skip
                 except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-                    failures[name] = dict.fromkeys(_names(examples), reason_of(f"encoder {name}", error))
+                    failures[name] = dict.fromkeys(tasks, reason_of(f"encoder {name}", error))
                     continue
                 identities[name]["fingerprint"] = features[name].encoder
                 asked = partial(Request, seed=seed, device=device, encoder=encoder)
-                found, failed = _probe_all(name, features[name], probed, plan.probe, asked)
+                found, failed = _probe_all(name, features[name], probed, visited, plan.probe, asked)
                 if found:
                     scores[name] = found
                     judged[name] = dict(found)
@@ -148,7 +164,7 @@ def evaluate(
                 batch_size=batch_size, precision=precision, device=device, cache=cache,
             )  # fmt: skip
             failures[name] = failed | _train_all(name, cased, job, judged, identities)
-        absent += _lost(failures, _names(examples))
+        absent += _lost(failures, tasks)
         if not judged:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
@@ -156,7 +172,7 @@ def evaluate(
             corpus=corpus,
             encoders={name: loaded[name] for name in scores},
             features={name: features[name] for name in scores},
-            scores=scores,
+            scores={name: _inside(by_task, probed) for name, by_task in scores.items()},
             examples=probed,
             suite=plan,
             fingerprints={name: identities[name]["fingerprint"] for name in judged},
@@ -165,22 +181,20 @@ def evaluate(
             batch_size=batch_size,
             precision=precision,
             cache=cache,
+            scope=population.scope,
         )
-        rows, undefined = _measure(context, judged, examples)
+        rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
         further, lost = _analyse(context)
         data = {
             "format": FORMAT,
             "synthetic": corpus.info["synthetic"],
             "suite": public_suite(plan),
-            "corpus": _describe(corpus),
+            "corpus": _describe(corpus, population),
             "environment": environment(),
             "seed": seed,
             "encoders": list(identities.values()),
-            "tasks": [
-                one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
-                for one in examples
-            ],
+            "tasks": [_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed],
             "rows": rows,
             "absent": absent + undefined + lost,
             "analyses": further,
@@ -196,19 +210,21 @@ def _probe_all(
     name: str,
     features: FeatureSet,
     examples: list[Examples],
+    visited: list[Visit],
     config: ProbeConfig,
     asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> tuple[dict[str, Scores], dict[str, str]]:
     """Scores by task, and reasons by task: where the joint fit fails, each task is fitted by itself."""
     try:
-        return _probe(name, features, examples, config, asked), {}
+        return _probe(name, features, examples, visited, config, asked), {}
     except Exception as error:
         if len(examples) == 1:
-            return {}, {examples[0].config.name: reason_of(f"probe of {name}", error)}
+            own = [one.config.name for one in _listed(examples, visited)]
+            return {}, dict.fromkeys(own, reason_of(f"probe of {name}", error))
     found: dict[str, Scores] = {}
     failed: dict[str, str] = {}
     for one in examples:
-        scores, reasons = _probe_all(name, features, [one], config, asked)
+        scores, reasons = _probe_all(name, features, [one], visited, config, asked)
         found, failed = found | scores, failed | reasons
     return found, failed
 
@@ -217,10 +233,11 @@ def _probe(
     name: str,
     features: FeatureSet,
     examples: list[Examples],
+    visited: list[Visit],
     config: ProbeConfig,
     asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> dict[str, Scores]:
-    """Scores by task name; binary labels, and numbers, of the same images share one batched fit."""
+    """Scores by task name, inside and at sites; binary labels, and numbers, of the same images share one fit."""
     groups: dict[tuple[str, bytes], list[Examples]] = {}
     for one in examples:
         alone = one.config.name if one.classes else ""
@@ -237,7 +254,11 @@ def _probe(
         for label, one in enumerate(members):
             own = [output if one.classes else output[..., label] for output in outputs]
             scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label])
-    return {one.config.name: scores[one.config.name] for one in examples}
+            for examined in (visit.examples for visit in visited if visit.inside == one.config.name):
+                away = probe.predict(read_features(features, examined.rows[examined.at["test"]], config))
+                away = away if one.classes else away[..., label]
+                scores[examined.config.name] = replace(scores[one.config.name], examples=examined, test=away)
+    return {one.config.name: scores[one.config.name] for one in _listed(examples, visited)}
 
 
 def _train_all(
@@ -271,17 +292,27 @@ def _notes(task: str, scores: dict[str, dict[str, Scores | CaseScores]]) -> dict
 
 
 def _measure(
-    context: Context, scores: dict[str, dict[str, Scores | CaseScores]], examples: list[Examples]
+    context: Context,
+    scores: dict[str, dict[str, Scores | CaseScores]],
+    examples: list[Examples],
+    visited: list[Visit],
+    population: Population,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of all tasks and aggregates, and what is not defined on these images."""
     data, labels = context.corpus.fingerprint, labelling(context.corpus)
     by_name = {one.config.name: one for one in examples}
     parts = {task: [task] for task in by_name}
+    sites = {visit.examples.config.name: (visit.inside, visit.site.name) for visit in visited}
     for aggregate, listed in context.suite.macro.items():
-        present = [task for task in listed if task in by_name]
-        if len(present) > 1:
-            parts[aggregate] = present
+        for site in (None, *(site.name for site in population.sites)):
+            named = [task if site is None else name_at(task, site) for task in (aggregate, *listed)]
+            present = [task for task in named[1:] if task in by_name]
+            if len(present) > 1:
+                parts[named[0]] = present
+            if site is not None:
+                sites[named[0]] = aggregate, site
     rows, absent = [], []
+    found: dict[str, dict[str, list[Measured]]] = {}
     for name, tasks in parts.items():
         draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
         reference: tuple[list[Measured], list[Scores | CaseScores]] | None = None
@@ -293,8 +324,9 @@ def _measure(
                 continue
             members = [by_task[task] for task in tasks]
             weights = "/".join(filter(None, [context.fingerprints[encoder], members[0].protocol]))
+            scope = population.scope_at(sites[name][1]) if name in sites else population.scope
             try:
-                measured = measure(name, members, draw, encoder, weights, data, labels)
+                measured = measure(name, members, draw, encoder, weights, data, labels, scope)
                 if reference:
                     compare(measured, reference[0], members, reference[1])
             except ValueError as error:
@@ -303,6 +335,8 @@ def _measure(
             if encoder == next(iter(scores)):
                 reference = measured, members
             rows += [one.row for one in measured]
+            found.setdefault(encoder, {})[name] = measured
+    add_drops(found, sites, context.seed)
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
     absent += [
@@ -335,12 +369,30 @@ def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[st
     ]
 
 
-def _names(examples: list[Examples]) -> list[str]:
-    return [one.config.name for one in examples]
+def _listed(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
+    """Every task inside, each followed by itself at the sites."""
+    found = []
+    for one in examples:
+        found += [one, *(visit.examples for visit in visited if visit.inside == one.config.name)]
+    return found
 
 
-def _describe(corpus: Corpus) -> dict[str, Any]:
-    manifest = corpus.manifest
+def _inside(by_task: dict[str, Scores], probed: list[Examples]) -> dict[str, Scores]:
+    """The scores without those of sites."""
+    return {one.config.name: by_task[one.config.name] for one in probed if one.config.name in by_task}
+
+
+def _task(corpus: Corpus, one: Examples, visited: list[Visit]) -> dict[str, Any]:
+    """What ``metrics.json`` says of a task."""
+    for visit in visited:
+        if visit.examples is one:
+            return one.describe() | visit.describe() | {"by_source": _by_source(visit.site.corpus, one, "test")}
+    return one.describe() | {"by_source": _by_source(corpus, one)}
+
+
+def _describe(corpus: Corpus, population: Population) -> dict[str, Any]:
+    manifest = population.manifest
+    sites = {"train_on": list(population.train_on), "sites": [site.name for site in population.sites]}
     return {
         "name": corpus.path.name,
         "fingerprint": corpus.fingerprint,
@@ -349,6 +401,7 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
         "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
         "left_out": _left_out(corpus.info),
+        **(sites if population.sites else {}),
     }
 
 
@@ -359,11 +412,12 @@ def _left_out(info: dict[str, Any]) -> dict[str, Any]:
     return {**counts, "notes": [str(note) for note in notes]}
 
 
-def _by_source(corpus: Corpus, one: Examples) -> dict[str, dict[str, int]]:
-    """Images that the task used and left out, of each source that it left one out of."""
-    asked = corpus.rows(where=one.config.where)
+def _by_source(corpus: Corpus, one: Examples, split: str | None = None) -> dict[str, dict[str, int]]:
+    """Images that the task used and left out, of each source that it left one out of; of one split, or of all."""
+    asked = corpus.rows(split, one.config.where)
     sources = corpus.manifest["source"].astype(str)
-    used, all_of = sources.iloc[one.rows].value_counts(), sources.iloc[asked].value_counts()
+    rows = one.rows if split is None else one.rows[one.at[split]]
+    used, all_of = sources.iloc[rows].value_counts(), sources.iloc[asked].value_counts()
     counts = {
         name: {"used": int(used.get(name, 0)), "left_out": int(n - used.get(name, 0))} for name, n in all_of.items()
     }

@@ -13,7 +13,7 @@ from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, shown_
 from raddino.errors import RaddinoError
 from raddino.files import write_text
 
-BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe")
+BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "tasks", "probe", "scope")
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (
     *("board", "task", "metric", "rank", "encoder", "value", "low", "high", "median", "n", "positives", "prevalence"),
@@ -87,7 +87,7 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         if row["encoder"] not in known:
             raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
-        alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ()))}
+        alike = row | {"probe": how, "tasks": ", ".join(row["detail"].get("tasks", ())), "scope": row.get("scope", "")}
         made.append(
             alike
             | {

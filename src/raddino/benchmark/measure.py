@@ -97,6 +97,7 @@ def measure(
     fingerprint: str,
     data: str,
     labelling: str = "",
+    scope: str = "",
 ) -> list[Measured]:
     """Every statistic of one task, or AUPRC and AUROC averaged over several, on test images.
 
@@ -111,6 +112,7 @@ def measure(
         fingerprint: of the encoder.
         data: fingerprint of the corpus.
         labelling: see :func:`raddino.corpus.dataset.labelling`.
+        scope: see :class:`~raddino.metrics.signature.Signature`.
     """
     overall = [one.statistics() for one in members]
     by_seed = [[one.statistics(seed) for one in members] for seed in range(members[0].seeds)]
@@ -133,6 +135,7 @@ def measure(
             encoder_fingerprint=fingerprint,
             data_fingerprint=data,
             labelling=labelling,
+            scope=scope,
         )
         row = {
             "task": task,
@@ -190,6 +193,13 @@ def compare(
             "p": p,
             "test": test,
         }
+
+
+def unpaired_interval(one: Measured, other: Measured, seed: int) -> tuple[float, float]:
+    """95 % interval of the difference of two numbers of different patients: their resamples are paired at random."""
+    order = np.random.default_rng([seed, len(other.samples)]).permutation(len(other.samples))
+    interval = percentile_interval(one.samples - other.samples[order])
+    return interval.low, interval.high
 
 
 def adjust(rows: Sequence[dict[str, Any]]) -> None:

@@ -20,6 +20,8 @@ class Signature:
         seed: of the bootstrap.
         encoder_fingerprint: weights and preprocessing; data_fingerprint: the packed corpus.
         labelling: how a public data set's labels were read, for example ``"readers=majority"``.
+        scope: which images of the corpus were trained and tested on, where not all were, for example
+            ``"train:nih,test:kermany"``.
     """
 
     metric: str
@@ -34,13 +36,15 @@ class Signature:
     data_fingerprint: str
     interval: str = INTERVAL
     labelling: str = ""
+    scope: str = ""
 
     def __str__(self) -> str:
         labelling = f"|labels:{self.labelling}" if self.labelling else ""
+        scope = f"|scope:{self.scope}" if self.scope else ""
         positives = "" if self.positives is None else f"|pos:{self.positives}|prev:{self.prevalence:.3f}"
         return (
             f"{self.metric}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
-            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}{labelling}"
+            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}{labelling}{scope}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raddino.report.artefacts import tagged
+from raddino.report.sites import site_lines
 from raddino.report.tables import Block, Cell, blocks, unplaced
 
 WIDTH = 44
@@ -24,7 +25,7 @@ def text_table(metrics: dict[str, Any]) -> str:
     width = max((len(line.encoder) for block in shown for line in block.lines), default=0)
     lines = [text for block in shown for text in _lines(block, min(width + 2, WIDTH))]
     lost = [f"{what}: {reason}" for what, reason in unplaced(metrics)]
-    return "\n".join([*synthetic, *lines, *([""] if lost else []), *lost, "", LEGEND])
+    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, "", LEGEND])
 
 
 def _lines(block: Block, width: int) -> list[str]:

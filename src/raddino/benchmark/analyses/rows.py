@@ -66,6 +66,7 @@ def measured(
         encoder_fingerprint=NO_ENCODER if encoder is None else context.fingerprints[encoder],
         data_fingerprint=context.corpus.fingerprint,
         labelling=labelling(context.corpus),
+        scope=context.scope,
     )
     return {
         "encoder": encoder,
