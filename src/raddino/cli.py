@@ -311,6 +311,8 @@ def evaluate(
     models = dict.fromkeys(row["detail"]["model"] for row in results.data["rows"] if "model" in row["detail"])
     for model in models:
         print(f"model: {out / model}")
+    if (out / "probes").is_dir():
+        print(f"probes: {out / 'probes'} (raddino predict; not for clinical use)")
     print(f"report: {page}")
 
 
@@ -347,6 +349,34 @@ def segment(
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
+
+
+@app.command()
+def predict(
+    images: Annotated[str, typer.Argument(help="Image file, folder, glob in quotes, or manifest.", show_default=False)],
+    probe: Annotated[
+        list[Path],
+        typer.Option(help="Probe folder, RESULTS/probes/TASK/ENCODER; repeatable.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="CSV file to write, readable by you alone: it holds the names of the files.")
+    ] = Path("predictions.csv"),
+    encoder: Annotated[
+        str | None, typer.Option(help="The probes' encoder, where it has moved.", show_default="the probes' own")
+    ] = None,
+    secondary_capture: SecondaryCapture = False,
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
+    device: Device = "auto",
+) -> None:
+    """Apply probes that 'raddino evaluate' trained: calibrated probabilities or numbers. Not for clinical use."""
+    from raddino.tasks.predict import predict as run
+
+    done = run(
+        images, probe, out, encoder=encoder, secondary_capture=secondary_capture, batch_size=batch_size, device=device
+    )
+    for reason, count in done.skipped.items():
+        print(f"skipped {count}: {reason}")
+    print(f"predicted: {done.images} images in {done.out} (not for clinical use)")
 
 
 @app.command()

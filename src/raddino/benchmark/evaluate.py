@@ -24,6 +24,7 @@ from raddino.benchmark.cases import (
     variant_name,
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
+from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.measure import Draw, Measured, Scores, adjust, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
@@ -43,7 +44,8 @@ from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
 from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
-from raddino.tasks.probes import PROBES, Loss, ProbeConfig, Request
+from raddino.tasks.probes import PROBES, Loss, Probe, ProbeConfig, Request
+from raddino.tasks.probes.base import LinearMap
 from raddino.tasks.probes.read import read_features, take
 
 if TYPE_CHECKING:
@@ -202,6 +204,7 @@ def evaluate(
         results = Results(Path(out), data, _predictions(scores))
         results.withdraw()
         save_cases(Path(out), judged)
+        keep_probes(Path(out), corpus, context.scores, bare, specs, plan.probe, precision, rows)
         results.save()
         return results
 
@@ -253,12 +256,20 @@ def _probe(
         outputs = [probe.predict(take(x, at[split])) for split in ("val", "test")]
         for label, one in enumerate(members):
             own = [output if one.classes else output[..., label] for output in outputs]
-            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label])
+            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label], _linear(probe, one, label))
             for examined in (visit.examples for visit in visited if visit.inside == one.config.name):
                 away = probe.predict(read_features(features, examined.rows[examined.at["test"]], config))
                 away = away if one.classes else away[..., label]
                 scores[examined.config.name] = replace(scores[one.config.name], examples=examined, test=away)
     return {one.config.name: scores[one.config.name] for one in _listed(examples, visited)}
+
+
+def _linear(probe: Probe, one: Examples, label: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Weights and biases of a task's outputs, averaged over seeds; None where the probe is no linear map."""
+    if not isinstance(probe, LinearMap):
+        return None
+    own = slice(None) if one.classes else slice(label, label + 1)
+    return probe.weight[..., own].mean(0), probe.bias[:, 0, own].mean(0)
 
 
 def _train_all(

@@ -30,12 +30,14 @@ class Scores:
         val: (S, N_val) outputs of S seeds, (S, N_val, T) of T classes.
         test: (S, N_test), (S, N_test, T).
         chosen: kind of the probe and the hyperparameters that validation chose.
+        linear: weights (D, T) and biases (T,) that give the output averaged over seeds, of probes that are such a map.
     """
 
     examples: Examples
     val: Floats
     test: Floats
     chosen: dict[str, Any]
+    linear: tuple[np.ndarray, np.ndarray] | None = None
 
     protocol = ""
 

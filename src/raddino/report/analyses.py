@@ -40,7 +40,7 @@ COSINES = ("cosine_same", "cosine_stranger", "auroc_same")
 
 
 def sections(metrics: dict[str, Any], stamp: str = "") -> list[Section]:
-    """The analyses of a ``metrics.json`` that this page knows, in a fixed order, other sites first; empty ones are left out.
+    """The analyses of a ``metrics.json`` that this page knows, other sites first; empty ones are left out.
 
     Args:
         metrics: contents of ``metrics.json``.

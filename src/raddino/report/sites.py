@@ -9,8 +9,8 @@ from raddino.report.analysis_parts import Section, Table
 from raddino.report.tables import SHOWN, Metric, metric, number
 
 READS = (
-    "Each probe was trained and selected inside, on the training and validation images of {inside}, and tested as it is "
-    "on patients of each other site. The drop is the value inside minus the value at the site; patients of the two "
+    "Each probe was trained and selected inside, on the training and validation images of {inside}, and tested as it "
+    "is on patients of each other site. The drop is the value inside minus the value at the site; patients of the two "
     "sides are resampled independently. A site with other labels, ages or machines is another task too: a drop says "
     "that a number does not carry over, not why."
 )
