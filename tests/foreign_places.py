@@ -34,6 +34,7 @@ from raddino.report.artefacts import read_results, read_run
 from raddino.tasks.base import TaskConfig
 from raddino.tasks.cases import Job
 from raddino.tasks.findings.model import load_model
+from raddino.tasks.probes.kept import KeptProbe
 from raddino.tasks.segmentation.model import SegmentationModel
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.tasks.segmentation.shown import read_bits, read_shown
@@ -151,6 +152,11 @@ def read_evaluation(folder: Path) -> str:
     return _said(results.data, results.predictions.to_csv(), read_results(folder).metrics)
 
 
+def read_probe(folder: Path) -> str:
+    probe = KeptProbe.load(folder)
+    return _said(probe.weight, probe.bias, probe.record)
+
+
 def read_segmentation(folder: Path) -> str:
     model = SegmentationModel.load(folder, device="cpu")
     cases = [read_bits(folder / "shown" / case["file"], case["sha256"]) for case in read_shown(folder)]
@@ -174,6 +180,7 @@ READERS: dict[str, Callable[[Path], str]] = {
     "encoder": read_network,
     "hub": read_network,
     "results": read_evaluation,
+    "results/probes/left/pca": read_probe,
     "model": read_segmentation,
     "writer/out/model": read_writer,
     "run": read_pretraining,

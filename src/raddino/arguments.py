@@ -67,4 +67,9 @@ def analyses(text: str | None) -> list[str] | None:
         import raddino.benchmark.analyses  # noqa: F401  (registers them)
 
         return list(ANALYSES)
+    return names(text)
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names between commas; None for None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

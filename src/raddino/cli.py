@@ -266,6 +266,23 @@ def evaluate(
             "repeatable."
         ),
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Condition on manifest columns; no other image is seen.", show_default=False)
+    ] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option(
+            help="External validation: comma-separated sources of the corpus to train and select on.",
+            show_default="all but --test-on",
+        ),
+    ] = None,
+    test_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated sources of the corpus, or folders of other corpora, to test the same probes on.",
+            show_default="all but --train-on, where that is given",
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -294,6 +311,7 @@ def evaluate(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
+        where=where, train_on=arguments.names(train_on), test_on=arguments.names(test_on),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them
@@ -303,6 +321,8 @@ def evaluate(
     models = dict.fromkeys(row["detail"]["model"] for row in results.data["rows"] if "model" in row["detail"])
     for model in models:
         print(f"model: {out / model}")
+    if (out / "probes").is_dir():
+        print(f"probes: {out / 'probes'} (raddino predict; not for clinical use)")
     print(f"report: {page}")
 
 
@@ -339,6 +359,34 @@ def segment(
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
+
+
+@app.command()
+def predict(
+    images: Annotated[str, typer.Argument(help="Image file, folder, glob in quotes, or manifest.", show_default=False)],
+    probe: Annotated[
+        list[Path],
+        typer.Option(help="Probe folder, RESULTS/probes/TASK/ENCODER; repeatable.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="CSV file to write, readable by you alone: it holds the names of the files.")
+    ] = Path("predictions.csv"),
+    encoder: Annotated[
+        str | None, typer.Option(help="The probes' encoder, where it has moved.", show_default="the probes' own")
+    ] = None,
+    secondary_capture: SecondaryCapture = False,
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
+    device: Device = "auto",
+) -> None:
+    """Apply probes that 'raddino evaluate' trained: calibrated probabilities or numbers. Not for clinical use."""
+    from raddino.tasks.predict import predict as run
+
+    done = run(
+        images, probe, out, encoder=encoder, secondary_capture=secondary_capture, batch_size=batch_size, device=device
+    )
+    for reason, count in done.skipped.items():
+        print(f"skipped {count}: {reason}")
+    print(f"predicted: {done.images} images in {done.out} (not for clinical use)")
 
 
 @app.command()

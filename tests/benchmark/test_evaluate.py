@@ -244,6 +244,7 @@ def test_folder_is_complete_and_reopens(results):
         "metrics.json",
         "predictions.parquet",
         "leaderboard.csv",
+        "probes",
     }
     again = Results.open(results.path)
     assert again.data["rows"] == results.data["rows"]

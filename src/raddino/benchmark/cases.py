@@ -94,6 +94,7 @@ def with_options(plan: Suite, settings: Mapping[str, Mapping[str, Any]]) -> Suit
 def public_suite(plan: Suite) -> dict[str, Any]:
     """The suite JSON-ready, with every path in options cut down to its last part."""
     said = plan.model_dump(mode="json")
+    said["test_on"] = [public(name) for name in said["test_on"]]
     for task in said["tasks"]:
         values = task["options"].items()
         task["options"] = {key: public(value) if isinstance(value, str) else value for key, value in values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,12 @@ from raddino.benchmark.cases import (
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.contamination import declare
+from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
 from raddino.benchmark.schema import FORMAT
+from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
@@ -42,7 +45,8 @@ from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
 from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
-from raddino.tasks.probes import PROBES, Loss, ProbeConfig, Request
+from raddino.tasks.probes import PROBES, Loss, Probe, ProbeConfig, Request
+from raddino.tasks.probes.base import LinearMap
 from raddino.tasks.probes.read import read_features, take
 
 if TYPE_CHECKING:
@@ -63,6 +67,9 @@ def evaluate(
     analyses: Sequence[str] | None = None,
     probe: str | Mapping[str, Any] | ProbeConfig | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    where: str | None = None,
+    train_on: Sequence[str] | None = None,
+    test_on: Sequence[str] | None = None,
     names: Sequence[str | None] | None = None,
     held_out: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
@@ -89,6 +96,10 @@ def evaluate(
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings, instead of those of the suite.
         options: by kind (segmentation, findings), settings over those of the suite's tasks.
         analyses: names of :data:`~raddino.benchmark.analyses.base.ANALYSES` instead of those of the suite.
+        where: pandas query over manifest columns; the evaluation sees no other image.
+        train_on, test_on: for external validation, see :class:`~raddino.benchmark.suite.Suite`: probes are trained and
+            selected on the sources ``train_on``, tested on their test split and, under the name ``TASK at SITE``, on
+            every other site, see :func:`~raddino.benchmark.sites.populate`. Analyses look at the inside alone.
         names: display names, one an encoder; None for the encoder's own.
         held_out: by display name, sources whose test images you declare not to have been in the encoder's training,
             see :func:`~raddino.benchmark.contamination.declare`.
@@ -109,16 +120,23 @@ def evaluate(
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
-    plan = plan_suite(corpus, suite, targets, probe, analyses, options)
+    plan = plan_suite(corpus, suite, targets, probe, analyses, options, where, train_on, test_on)
+    population = populate(corpus, plan)
+    corpus = population.inside
     examples, absent = select_all(corpus, plan)
-    loaded, identities, failures = load_encoders(corpus, encoders, names, device)
+    loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
     declare(identities, held_out or {})
+    visited, unvisited = visits(population, examples)
+    absent += unvisited
     bare = loaded
     if plan.probe.flips:
         loaded = {name: Flipped(encoder) for name, encoder in bare.items()}
     probed = [one for one in examples if not is_case_task(one.config)]
     cased = [one for one in examples if is_case_task(one.config)]
-    needed = np.unique(np.concatenate([one.rows for one in probed])) if probed else np.empty(0, np.int64)
+    measured_on = probed + [visit.examples for visit in visited]
+    needed = np.unique(np.concatenate([one.rows for one in measured_on])) if probed else np.empty(0, np.int64)
+    listed = _listed(examples, visited)
+    tasks = [one.config.name for one in listed]
     specs = {
         name: str(spec) if isinstance(spec, str | Path) else None
         for name, spec in zip(identities, encoders, strict=True)
@@ -140,11 +158,11 @@ def evaluate(
                         patches=patches,
                     )  # fmt: skip
                 except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-                    failures[name] = dict.fromkeys(_names(examples), reason_of(f"encoder {name}", error))
+                    failures[name] = dict.fromkeys(tasks, reason_of(f"encoder {name}", error))
                     continue
                 identities[name]["fingerprint"] = features[name].encoder
                 asked = partial(Request, seed=seed, device=device, encoder=encoder)
-                found, failed = _probe_all(name, features[name], probed, plan.probe, asked)
+                found, failed = _probe_all(name, features[name], probed, visited, plan.probe, asked)
                 if found:
                     scores[name] = found
                     judged[name] = dict(found)
@@ -153,7 +171,7 @@ def evaluate(
                 batch_size=batch_size, precision=precision, device=device, cache=cache,
             )  # fmt: skip
             failures[name] = failed | _train_all(name, cased, job, judged, identities)
-        absent += _lost(failures, _names(examples))
+        absent += _lost(failures, tasks)
         if not judged:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
@@ -161,7 +179,7 @@ def evaluate(
             corpus=corpus,
             encoders={name: loaded[name] for name in scores},
             features={name: features[name] for name in scores},
-            scores=scores,
+            scores={name: _inside(by_task, probed) for name, by_task in scores.items()},
             examples=probed,
             suite=plan,
             fingerprints={name: identities[name]["fingerprint"] for name in judged},
@@ -170,22 +188,20 @@ def evaluate(
             batch_size=batch_size,
             precision=precision,
             cache=cache,
+            scope=population.scope,
         )
-        rows, undefined = _measure(context, judged, examples)
+        rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
         further, lost = _analyse(context)
         data = {
             "format": FORMAT,
             "synthetic": corpus.info["synthetic"],
             "suite": public_suite(plan),
-            "corpus": _describe(corpus),
+            "corpus": _describe(corpus, population),
             "environment": environment(),
             "seed": seed,
             "encoders": list(identities.values()),
-            "tasks": [
-                one.describe() | {"by_source": _by_source(corpus, one)} | _notes(one.config.name, judged)
-                for one in examples
-            ],
+            "tasks": [_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed],
             "rows": rows,
             "absent": absent + undefined + lost,
             "analyses": further,
@@ -193,6 +209,7 @@ def evaluate(
         results = Results(Path(out), data, _predictions(scores))
         results.withdraw()
         save_cases(Path(out), judged)
+        keep_probes(Path(out), corpus, context.scores, bare, specs, plan.probe, precision, rows)
         results.save()
         return results
 
@@ -201,19 +218,21 @@ def _probe_all(
     name: str,
     features: FeatureSet,
     examples: list[Examples],
+    visited: list[Visit],
     config: ProbeConfig,
     asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> tuple[dict[str, Scores], dict[str, str]]:
     """Scores by task, and reasons by task: where the joint fit fails, each task is fitted by itself."""
     try:
-        return _probe(name, features, examples, config, asked), {}
+        return _probe(name, features, examples, visited, config, asked), {}
     except Exception as error:
         if len(examples) == 1:
-            return {}, {examples[0].config.name: reason_of(f"probe of {name}", error)}
+            own = [one.config.name for one in _listed(examples, visited)]
+            return {}, dict.fromkeys(own, reason_of(f"probe of {name}", error))
     found: dict[str, Scores] = {}
     failed: dict[str, str] = {}
     for one in examples:
-        scores, reasons = _probe_all(name, features, [one], config, asked)
+        scores, reasons = _probe_all(name, features, [one], visited, config, asked)
         found, failed = found | scores, failed | reasons
     return found, failed
 
@@ -222,10 +241,11 @@ def _probe(
     name: str,
     features: FeatureSet,
     examples: list[Examples],
+    visited: list[Visit],
     config: ProbeConfig,
     asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> dict[str, Scores]:
-    """Scores by task name; binary labels, and numbers, of the same images share one batched fit."""
+    """Scores by task name, inside and at sites; binary labels, and numbers, of the same images share one fit."""
     groups: dict[tuple[str, bytes], list[Examples]] = {}
     for one in examples:
         alone = one.config.name if one.classes else ""
@@ -241,8 +261,20 @@ def _probe(
         outputs = [probe.predict(take(x, at[split])) for split in ("val", "test")]
         for label, one in enumerate(members):
             own = [output if one.classes else output[..., label] for output in outputs]
-            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label])
-    return {one.config.name: scores[one.config.name] for one in examples}
+            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label], _linear(probe, one, label))
+            for examined in (visit.examples for visit in visited if visit.inside == one.config.name):
+                away = probe.predict(read_features(features, examined.rows[examined.at["test"]], config))
+                away = away if one.classes else away[..., label]
+                scores[examined.config.name] = replace(scores[one.config.name], examples=examined, test=away)
+    return {one.config.name: scores[one.config.name] for one in _listed(examples, visited)}
+
+
+def _linear(probe: Probe, one: Examples, label: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Weights and biases of a task's outputs, averaged over seeds; None where the probe is no linear map."""
+    if not isinstance(probe, LinearMap):
+        return None
+    own = slice(None) if one.classes else slice(label, label + 1)
+    return probe.weight[..., own].mean(0), probe.bias[:, 0, own].mean(0)
 
 
 def _train_all(
@@ -276,22 +308,35 @@ def _notes(task: str, scores: dict[str, dict[str, Scores | CaseScores]]) -> dict
 
 
 def _measure(
-    context: Context, scores: dict[str, dict[str, Scores | CaseScores]], examples: list[Examples]
+    context: Context,
+    scores: dict[str, dict[str, Scores | CaseScores]],
+    examples: list[Examples],
+    visited: list[Visit],
+    population: Population,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of all tasks and aggregates, and what is not defined on these images."""
     data, labels = context.corpus.fingerprint, labelling(context.corpus)
     by_name = {one.config.name: one for one in examples}
+    corpora = {None: context.corpus} | {site.name: site.corpus for site in population.sites}
+    sites = {visit.examples.config.name: (visit.inside, visit.site.name) for visit in visited}
+    parts, absent = [Average(name, [name]) for name in by_name], []
     means = averages(context.suite.macro, by_name)
-    parts = [*(Average(name, [name]) for name in by_name), *(one for one in means if len(one.tasks) > 1)]
-    absent = [
-        absence(one.name, None, f"fewer than two of its {one.listed} tasks can be measured")
-        for one in means
-        if len(one.tasks) < 2
-    ]
+    for site in corpora:
+        there = means if site is None else averages(_macro_at(context.suite.macro, site), by_name)
+        for home, one in zip(means, there, strict=True):
+            if site is not None:
+                sites[one.name] = home.name, site
+            if len(one.tasks) > 1:
+                parts.append(one)
+            else:
+                absent.append(absence(one.name, None, f"fewer than two of its {one.listed} tasks can be measured"))
     rows = []
+    found: dict[str, dict[str, list[Measured]]] = {}
     for part in parts:
         name, tasks = part.name, part.tasks
-        excluded = _excluded(context.corpus, [by_name[task] for task in tasks])
+        site = sites[name][1] if name in sites else None
+        scope = population.scope if site is None else population.scope_at(site)
+        excluded = _excluded(corpora[site], [by_name[task] for task in tasks])
         draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
         reference: tuple[list[Measured], list[Scores | CaseScores]] | None = None
         for encoder, by_task in scores.items():
@@ -304,7 +349,7 @@ def _measure(
             weights = "/".join(filter(None, [context.fingerprints[encoder], members[0].protocol]))
             try:
                 measured = measure(
-                    name, members, draw, encoder, weights, data, labels, listed=part.listed, excluded=excluded
+                    name, members, draw, encoder, weights, data, labels, scope, listed=part.listed, excluded=excluded
                 )
                 if reference:
                     compare(measured, reference[0], members, reference[1])
@@ -314,6 +359,8 @@ def _measure(
             if encoder == next(iter(scores)):
                 reference = measured, members
             rows += [one.row for one in measured]
+            found.setdefault(encoder, {})[name] = measured
+    add_drops(found, sites, context.seed)
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
     absent += [
@@ -322,6 +369,10 @@ def _measure(
         if not np.isfinite(row["value"]) and (PART not in row["metric"] or row["metric"].startswith("dice"))
     ]
     return defined, absent
+
+
+def _macro_at(macro: Mapping[str, Sequence[str]], site: str) -> dict[str, list[str]]:
+    return {name_at(name, site): [name_at(task, site) for task in listed] for name, listed in macro.items()}
 
 
 def _excluded(corpus: Corpus, tasks: list[Examples]) -> int:
@@ -353,12 +404,30 @@ def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[st
     ]
 
 
-def _names(examples: list[Examples]) -> list[str]:
-    return [one.config.name for one in examples]
+def _listed(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
+    """Every task inside, each followed by itself at the sites."""
+    found = []
+    for one in examples:
+        found += [one, *(visit.examples for visit in visited if visit.inside == one.config.name)]
+    return found
 
 
-def _describe(corpus: Corpus) -> dict[str, Any]:
-    manifest = corpus.manifest
+def _inside(by_task: dict[str, Scores], probed: list[Examples]) -> dict[str, Scores]:
+    """The scores without those of sites."""
+    return {one.config.name: by_task[one.config.name] for one in probed if one.config.name in by_task}
+
+
+def _task(corpus: Corpus, one: Examples, visited: list[Visit]) -> dict[str, Any]:
+    """What ``metrics.json`` says of a task."""
+    for visit in visited:
+        if visit.examples is one:
+            return one.describe() | visit.describe() | {"by_source": _by_source(visit.site.corpus, one, "test")}
+    return one.describe() | {"by_source": _by_source(corpus, one)}
+
+
+def _describe(corpus: Corpus, population: Population) -> dict[str, Any]:
+    manifest = population.manifest
+    sites = {"train_on": list(population.train_on), "sites": [site.name for site in population.sites]}
     return {
         "name": corpus.path.name,
         "fingerprint": corpus.fingerprint,
@@ -367,6 +436,7 @@ def _describe(corpus: Corpus) -> dict[str, Any]:
         "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
         "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
         "left_out": _left_out(corpus.info),
+        **(sites if population.sites else {}),
     }
 
 
@@ -377,11 +447,12 @@ def _left_out(info: dict[str, Any]) -> dict[str, Any]:
     return {**counts, "notes": [str(note) for note in notes]}
 
 
-def _by_source(corpus: Corpus, one: Examples) -> dict[str, dict[str, int]]:
-    """Images that the task used and left out, of each source that it left one out of."""
-    asked = corpus.rows(where=one.config.where)
+def _by_source(corpus: Corpus, one: Examples, split: str | None = None) -> dict[str, dict[str, int]]:
+    """Images that the task used and left out, of each source that it left one out of; of one split, or of all."""
+    asked = corpus.rows(split, one.config.where)
     sources = corpus.manifest["source"].astype(str)
-    used, all_of = sources.iloc[one.rows].value_counts(), sources.iloc[asked].value_counts()
+    rows = one.rows if split is None else one.rows[one.at[split]]
+    used, all_of = sources.iloc[rows].value_counts(), sources.iloc[asked].value_counts()
     counts = {
         name: {"used": int(used.get(name, 0)), "left_out": int(n - used.get(name, 0))} for name, n in all_of.items()
     }

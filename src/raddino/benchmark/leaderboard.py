@@ -13,25 +13,15 @@ from raddino.benchmark.results import HEADLINE, LOWER_IS_BETTER, Results, member
 from raddino.errors import RaddinoError
 from raddino.files import write_text
 
-BOARD = ("task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "members", "probe", "interval")
+BOARD = (
+    "task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "members", "probe", "interval", "scope",
+)  # fmt: skip
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (
-    *("board", "task", "metric", "members", "rank", "encoder", "value", "seed_sd", "seeds", "low", "high", "median"),
-    *(
-        "n",
-        "excluded",
-        "positives",
-        "prevalence",
-        "patients",
-        "probe",
-        "seen",
-        "synthetic",
-        "folder",
-        "encoder_fingerprint",
-        "data_fingerprint",
-        "signature",
-    ),
-)
+    "board", "task", "metric", "members", "rank", "encoder", "value", "seed_sd", "seeds", "low", "high",
+    "median", "n", "excluded", "positives", "prevalence", "patients", "probe",
+    "seen", "synthetic", "folder", "encoder_fingerprint", "data_fingerprint", "signature",
+)  # fmt: skip
 SHOWN = 8
 
 
@@ -101,7 +91,10 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         if row["encoder"] not in known:
             raise RaddinoError(f"{results.path}: a row is of an encoder that is not listed; run evaluate again")
         how = "trained" if "model" in row["detail"] else probe
-        alike = row | {"probe": how, "members": members_text(row), "interval": row.get("interval", "")}
+        alike = row | {
+            "probe": how, "members": members_text(row), "interval": row.get("interval", ""),
+            "scope": row.get("scope", ""),
+        }  # fmt: skip
         made.append(
             alike
             | {

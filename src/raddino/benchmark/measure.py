@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
-from raddino.metrics.bootstrap import PatientBootstrap, interval
+from raddino.metrics.bootstrap import Interval, PatientBootstrap, interval
 from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import effective_patients, method, scale_of
@@ -31,12 +31,14 @@ class Scores:
         val: (S, N_val) outputs of S seeds, (S, N_val, T) of T classes.
         test: (S, N_test), (S, N_test, T).
         chosen: kind of the probe and the hyperparameters that validation chose.
+        linear: weights (D, T) and biases (T,) that give the output averaged over seeds, of probes that are such a map.
     """
 
     examples: Examples
     val: Floats
     test: Floats
     chosen: dict[str, Any]
+    linear: tuple[np.ndarray, np.ndarray] | None = None
 
     protocol = ""
 
@@ -118,10 +120,11 @@ def averages(macro: Mapping[str, Sequence[str]], present: Collection[str]) -> li
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of ``metrics.json`` and the bootstrap values (R,) behind it."""
+    """A row of ``metrics.json``, the bootstrap values (R,) behind it, and how many patients carry it."""
 
     row: dict[str, Any]
     samples: Floats
+    carriers: int
 
 
 def measure(
@@ -132,6 +135,7 @@ def measure(
     fingerprint: str,
     data: str,
     labelling: str = "",
+    scope: str = "",
     *,
     listed: int = 1,
     excluded: int | None = None,
@@ -149,6 +153,7 @@ def measure(
         fingerprint: of the encoder.
         data: fingerprint of the corpus.
         labelling: see :func:`raddino.corpus.dataset.labelling`.
+        scope: see :class:`~raddino.metrics.signature.Signature`.
         listed: how many members the suite lists.
         excluded: test images that were asked for and have no usable target for any member.
     """
@@ -156,11 +161,12 @@ def measure(
     by_seed = [[one.statistics(seed) for one in members] for seed in range(members[0].seeds)]
     targets = np.concatenate([one.examples.target[one.examples.at["test"]] for one in members])
     binary = members[0].examples.config.kind == "binary"
+    carried = carriers([one.examples for one in members])
     measured = []
     for metric in overall[0] if len(members) == 1 else AGGREGATED:
         samples, scale = draw.distribution([one[metric] for one in overall]), scale_of(metric)
         value = _mean(overall, metric)
-        bounds = interval(value, samples, carriers([one.examples for one in members]), scale, len(draw))
+        bounds = interval(value, samples, carried, scale, len(draw))
         seeds = [_mean(one, metric) for one in by_seed]
         names, of = _averaged(members, overall[0][metric], listed)
         signature = Signature(
@@ -178,6 +184,7 @@ def measure(
             labelling=labelling,
             members=names,
             listed=of,
+            scope=scope,
         )
         row = {
             "task": task,
@@ -194,7 +201,7 @@ def measure(
             "difference": None,
             "detail": _detail(members, overall[0][metric]),
         }
-        measured.append(Measured(row | signature.to_dict(), samples))
+        measured.append(Measured(row | signature.to_dict(), samples, carried))
     return measured
 
 
@@ -220,7 +227,7 @@ def compare(
             continue
         difference = one.row["value"] - other.row["value"]
         samples = one.samples - other.samples
-        bounds = interval(difference, samples, carriers([one.examples for one in scores]))
+        bounds = interval(difference, samples, one.carriers)
         test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
         if one.row["metric"] == "auroc" and len(scores) == 1:
             exact = _delong(ours, theirs)
@@ -237,6 +244,13 @@ def compare(
             "p": p,
             "test": test,
         }
+
+
+def unpaired_interval(one: Measured, other: Measured, seed: int) -> Interval:
+    """95 % interval of the difference of two numbers of different patients: their resamples are paired at random."""
+    order = np.random.default_rng([seed, len(other.samples)]).permutation(len(other.samples))
+    difference = one.row["value"] - other.row["value"]
+    return interval(difference, one.samples - other.samples[order], min(one.carriers, other.carriers))
 
 
 def carriers(tasks: Sequence[Examples]) -> int:

@@ -12,7 +12,7 @@ from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers th
 from raddino.benchmark.analyses.base import ANALYSES
 from raddino.benchmark.cases import is_case_task, with_options
 from raddino.benchmark.results import identify, public, spec_word
-from raddino.benchmark.suite import Suite, derive_suite, load_suite
+from raddino.benchmark.suite import Suite, derive_suite, load_suite, within
 from raddino.encoders.base import ENCODERS, Encoder
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError, UnwritableError
@@ -21,6 +21,8 @@ from raddino.tasks.cases import CASE_TASKS
 from raddino.tasks.probes import ProbeConfig, parse_probe
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from raddino.corpus.dataset import Corpus
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,13 @@ def plan_suite(
     probe: str | Mapping[str, Any] | ProbeConfig | None,
     analyses: Sequence[str] | None,
     options: Mapping[str, Mapping[str, Any]] | None,
+    where: str | None = None,
+    train_on: Sequence[str] | None = None,
+    test_on: Sequence[str] | None = None,
 ) -> Suite:
-    """The suite that was asked for, with the probe, analyses and options that stand in for its own.
+    """The suite that was asked for, with the probe, analyses, sites and options that stand in for its own.
+
+    ``where`` restricts the images further than the suite does.
 
     Raises:
         RaddinoError: a suite, target, probe, analysis or option is not known.
@@ -46,15 +53,26 @@ def plan_suite(
         plan = plan.model_copy(update={"probe": parse_probe(probe)})
     if analyses is not None:
         plan = plan.model_copy(update={"analyses": tuple(analyses)})
+    sites = {"train_on": train_on, "test_on": test_on}
+    plan = plan.model_copy(update={key: tuple(names) for key, names in sites.items() if names is not None})
+    plan = within(plan, where)
     for name in plan.analyses:
         ANALYSES[name]
     return with_options(plan, options or {})
 
 
 def load_encoders(
-    corpus: Corpus, encoders: Sequence[str | Path | Encoder], names: Sequence[str | None] | None, device: str
+    manifest: pd.DataFrame,
+    fingerprint: str,
+    encoders: Sequence[str | Path | Encoder],
+    names: Sequence[str | None] | None,
+    device: str,
 ) -> tuple[dict[str, Encoder], dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
     """Encoders by display name, the identities of all, and the reasons of those that cannot be loaded.
+
+    Args:
+        manifest, fingerprint: of the evaluated images and their corpus.
+        encoders, names, device: see :func:`~raddino.benchmark.evaluate.evaluate`.
 
     Raises:
         RaddinoError: no encoder, a name that is not known, two encoders of one name.
@@ -72,7 +90,7 @@ def load_encoders(
         name = chosen or (encoder.name if encoder else spec_word(cast(str | Path, spec)))
         if name in identities:
             raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
-        identities[name] = identify(name, encoder, spec, corpus.manifest, corpus.fingerprint)
+        identities[name] = identify(name, encoder, spec, manifest, fingerprint)
         if encoder:
             loaded[name] = encoder
         else:

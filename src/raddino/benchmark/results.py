@@ -111,7 +111,13 @@ class Results:
         order = {task: position for position, task in enumerate(dict.fromkeys(rows["task"]))}
         rows = rows.sort_values(["task", "metric", "rank"], key=lambda c: c.map(order) if c.name == "task" else c)
         columns = "task metric members rank encoder value seed_sd seeds low high median n excluded positives prevalence"
-        return rows[[*columns.split(), "patients", "seen", "synthetic", "signature"]].reset_index(drop=True)
+        columns += " patients seen synthetic"
+        if "site" in rows:
+            columns += " site drop drop_low drop_high"
+            drops = rows["drop"].map(lambda drop: drop if isinstance(drop, dict) else {})
+            for name, key in (("drop", "value"), ("drop_low", "low"), ("drop_high", "high")):
+                rows[name] = drops.map(lambda drop, key=key: drop.get(key))
+        return rows[[*columns.split(), "signature"]].reset_index(drop=True)
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

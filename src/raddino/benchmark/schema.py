@@ -27,6 +27,13 @@ class _Difference(_Part):
     test: str | None = None
 
 
+class _Drop(_Part):
+    inside: str = Field(alias="from")
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class _Row(_Part):
     task: str
     encoder: str
@@ -45,6 +52,8 @@ class _Row(_Part):
     detail: dict[str, Any] | None = None
     difference: _Difference | None = None
     signature: str = ""
+    site: str | None = None
+    drop: _Drop | None = None
 
 
 class _Encoder(_Part):
@@ -60,6 +69,7 @@ class _Task(_Part):
     kind: str = ""
     target: str = ""
     where: str | None = None
+    site: str | None = None
 
 
 class _Gap(_Part):

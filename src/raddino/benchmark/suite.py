@@ -24,7 +24,10 @@ class Suite(Config):
 
     Attributes:
         description: one sentence for the report.
-        where: pandas query that restricts the images of all tasks.
+        where: pandas query that restricts the images that the evaluation sees at all.
+        train_on: sources that probes are trained, selected and first tested on; empty for all but ``test_on``.
+        test_on: sources of the corpus, or folders of other corpora, that the same probes are tested on; empty for
+            all sources but ``train_on`` where that is given.
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
@@ -33,6 +36,8 @@ class Suite(Config):
 
     description: str = ""
     where: str | None = None
+    train_on: tuple[str, ...] = ()
+    test_on: tuple[str, ...] = ()
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()
@@ -69,14 +74,19 @@ def load_suite(name: str | Path) -> Suite:
             if member not in binary:
                 hint = did_you_mean(member, binary)
                 raise ConfigError(f"suite {path.name}: {aggregate!r} averages {member!r}, no binary task.{hint}")
-    return suite.model_copy(update={"tasks": tuple(_within(suite.where, task) for task in suite.tasks)})
+    return within(suite.model_copy(update={"where": None}), suite.where)
 
 
-def _within(where: str | None, task: TaskConfig) -> TaskConfig:
-    """The task, restricted to images that satisfy its own query and the suite's."""
+def within(suite: Suite, where: str | None) -> Suite:
+    """The suite, and each of its tasks, restricted to images that satisfy ``where`` too."""
     if where is None:
-        return task
-    return task.model_copy(update={"where": f"({where}) and ({task.where})" if task.where else where})
+        return suite
+    tasks = tuple(task.model_copy(update={"where": _both(where, task.where)}) for task in suite.tasks)
+    return suite.model_copy(update={"where": _both(where, suite.where), "tasks": tasks})
+
+
+def _both(where: str, own: str | None) -> str:
+    return f"({where}) and ({own})" if own else where
 
 
 def derive_suite(manifest: pd.DataFrame, targets: list[str] | None = None) -> Suite:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from raddino.metrics.ranking import Floats, checked, ratio
 
@@ -55,6 +55,19 @@ def fit_temperature(target: ArrayLike, logit: ArrayLike) -> float:
     def log_loss(log_temperature: float) -> float:
         scaled = z / np.exp(log_temperature)
         return float(np.mean(np.logaddexp(0, scaled) - y * scaled))
+
+    span = np.log(100.0)
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-span, span), method="bounded").x))
+
+
+def fit_softmax_temperature(target: ArrayLike, outputs: ArrayLike) -> float:
+    """As :func:`fit_temperature`, of ``softmax(outputs / T)`` for positions ``target`` (N,) and outputs (N, K)."""
+    z = np.asarray(outputs, dtype=np.float64)
+    y = np.asarray(target, dtype=np.int64)
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = z / np.exp(log_temperature)
+        return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(y)), y]))
 
     span = np.log(100.0)
     return float(np.exp(minimize_scalar(log_loss, bounds=(-span, span), method="bounded").x))

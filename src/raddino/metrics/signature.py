@@ -20,6 +20,8 @@ class Signature:
         labelling: how a public data set's labels were read, for example ``"readers=majority"``.
         members: of an average: what it averages; empty for other numbers.
         listed: how many it was to average; more than ``members`` where some could not be measured.
+        scope: which images of the corpus were trained and tested on, where not all were, for example
+            ``"train:nih,test:kermany"``.
     """
 
     metric: str
@@ -36,15 +38,18 @@ class Signature:
     labelling: str = ""
     members: tuple[str, ...] = ()
     listed: int = 0
+    scope: str = ""
 
     def __str__(self) -> str:
         labelling = f"|labels:{self.labelling}" if self.labelling else ""
+        scope = f"|scope:{self.scope}" if self.scope else ""
         share = f"{len(self.members)} of {self.listed}"
         members = f"|mean of:{', '.join(self.members)} ({share})" if self.members else ""
         positives = "" if self.positives is None else f"|pos:{self.positives}|prev:{self.prevalence:.3f}"
         return (
             f"{self.metric}{members}|split:{self.split}|n:{self.n}{positives}|patients:{self.patients}|ci:{self.interval}"
-            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}|data:{self.data_fingerprint[:8]}{labelling}"
+            f"|B:{self.resamples}|seed:{self.seed}|enc:{self.encoder_fingerprint[:8]}"
+            f"|data:{self.data_fingerprint[:8]}{labelling}{scope}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from raddino.report.analysis_parts import (
     signed,
     text_of,
 )
+from raddino.report.sites import site_section
 from raddino.report.style import draw_level
 from raddino.report.tables import metric, number
 
@@ -39,7 +40,7 @@ COSINES = ("cosine_same", "cosine_stranger", "auroc_same")
 
 
 def sections(metrics: dict[str, Any], stamp: str = "") -> list[Section]:
-    """The analyses of a ``metrics.json`` that this page knows, in a fixed order; empty ones are left out.
+    """The analyses of a ``metrics.json`` that this page knows, other sites first; empty ones are left out.
 
     Args:
         metrics: contents of ``metrics.json``.
@@ -47,7 +48,9 @@ def sections(metrics: dict[str, Any], stamp: str = "") -> list[Section]:
     """
     page = Page({encoder["name"]: i for i, encoder in enumerate(metrics.get("encoders", []))}, stamp)
     found = metrics.get("analyses") or {}
-    return [make(page, found[name]) for name, make in SECTIONS.items() if found.get(name)]
+    visited = site_section(metrics)
+    made = [make(page, found[name]) for name, make in SECTIONS.items() if found.get(name)]
+    return [visited, *made] if visited else made
 
 
 def _label_efficiency(page: Page, rows: list[Row]) -> Section:

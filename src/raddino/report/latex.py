@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from raddino.report.sites import Fall, falls
 from raddino.report.tables import Block, Cell, Sheet, blocks, sheets
 
 HEAD_LETTERS = 11
@@ -33,7 +34,9 @@ def latex_table(metrics: dict[str, Any]) -> str:
     shown = blocks(metrics)
     parts = [_table(sheet, _caption(sheet, metrics)) for sheet in sheets(shown)]
     missing = [block for block in shown if not block.lines]
-    return "\n".join([r"% needs \usepackage{booktabs}", *parts, *_missing(missing)])
+    return "\n".join(
+        [r"% needs \usepackage{booktabs}", *parts, *(_fall(one) for one in falls(metrics)), *_missing(missing)]
+    )
 
 
 def _table(sheet: Sheet, caption: str) -> str:
@@ -43,6 +46,17 @@ def _table(sheet: Sheet, caption: str) -> str:
         rows.append(_row(["", *(_interval(cell) for cell in cells)]))
     rows += [r"\midrule", *_counts(sheet.blocks)]
     return _environment(rows, caption, "l" + "c" * len(sheet.blocks))
+
+
+def _fall(fall: Fall) -> str:
+    """A table of the inside, the other sites and the drops."""
+    rows = [_row(["", *map(escape, fall.encoders)]), r"\midrule"]
+    for name, cells in fall.lines:
+        rows.append(_row([escape(name), *(escape(text) or "--" for text, _ in cells)]))
+        small = (escape(small.replace(" to ", "–")) for _, small in cells)
+        rows.append(_row(["", *(rf"{{\tiny {one}}}" if one else "" for one in small)]))
+    caption = f"{fall.task}: {fall.kind.label} where the probe was trained and at other sites, and inside minus site, "
+    return _environment(rows, caption + "each with its 95 % interval over patients.", "l" + "c" * len(fall.encoders))
 
 
 def _environment(rows: list[str], caption: str, columns: str) -> str:

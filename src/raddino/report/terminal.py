@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raddino.report.artefacts import tagged
+from raddino.report.sites import site_lines
 from raddino.report.tables import Block, Cell, blocks, unplaced
 
 WIDTH = 44
@@ -29,7 +30,7 @@ def text_table(metrics: dict[str, Any]) -> str:
     seeds = (
         [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
     )
-    return "\n".join([*synthetic, *lines, *([""] if lost else []), *lost, "", LEGEND, *seeds])
+    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, "", LEGEND, *seeds])
 
 
 def _lines(block: Block, width: int) -> list[str]:

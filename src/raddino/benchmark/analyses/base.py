@@ -37,6 +37,7 @@ class Context:
         batch_size: images in one pass of an encoder.
         precision: of the embedding.
         cache: folder of :func:`~raddino.features.extract.embed`, None for its default.
+        scope: see :class:`~raddino.metrics.signature.Signature`.
     """
 
     corpus: Corpus
@@ -51,6 +52,7 @@ class Context:
     batch_size: int
     precision: str
     cache: Path | None
+    scope: str = ""
 
 
 Analysis = Callable[[Context], list[Row]]

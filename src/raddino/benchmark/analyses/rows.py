@@ -78,6 +78,7 @@ def measured(
         labelling=labelling(context.corpus),
         members=members,
         listed=listed,
+        scope=context.scope,
     )
     return {
         "encoder": encoder,

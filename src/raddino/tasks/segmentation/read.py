@@ -19,7 +19,7 @@ class Prepared:
     dicom: bool
 
 
-def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool = False) -> Prepared:
+def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool = False, bits: int = 8) -> Prepared:
     """Read one file.
 
     Raises:
@@ -29,4 +29,4 @@ def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool 
     height, width = radiograph.pixels.shape
     with file.open("rb") as stream:
         kind = sniff(stream.read(HEADER))
-    return Prepared(to_grey(radiograph, shorter_side), (height, width), kind == "DICOM")
+    return Prepared(to_grey(radiograph, shorter_side, bits), (height, width), kind == "DICOM")

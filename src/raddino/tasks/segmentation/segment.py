@@ -92,7 +92,7 @@ def segment(
     if format == "dicom-seg":
         need_highdicom()
     out, loaded = Path(out), SegmentationModel.load(model, encoder, device)
-    sources = _listed(images, out)
+    sources = listed(images, out)
     _begin(out, loaded, format, carry_header)
     skipped: list[tuple[str, str]] = []
     written = present = 0
@@ -104,7 +104,7 @@ def segment(
                 shown.advance()
             else:
                 todo.append((place, file))
-        for place, file, prepared in _read(todo, loaded.record.shorter_side, secondary_capture):
+        for place, file, prepared in read_ahead(todo, loaded.record.shorter_side, secondary_capture):
             try:
                 if isinstance(prepared, ImageError):
                     raise prepared
@@ -141,14 +141,14 @@ def _write(
         _save_png(_with(place, ".contours.png"), draw_contours(read.grey, to_bits(found, exclusive), len(model.names)))
 
 
-def _read(
-    todo: Sequence[tuple[str, Path]], shorter_side: int | None, secondary_capture: bool
+def read_ahead(
+    todo: Sequence[tuple[str, Path]], shorter_side: int | None, secondary_capture: bool, bits: int = 8
 ) -> Iterator[tuple[str, Path, Prepared | ImageError]]:
     """Files read behind walls, a few ahead, in order; an error stands in the place of an image."""
 
     def read(file: Path, wall: Wall) -> Prepared | ImageError:
         try:
-            return wall.call(read_prepared, file, shorter_side, secondary_capture, seconds=seconds_for(file))
+            return wall.call(read_prepared, file, shorter_side, secondary_capture, bits, seconds=seconds_for(file))
         except ImageError as error:
             return error
 
@@ -223,7 +223,7 @@ def _files(place: str, model: SegmentationModel, format: str, contours: bool) ->
     return [place + suffix for suffix in [*suffixes, *([".contours.png"] if contours else [])]]
 
 
-def _listed(images: str | Path, out: Path) -> dict[str, Path]:
+def listed(images: str | Path, out: Path) -> dict[str, Path]:
     """Files by the names that their masks get; one file by its own, whatever signs it holds; none of ours."""
     text = os.fspath(images)
     if os.path.isfile(text) and not text.lower().endswith((".csv", ".parquet")):
