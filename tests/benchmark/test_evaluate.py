@@ -110,7 +110,8 @@ def test_every_number_has_its_signature(results, corpus):
         assert one["split"] == "test"
         assert one["data_fingerprint"] == corpus.fingerprint
         assert one["encoder_fingerprint"] in {"halves-1", "noise-1"}
-        assert one["interval"] == "patient bootstrap, t, scale logit"
+        scale = {"mae": "log", "r2": "log(1 - x)"}.get(one["metric"], "logit")
+        assert one["interval"] == f"patient bootstrap, t, scale {scale}"
         assert (one["resamples"], one["seed"]) == (200, 0)
         assert one["signature"].startswith(one["metric"])
         assert one["n"] > 0

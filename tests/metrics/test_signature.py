@@ -25,10 +25,11 @@ def test_line_and_fields():
 
 
 def test_an_average_names_its_members():
-    signature = Signature("auroc", "test", 9, None, None, 9, 10, 0, "e", "d", members=("left", "noise"), listed=3)
+    numbers = ("auroc", "test", 9, None, None, 9, 10, 0, "e", "d", "any")
+    signature = Signature(*numbers, members=("left", "noise"), listed=3)
     assert str(signature).startswith("auroc|mean of:left, noise (2 of 3)|split:test")
     assert signature.to_dict()["members"] == ["left", "noise"]
-    assert "mean of" not in str(Signature("auroc", "test", 9, None, None, 9, 10, 0, "e", "d"))
+    assert "mean of" not in str(Signature(*numbers))
 
 
 def test_numbers_have_no_positives():
