@@ -59,9 +59,9 @@ def test_it_compares(where, expected):
     ],
 )  # fmt: skip
 def test_nothing_else_is_computed(where):
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ConfigError) as error:
         query(TABLE, where)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 700

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from raddino.config import validate
 from raddino.encoders.load import load_encoder
 from raddino.errors import RaddinoError
-from raddino.files import sha256
+from raddino.files import DRAFTS, sha256
 from raddino.report.artefacts import read_run
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, write_sums
@@ -148,7 +148,7 @@ def test_a_forged_file_with_true_digests_is_one_line(saved, parts):
 
 
 def test_only_the_newest_are_kept_and_drafts_do_not_count(parts, tmp_path):
-    for name in ("step_abc", "step_", ".0.draft/x/new"):
+    for name in ("step_abc", "step_", f"{DRAFTS}/x/new"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "step_9").write_text("a file")
     assert latest_step(tmp_path) is None

@@ -20,6 +20,7 @@ from raddino.config import validate
 from raddino.corpus.combine import combine
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError
+from raddino.files import DRAFTS
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import latest_step
 from raddino.training.loader import Order
@@ -95,7 +96,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(whole, corpus, tiny, tmp_
         run(corpus, tmp_path / "run", tiny)
     monkeypatch.undo()
     assert latest_step(tmp_path / "run/checkpoints") == 3
-    (tmp_path / "run/checkpoints/.0.draft/left/new").mkdir(parents=True)
+    (tmp_path / f"run/checkpoints/{DRAFTS}/left/new").mkdir(parents=True)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     run(corpus, tmp_path / "run", tiny)

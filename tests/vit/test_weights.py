@@ -207,11 +207,11 @@ def test_absurd_values_are_one_line_at_once(tmp_path, values):
     huggingface_folder(folder, 0, False)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(RaddinoError) as refused:
         load_backbone(folder)
     assert "\n" not in str(refused.value)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize(
