@@ -48,7 +48,8 @@ def test_contents_are_counted(tmp_path):
     rows[2] |= {"view": "AP", "mask_heart": "000000.tar:3:4"}
     info = sealed(
         tmp_path, rows[:5], rows[5:], classes={"lungs": "1 left"}, size=4, notes=["as given"],
-        skipped=[{"hash": "a", "reason": "odd"}], left_out=[{"hash": "b", "reason": "odd"}, {"hash": "c", "reason": "no"}],
+        skipped=[{"hash": "a", "reason": "odd"}],
+        left_out=[{"hash": "b", "reason": "odd"}, {"hash": "c", "reason": "no"}],
     )  # fmt: skip
     assert (info["images"], info["patients"], info["size"], info["synthetic"]) == (8, 4, 4, False)
     assert info["sources"] == {"ours": 8}

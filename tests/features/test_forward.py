@@ -25,7 +25,7 @@ def features(value: float = 1.0, n: int = 3) -> Features:
 
 def run(found: Features, keep_patches: bool = True, rows=(7, 8, 9), **fields):
     batches = [(np.array(rows), torch.zeros(len(rows)))]
-    return list(encode_all(encoder(**fields), lambda images: found, batches, keep_patches))[0]
+    return next(encode_all(encoder(**fields), lambda images: found, batches, keep_patches))
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,40 @@ def test_half_precision_ends_at_its_largest_number(sign):
 def test_what_would_spoil_numbers_is_refused(found, words):
     with pytest.raises(RaddinoError, match=words):
         run(found)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("part", ["cls", "patches"])
+def test_one_value_of_one_image_is_enough(part, value):
+    found = features()
+    getattr(found, part).view(3, -1)[1, 0] = value
+    with pytest.raises(RaddinoError, match=f"{part} that hold NaN or infinity"):
+        run(found, keep_patches=False)
+
+
+def test_a_copy_from_a_gpu_is_waited_for_before_it_is_read(monkeypatch):
+    events = []
+
+    class Event:
+        def record(self):
+            events.append("copied")
+
+        def synchronize(self):
+            events.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    run(features(), device="cuda")
+    assert events == ["copied", "waited"]
+
+
+def test_in_bf16_a_foreign_encode_runs_under_autocast_and_only_then():
+    seen = []
+
+    def encode(batch):
+        seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return batch
+
+    foreign = encoder(encode=encode, device="cpu")
+    assert make_encode(foreign, "bf16", False)("a batch") == "a batch"
+    assert make_encode(foreign, "fp32", False)("a batch") == "a batch"
+    assert seen == [torch.bfloat16, False]

@@ -344,7 +344,7 @@ def test_logs_are_as_they_were_afterwards(before):
     logger = logging.getLogger("pydicom")
     held, logger.disabled = logger.disabled, before
     try:
-        with pytest.raises(KeyError), quiet():
+        with contextlib.suppress(KeyError), quiet():
             assert logger.disabled
             raise KeyError
         assert logger.disabled is before
@@ -382,3 +382,8 @@ def test_a_file_without_a_transfer_syntax_is_read_by_the_order_of_its_bytes(ramp
         plain = Dataset({tag: dataset[tag] for tag in dataset.keys()})  # noqa: SIM118
         plain.save_as(buffer, implicit_vr=implicit, little_endian=little)
         np.testing.assert_array_equal(read_dicom(buffer.getvalue()).pixels, ramp)
+
+
+def test_a_file_without_its_pixels_is_cut_short_whatever_else_it_says(make_dicom, ramp):
+    with pytest.raises(UnreadableImage, match="no pixel data, or pixel data cut short"):
+        read_dicom(make_dicom(ramp, PixelData=None, Modality="CT"))

@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -138,10 +137,14 @@ def _shown(before: str, after: str) -> str:
     """``before → after``, of long ones only what differs and a little around it."""
     if len(before) + len(after) <= 120:
         return f"{_short(before, 120)} → {_short(after, 120)}"
-    alike = len(os.path.commonprefix([before, after]))
-    alike_end = min(len(os.path.commonprefix([before[::-1], after[::-1]])), len(before) - alike, len(after) - alike)
+    alike = _common(before, after)
+    alike_end = min(_common(before[::-1], after[::-1]), len(before) - alike, len(after) - alike)
     first, ends = max(0, alike - 15), [max(alike, len(text) - alike_end + 15) for text in (before, after)]
     return " → ".join(f"…{_short(text[first:end], 60)}…" for text, end in zip((before, after), ends, strict=True))
+
+
+def _common(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _is_python(source: str) -> bool:
@@ -186,10 +189,9 @@ def _never_runs(node: ast.AST) -> bool:
 def _changes(node: ast.expr | ast.stmt) -> Iterator[tuple[str, ast.AST]]:
     if isinstance(node, ast.Compare):
         yield from _compared(node)
-    elif isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC and not _is_text(node):
-        yield "arithmetic", _with(node, op=ARITHMETIC[type(node.op)]())
-    elif isinstance(node, ast.AugAssign) and type(node.op) in ARITHMETIC and not _is_text(node.value):
-        yield "arithmetic", _with(node, op=ARITHMETIC[type(node.op)]())
+    elif isinstance(node, (ast.BinOp, ast.AugAssign)):
+        if type(node.op) in ARITHMETIC and not _is_text(node):
+            yield "arithmetic", _with(node, op=ARITHMETIC[type(node.op)]())
     elif isinstance(node, ast.BoolOp):
         yield "and/or", _with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
@@ -255,7 +257,7 @@ def _sliced(node: ast.Subscript) -> Iterator[tuple[str, ast.AST]]:
 
 def _is_text(node: ast.AST) -> bool:
     """Whether texts or paths are joined, where another operator would be an error at once."""
-    parts = [node.left, node.right] if isinstance(node, ast.BinOp) else [node]
+    parts = [node.left, node.right] if isinstance(node, ast.BinOp) else [getattr(node, "value", node)]
     return any(
         isinstance(part, ast.JoinedStr)
         or (isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes)))

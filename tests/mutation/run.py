@@ -15,10 +15,10 @@ from pathlib import Path
 from .mutants import Mutant
 
 HEAVY = (
-    "numpy scipy.stats scipy.ndimage scipy.optimize pandas pyarrow.parquet torch torchvision transformers sklearn "
-    "sklearn.linear_model sklearn.metrics skimage pydicom PIL.Image safetensors.torch pydantic yaml typer rich jinja2 "
-    "matplotlib.pyplot"
-).split()
+    *("numpy", "scipy.stats", "scipy.ndimage", "scipy.optimize", "pandas", "pyarrow.parquet", "torch", "torchvision"),
+    *("transformers", "sklearn.linear_model", "sklearn.metrics", "skimage", "pydicom", "PIL.Image", "pydantic", "yaml"),
+    *("safetensors.torch", "typer", "rich", "jinja2", "matplotlib.pyplot"),
+)
 NORMAL_TIMES = 5
 MORE_SECONDS = 30
 
@@ -42,7 +42,7 @@ class Bench:
         ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info")
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(repository, place, ignore=ignored, symlinks=True)
-        self.place, self.package = place.resolve(), self_package(place, package)
+        self.place, self.package = place.resolve(), place.resolve() / package
         self.normal: dict[str, float] = {}
         self.edits = 0
         if (repository.parent / "shared").is_dir():
@@ -52,9 +52,9 @@ class Bench:
                 importlib.import_module(name)
 
     def judge(self, mutant: Mutant, whole_room: bool = False) -> Verdict:
-        """Runs the tests of the mutant's file one by one until one fails, then, if asked or there are none, its room's."""
+        """The tests of the mutant's file one by one until one fails, then, if asked or it has none, its room's."""
         began = time.monotonic()
-        own, room = tests_of(mutant.file, self.place / "tests")
+        own, room = own_and_room(mutant.file, self.place / "tests")
         for stage, tests in (("own", own), ("room", room if whole_room or not own else [])):
             if any(self._catches(mutant, test) for test in tests):
                 return Verdict(mutant, stage, time.monotonic() - began)
@@ -116,15 +116,7 @@ class Bench:
             os._exit(status)
 
 
-def self_package(place: Path, package: str) -> Path:
-    """The package folder inside the copy."""
-    folder = place.resolve() / package
-    if not folder.is_dir():
-        raise SystemExit(f"{folder}: no package there; run from the root of the repository")
-    return folder
-
-
-def tests_of(file: str, tests: Path) -> tuple[list[str], list[str]]:
+def own_and_room(file: str, tests: Path) -> tuple[list[str], list[str]]:
     """Tests of ``a/b.py``, and the others of its room.
 
     Its own: ``tests/a/test_b.py``, or, where that does not exist, those in ``tests/a`` that import it. A room

@@ -22,7 +22,9 @@ def test_patches_are_those_of_a_strided_convolution():
 
 
 @pytest.mark.parametrize(("shape", "words"), [
-    ((1, 3, 13, 20), "13x20 is no multiple"), ((1, 3, 12, 21), "12x21 is no multiple"), ((1, 1, 12, 20), "got 1 channels"),
+    ((1, 3, 13, 20), "13x20 is no multiple"),
+    ((1, 3, 12, 21), "12x21 is no multiple"),
+    ((1, 1, 12, 20), "got 1 channels"),
 ])  # fmt: skip
 def test_other_shapes_are_refused(shape, words):
     with pytest.raises(ValueError, match=words):
