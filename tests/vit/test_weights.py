@@ -269,6 +269,7 @@ TRAINING_STATES = {
     "_orig_mod.module.backbone.": lambda s: under("_orig_mod.module.backbone.", s),
     "module._orig_mod.": lambda s: under("module._orig_mod.", s),
     "teacher.backbone.": lambda s: under("teacher.backbone.", s) | under("student.backbone.", wrong(s)),
+    "teacher_backbone.": lambda s: under("teacher_backbone.", s) | under("student_backbone.", wrong(s)),
     "student alone": lambda s: under("student.backbone.", s),
     "state_dict": lambda s: {"state_dict": s, "epoch": 3},
     "model": lambda s: {"model": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "iteration": 7},

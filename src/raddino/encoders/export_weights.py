@@ -93,8 +93,8 @@ def write_official(encoder: VitEncoder, folder: Path, precision: str) -> dict[st
                 f"{encoder.name} has {field} {getattr(shape, field)}, and official DINOv2 weights with these shapes "
                 f"mean {getattr(told, field)}: export it as huggingface or timm, which write it down"
             )
-    told = Normalisation((encoder.mean,) * 3, (encoder.std,) * 3)
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"} | normalisation_header(told))
+    normalisation = Normalisation((encoder.mean,) * 3, (encoder.std,) * 3)
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"} | normalisation_header(normalisation))
     return {"Names": "dinov2.models.vision_transformer.DinoVisionTransformer, block_chunks=0"}
 
 

@@ -24,7 +24,8 @@ class PretrainConfig(Config):
     Attributes:
         steps: optimiser steps after which training stops; ``schedule.length`` may be longer.
         batch_size: images per optimiser step.
-        accumulate: micro-batches per optimiser step; must divide ``batch_size``.
+        accumulate: micro-batches per optimiser step; must divide ``batch_size``. KoLeo, Sinkhorn-Knopp and the masks
+            see one micro-batch at a time, so that it is part of what is computed (``docs/pretrain.md``).
         seed: of weights, order, views and masks.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or

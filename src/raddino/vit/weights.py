@@ -270,7 +270,7 @@ def _backbone_in(named: State) -> State:
     found = [name.removesuffix(_ANCHOR) for name in named if f".{name}".endswith(f".{_ANCHOR}")]
     if not found:
         raise RaddinoError(f"not DINOv2 weights: {_ANCHOR!r} is missing")
-    chosen = [prefix for prefix in found if "teacher" in prefix.split(".")] or found
+    chosen = [prefix for prefix in found if re.search(r"(^|\.)teacher", prefix)] or found
     if len(chosen) > 1:
         listed = ", ".join(repr(prefix[:50]) for prefix in chosen[:4])
         raise RaddinoError(f"several DINOv2 backbones, under {listed}: save the one that is meant by itself")
