@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "unet"
-KNOWN = Provenance(licence="MIT", note="random weights until a segmentation task trains it on its masks")
+KNOWN = Provenance(licence="MIT", note="a segmentation task trains it on its masks, from the task's unet_weights")
 
 
 class UnetReference:
@@ -52,7 +52,9 @@ def load(place: str | None, device: str) -> Encoder:
         RaddinoError: a place is given.
     """
     if place is not None:
-        raise RaddinoError(f"{NAME} has no weights; leave out the part after the colon, set the task's unet_encoder")
+        raise RaddinoError(
+            f"{NAME} has no weights; leave out the part after the colon, set the task's unet_encoder and unet_weights"
+        )
     return UnetReference()
 
 

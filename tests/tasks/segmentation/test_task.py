@@ -1,5 +1,6 @@
 """The case task from selection to records, its folder and the model in it."""
 
+import hashlib
 import json
 import shutil
 
@@ -142,8 +143,36 @@ def test_the_supervised_reference_trains_on_images(tmp_path):
     )  # fmt: skip
     (cases,) = TASK.run(job)
     assert cases.chosen["head"] == "unet"
+    assert (cases.chosen["input"], cases.chosen["images_seen"], cases.chosen["augmented"]) == (32, 4, True)
     assert cases.chosen["depths"] == []
     assert SegmentationModel.load(job.folder, device="cpu").predict(np.zeros((20, 70), np.uint8)).shape == (2, 20, 70)
+
+
+def test_the_reference_starts_from_given_weights_and_names_them_without_their_place(tmp_path):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    from raddino.encoders.load import load_encoder
+
+    torch.manual_seed(5)
+    start = smp.encoders.get_encoder("mobilenet_v2", weights=None).state_dict()
+    file = tmp_path / "mine.pth"
+    torch.save(start, file)
+    unet = {"encoder": load_encoder("unet"), "spec": "unet"}
+    options = {"steps": 1, "evaluate_every": 1, "batch_size": 2, "unet_side": 32, "unet_encoder": "mobilenet_v2"}
+    job = job_of(tmp_path / "job", **unet, **options, lr=1e-9, unet_weights=str(file))
+    assert TASK.needs(job.encoder, job.options) == ""
+    (cases,) = TASK.run(job)
+    named = f"mine.pth sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    assert cases.chosen["options"]["unet_weights"] == named
+    assert str(tmp_path) not in (job.folder / "segmentation.json").read_text()
+    model = SegmentationModel.load(job.folder, device="cpu")
+    assert model.record.options.unet_weights == named
+    held = model.network.unet.encoder.state_dict()["features.1.conv.0.0.weight"]
+    torch.testing.assert_close(held, start["features.1.conv.0.0.weight"])
+    key = work.Work(job).key
+    torch.save({name: one * 2 for name, one in start.items()}, file)
+    assert work.Work(job).key != key
+    file.unlink()
+    assert "unet_weights: no file" in TASK.needs(job.encoder, job.options)
 
 
 def test_damaged_models_and_wrong_encoders_are_refused(tmp_path):

@@ -1,15 +1,17 @@
 """The U-Net reference: made, refused in plain words, and able to learn."""
 
+import hashlib
 import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
 from raddino.errors import ConfigError, RaddinoError
 from raddino.tasks.segmentation.frame import square
-from raddino.tasks.segmentation.unet import build_unet, unet_preparation
+from raddino.tasks.segmentation.unet import build_unet, named_weights, unet_preparation
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -77,6 +79,79 @@ def test_weights_that_cannot_be_fetched_are_told_in_one_line(monkeypatch):
     assert "unet_weights" in told
     assert "/some/place" not in told
     assert "\n" not in told
+
+
+def classifier(library: str, name: str) -> torch.nn.Module:
+    """A classifier with random weights and running statistics, as another library has it."""
+    torch.manual_seed(1)
+    made = pytest.importorskip(library)
+    network = made.models.get_model(name) if library == "torchvision" else made.create_model(name)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "encoder", "suffix", "prefix"),
+    [
+        ("torchvision", "resnet34", "resnet34", ".pth", ""),
+        ("torchvision", "resnet50", "resnet50", ".safetensors", ""),
+        ("torchvision", "resnet18", "resnet18", ".pth", "module."),
+        ("timm", "resnet34", "resnet34", ".safetensors", ""),
+        ("timm", "efficientnet_b0", "timm-efficientnet-b0", ".pth", ""),
+    ],
+)
+def test_a_classifier_s_weights_give_its_features_on_three_equal_channels(
+    tmp_path, library, name, encoder, suffix, prefix
+):
+    theirs = classifier(library, name)
+    file = tmp_path / f"weights{suffix}"
+    state = {prefix + key: one for key, one in theirs.state_dict().items()}
+    torch.save(state, file) if suffix == ".pth" else save_file(state, file)
+    ours = build_unet(2, encoder, str(file)).encoder.eval()
+    batch = torch.randn(2, 1, 64, 64)
+    seen = []
+    last = {"resnet": "layer4", "effici": "blocks"}[name[:6]]
+    getattr(theirs, last).register_forward_hook(lambda *given: seen.append(given[2]))
+    with torch.no_grad():
+        theirs(batch.repeat(1, 3, 1, 1))
+        torch.testing.assert_close(ours(batch)[-1], seen[0], rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
+    file = tmp_path / "mine.pth"
+    whole = classifier("torchvision", "resnet18").state_dict()
+    lacking = {key: one for key, one in whole.items() if key != "layer1.0.conv1.weight"}
+    broken = whole | {"layer1.0.conv1.weight": torch.full((64, 64, 3, 3), float("nan"))}
+    for name, state, told in (
+        ("resnet34", whole, "mine.pth does not fit resnet34"),
+        ("mobilenet_v2", whole, "set unet_encoder to the network that it is of"),
+        ("resnet18", lacking, r"\(1 of 120 tensors, 'layer1.0.conv1.weight' first\)"),
+        ("resnet18", whole | {"more": torch.ones(1)}, r"\(1 of 120 tensors, 'more' first\)"),
+        ("resnet18", broken, r"NaN or infinity in layer1\.0\.conv1\.weight"),
+    ):
+        torch.save(state, file)
+        with pytest.raises(RaddinoError, match=told) as caught:
+            build_unet(2, name, str(file))
+        assert str(tmp_path) not in str(caught.value)
+    file.write_bytes(b"no weights")
+    with pytest.raises(RaddinoError, match=r"mine\.pth"):
+        build_unet(2, "resnet18", str(file))
+
+
+def test_the_name_of_weights_tells_their_content_and_no_place(tmp_path):
+    file = tmp_path / "mine.pth"
+    file.write_bytes(b"a")
+    first = named_weights(str(file))
+    assert first == f"mine.pth sha256:{hashlib.sha256(b'a').hexdigest()[:16]}"
+    assert named_weights(first) == first
+    file.write_bytes(b"b")
+    assert named_weights(str(file)) != first
+    assert (named_weights(None), named_weights("imagenet")) == (None, "imagenet")
+    with pytest.raises(RaddinoError, match="unet_weights: no file .*give one, 'imagenet', or leave it out"):
+        named_weights(str(tmp_path / "absent.pth"))
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):

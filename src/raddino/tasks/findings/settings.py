@@ -91,8 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gradient_checkpointing": True,
     }
 }
-"""Settings under one name. ``maira``: what is known of the MAIRA line (Hyland et al. 2023), and for learning rate, batch
-of 128, warm-up and no weight decay LLaVA-1.5's full fine-tuning; docs/findings.md tells which is which."""
+"""Settings under one name. ``maira``: what is known of the MAIRA line (Hyland et al. 2023), and for learning rate,
+batch of 128, warm-up and no weight decay LLaVA-1.5's full fine-tuning; docs/findings.md tells which is which."""
 
 
 class FindingsConfig(Config):

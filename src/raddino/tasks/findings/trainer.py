@@ -130,7 +130,8 @@ def run_stage(
     The best weights by validation loss are in ``model`` afterwards, as its shards under FSDP.
 
     Returns:
-        JSON-ready: steps done, reports in each, the best step and its validation loss; and the trained weights (on the first rank).
+        JSON-ready: steps done, reports in each, the best step and its validation loss; and the trained weights (on the
+        first rank).
 
     Raises:
         RaddinoError: the loss is not finite.

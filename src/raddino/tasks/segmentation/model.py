@@ -20,7 +20,7 @@ from raddino.encoders.base import Encoder, Provenance
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import draft_of, read_json, sha256, write_json
 from raddino.tasks.segmentation.learning import TRUNK
-from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised
+from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised, public
 from raddino.tasks.segmentation.predict import Predictor, to_bits
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.vit.weights import check_finite
@@ -111,7 +111,7 @@ class SegmentationModel:
                 save_file({key: one.detach().cpu().contiguous() for key, one in tensors.items()}, draft)
             digests[name] = sha256(folder / name)
         record = ModelRecord(**{**vars(self.record), "sha256": digests})
-        about = asdict(record) | {"format": FORMAT, "options": record.options.model_dump(mode="json")}
+        about = asdict(record) | {"format": FORMAT, "options": public(record.options)}
         write_json(folder / ABOUT, about)
         return SegmentationModel(self.network, record)
 

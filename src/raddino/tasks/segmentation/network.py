@@ -18,7 +18,7 @@ from raddino.features.forward import device_of, make_encode, resolve_precision
 from raddino.tasks.segmentation.frame import Squared, square
 from raddino.tasks.segmentation.heads import build_head
 from raddino.tasks.segmentation.settings import SegmentationConfig
-from raddino.tasks.segmentation.unet import build_unet, unet_preparation
+from raddino.tasks.segmentation.unet import build_unet, named_weights, unet_preparation
 from raddino.views.randomness import integer
 
 FINER = 4
@@ -43,6 +43,11 @@ def module_of(encoder: Encoder) -> nn.Module | None:
     """The network of an encoder that can be fine-tuned: one with a ``read`` open to gradients; else None."""
     found = getattr(encoder, "model", getattr(encoder, "network", None))
     return found if isinstance(found, nn.Module) and hasattr(encoder, "read") else None
+
+
+def public(options: SegmentationConfig) -> dict[str, Any]:
+    """The settings, JSON-ready, without a place of this machine; see :func:`named_weights`."""
+    return options.model_dump(mode="json") | {"unet_weights": named_weights(options.unet_weights)}
 
 
 MOMENTUM = 0.1

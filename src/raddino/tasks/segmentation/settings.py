@@ -45,8 +45,9 @@ class SegmentationConfig(Config):
         patience: validations without a better one before training stops.
         side: pixels of the square targets of training, at most 4096; None for four times the patch grid.
         unet_encoder: of the reference ``unet``, a name of segmentation-models-pytorch.
-        unet_weights: ``"imagenet"`` (from its hub) or None for random ones.
-        unet_side: pixels of its square input, a multiple of 32.
+        unet_weights: of its encoder: ``"imagenet"`` (from its hub), a file (classifier weights as torchvision or timm
+            name them), or None for random ones.
+        unet_side: pixels of its square input and targets, a multiple of 32.
         surface_tolerance: pixels of the mask within which surfaces agree (normalised surface Dice).
     """
 
@@ -72,8 +73,8 @@ class SegmentationConfig(Config):
     patience: PositiveInt = 5
     side: int | None = Field(default=None, ge=1, le=MOST_PIXELS)
     unet_encoder: str = "efficientnet-b0"
-    unet_weights: Literal["imagenet"] | None = None
-    unet_side: int = Field(default=256, ge=32, le=MOST_PIXELS, multiple_of=32)
+    unet_weights: str | None = Field(default=None, min_length=1)
+    unet_side: int = Field(default=512, ge=32, le=MOST_PIXELS, multiple_of=32)
     surface_tolerance: PositiveFloat = 4.0
 
     @model_validator(mode="after")

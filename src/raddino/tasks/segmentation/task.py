@@ -14,10 +14,11 @@ from raddino.errors import RaddinoError
 from raddino.progress import track
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
-from raddino.tasks.segmentation.network import framed, is_supervised, module_of
+from raddino.tasks.segmentation.network import framed, is_supervised, module_of, public
 from raddino.tasks.segmentation.score import statistics
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.tasks.segmentation.targets import IGNORE, Targets
+from raddino.tasks.segmentation.unet import named_weights
 from raddino.tasks.segmentation.work import Work
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Segmentation:
     def needs(self, encoder: Encoder, options: Any) -> str:
         """Why an encoder cannot serve: no patch grid, not as many depths, or nothing to fine-tune."""
         if is_supervised(encoder):
+            try:
+                named_weights(options.unet_weights)
+            except RaddinoError as error:
+                return str(error)
             return ""
         if encoder.grid is None:
             return f"{encoder.name} has no patch features, which a segmentation head reads"
@@ -66,9 +71,12 @@ class Segmentation:
         model = work.model()
         training, supervised = model.record.training, is_supervised(job.encoder)
         chosen = {
-            "options": job.options.model_dump(mode="json"),
+            "options": public(job.options),
             "head": "unet" if supervised else job.options.head,
             "depths": [] if supervised or job.options.depths == 1 else list(framed(job.encoder, job.options).depths),
+            "input": model.network.picture,
+            "images_seen": training["steps"] * job.options.batch_size,
+            "augmented": work.augmented,
             "step": training["best_step"],
             "validation_dice": training["dice"],
             "parameters": model.parameters,

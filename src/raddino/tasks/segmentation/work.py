@@ -25,7 +25,7 @@ from raddino.tasks.cases import Job
 from raddino.tasks.segmentation import shown
 from raddino.tasks.segmentation.feeds import WHOLE, FeatureFeed, PictureFeed, read_squares
 from raddino.tasks.segmentation.model import ABOUT, ENCODER, HEAD, UNET, ModelRecord, SegmentationModel, read_record
-from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, framed, is_supervised
+from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, framed, is_supervised, public
 from raddino.tasks.segmentation.predict import to_bits
 from raddino.tasks.segmentation.score import COUNTS, SURFACE, score_case
 from raddino.tasks.segmentation.targets import Targets
@@ -60,7 +60,7 @@ class Work:
         """16 hex digits of settings, encoder, corpus, images of each split, and seed."""
         examples = self.job.examples
         said = [
-            self.options.model_dump(mode="json"),
+            public(self.options),
             examples.config.target,
             feature_key(self.job.encoder, resolve_precision(self.job.precision, self.job.encoder)),
             self.job.corpus.fingerprint,
