@@ -347,6 +347,13 @@ def segment(
         ),
     ] = False,
     secondary_capture: SecondaryCapture = False,
+    drop_islands: Annotated[
+        float | None,
+        typer.Option(
+            help="Drop pieces smaller than this share of the class's largest in the image; 1 keeps the largest.",
+            show_default="the model's own setting",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images with a model that 'raddino evaluate' trained; masks as PNG or DICOM SEG."""
@@ -354,7 +361,7 @@ def segment(
 
     done = run(
         images, model, out, encoder=encoder, format=format, contours=contours, carry_header=carry_header,
-        secondary_capture=secondary_capture, device=device,
+        secondary_capture=secondary_capture, drop_islands=drop_islands, device=device,
     )  # fmt: skip
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")

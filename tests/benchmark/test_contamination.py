@@ -1,7 +1,10 @@
 """What an encoder saw of the test images: derived from its record, and declared."""
 
+from pathlib import Path
+
 import pytest
 
+from raddino.arguments import several
 from raddino.benchmark.contamination import GRAVITY, contamination, declare
 from raddino.encoders import load as _load  # noqa: F401  (registers the families)
 from raddino.encoders.base import ENCODERS, Provenance
@@ -94,3 +97,19 @@ def test_the_gravest_is_last():
     assert GRAVITY.index("clean") == 0
     assert GRAVITY[-2:] == ("image seen", "label seen")
     assert GRAVITY.index("held out") < GRAVITY.index("declared held out") < GRAVITY.index("unknown")
+
+
+def test_the_documentation_explains_every_word_in_order():
+    text = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    places = [text.index(f"`{word}`", text.index("**Seen.**")) for word in GRAVITY]
+    assert places == sorted(places)
+
+
+def test_declarations_of_the_command_line():
+    assert several("--held-out", ["a=nih", "a=cohen, brax", "b c=x"], "trained=nih") == {
+        "a": ["nih", "cohen", "brax"],
+        "b c": ["x"],
+    }
+    assert several("--held-out", None, "trained=nih") == {}
+    with pytest.raises(ConfigError, match="--held-out takes trained=…, for example trained=nih; got 'nih'"):
+        several("--held-out", ["nih"], "trained=nih")

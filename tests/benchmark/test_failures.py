@@ -13,7 +13,7 @@ from raddino.benchmark.analyses.base import ANALYSES
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.results import Results, public
 from raddino.encoders.base import ENCODERS, Family, Features, Provenance
-from raddino.errors import RaddinoError
+from raddino.errors import ConfigError, RaddinoError
 from raddino.report.terminal import text_table
 
 TASKS = [
@@ -251,6 +251,17 @@ def test_contamination_is_told_by_source(corpus, tmp_path):
     told = judge(corpus, [encoder, Pixels()], tmp_path).data["encoders"]
     assert told[0]["contamination"] == {"rsna-pneumonia": "image seen", "toy": "clean"}
     assert [one["seen"] for one in told] == ["image seen", "clean"]
+
+
+def test_a_declared_held_out_source_is_shown_as_declared(corpus, tmp_path):
+    corpus.manifest.loc[::2, "source"] = "rsna-pneumonia"
+    encoder = Halves()
+    encoder.provenance = Provenance(sources=["nih"], supervision="self-supervised")
+    told = judge(corpus, [encoder, Pixels()], tmp_path, held_out={"halves": ["rsna-pneumonia"]}).data["encoders"]
+    assert told[0]["contamination"] == {"rsna-pneumonia": "declared held out", "toy": "clean"}
+    assert [one["seen"] for one in told] == ["declared held out", "clean"]
+    with pytest.raises(ConfigError, match="no encoder is called 'halve'"):
+        judge(corpus, [encoder], tmp_path, held_out={"halve": ["toy"]})
 
 
 def test_one_seed_has_no_spread(corpus, tmp_path):

@@ -120,6 +120,16 @@ def test_only_columns_of_mask_files_are_masks(tmp_path):
     assert classes == {"multi": "bits:a,b"}
 
 
+def test_how_masks_are_drawn_is_kept_by_source(tmp_path):
+    given = {"path": ["a.png", "b.png"] * 2 + ["a.png"], "source": ["a", "a", "b", "b", "c"]}
+    said = {"mask_lungs_convention": ["with", "with", "without", None, None], "mask_heart_convention": [None] * 5}
+    path = write(tmp_path, **given, mask_lungs=["m.png"] * 5, mask_heart=["h.png"] * 5, **said)
+    table, _ = read_items(path)
+    assert [name for name in table if name.startswith("mask_")] == ["mask_lungs", "mask_heart"]
+    assert table.attrs["conventions"] == {"lungs": {"a": ["with"], "b": ["without"], "c": []}}
+    assert "conventions" not in read_items(write(tmp_path, **given))[0].attrs
+
+
 def test_masks_may_be_codes_and_unions(tmp_path):
     path = write(
         tmp_path, path=["a.png", "b.png"], mask_ptx=["gaps:4x4:1 2", "empty:"],

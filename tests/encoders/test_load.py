@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,17 @@ def test_listing_loads_no_network_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_family_saw_is_said_with_a_reference_or_is_unknown():
+    text = " ".join((Path(__file__).parents[2] / "docs/encoders.md").read_text().split())
+    for name in known_encoders():
+        for training in ENCODERS[name].provenance.trainings:
+            recorded = not training.sources or training.corpora
+            assert recorded or training.reference, name
+            assert " ".join(training.reference.split()) in text, name
+
+
+def test_rad_dino_began_with_what_dinov2_saw():
+    for name in ("rad-dino", "rad-dino-maira-2"):
+        assert ENCODERS[name].provenance.before == [ENCODERS["dinov2-base"].provenance]

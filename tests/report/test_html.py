@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from raddino.benchmark.contamination import MEANING
+from raddino.encoders.base import Provenance
 from raddino.errors import RaddinoError
 from raddino.report.html import report
 from raddino.report.tables import blocks
@@ -181,6 +183,25 @@ def test_results_without_any_row(tmp_path: Path) -> None:
     text = Page(report(write_results(tmp_path, bare, None)).read_text()).text
     assert "Nothing could be measured" in text
     assert "no such column" in text
+
+
+def test_what_was_seen_is_said_with_its_meaning_and_reference(tmp_path: Path) -> None:
+    web = Provenance(["lvd-142m"], "self-supervised", reference="Oquab et al. <2023>")
+    record = Provenance(["nih"], "self-supervised", before=[web, Provenance(sources=None)]).to_dict()
+    told = {"name": "ours", "provenance": record, "contamination": {"nih": "declared held out", "rsna": "partly seen"}}
+    bare = {"format": 1, "rows": [], "absent": [], "corpus": {"sources": {"nih": 5, "rsna": 7}}}
+    page = Page(
+        report(write_results(tmp_path, bare | {"encoders": [told | {"seen": "partly seen"}]}, None)).read_text()
+    )
+    assert "lvd-142m, nih; before: unknown (Oquab et al. <2023>)" in page.text
+    for word in ("declared held out", "partly seen"):
+        assert f"{word} : {MEANING[word]}" in page.text
+        assert ("td", "title", MEANING[word]) in page.attributes
+    assert MEANING["label seen"] not in page.text
+    warned = [
+        i for i, (tag, name, value) in enumerate(page.attributes) if (tag, name, value) == ("td", "class", "warned")
+    ]
+    assert [page.attributes[i + 1][2] for i in warned] == [MEANING["partly seen"]]
 
 
 def test_out_and_errors(results: Path, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ def choose(raw: pd.DataFrame, mapping: dict[str, str]) -> tuple[dict[str, str], 
     sources = raw[chosen["source"]].dropna().astype(str).unique().tolist() if chosen.get("source") else []
     free = [column for column in raw.columns if column not in chosen.values()]
     found = label_columns(free, sources)
-    masks = [column for column in free if snake_case(column).startswith("mask_")]
+    named = {snake_case(column) for column in free}
+    masks = [column for column in free if snake_case(column).startswith("mask_") and not _describes(column, named)]
     taken = [column for column in masks if is_mask_column(raw[column], column)]
     for column in taken:
         found.setdefault(snake_case(column), []).append(column)
@@ -97,6 +98,12 @@ def choose(raw: pd.DataFrame, mapping: dict[str, str]) -> tuple[dict[str, str], 
     free = [column for column in free if column not in chosen.values() and not _dropped(column, found, mapping)]
     notes += _not_taken(raw, free, taken)
     return {ours: column for ours, column in chosen.items() if column}, notes
+
+
+def _describes(column: str, named: set[str]) -> bool:
+    """Whether a column tells of the masks in another."""
+    name = snake_case(column)
+    return any(name.endswith(end) and name.removesuffix(end) in named for end in ("_classes", "_convention"))
 
 
 def _single(ours: str, columns: list[str]) -> str:

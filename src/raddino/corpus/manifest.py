@@ -166,7 +166,7 @@ def _canonical(
     raw = _rows(raw, chosen, path)
     notes = [*raw.attrs["notes"], *notes]
     masks = {name: column for name, column in chosen.items() if name.startswith("mask_")}
-    classes = _mask_classes(raw, masks)
+    classes, said = _mask_classes(raw, masks), _said_conventions(raw, masks)
     raw, uses = raw[list(dict.fromkeys(chosen.values()))], Counter(chosen.values())
 
     def cells(name: str) -> pd.Series:
@@ -213,6 +213,8 @@ def _canonical(
         labels, unlisted = listed_labels(cells("labels"), columns["source"], chosen["labels"], labels)
     table = pd.DataFrame({**columns, **labels}, copy=False)
     table.attrs = {"notes": [*notes, *unlisted_notes(unlisted)], **({"unlisted": unlisted} if unlisted else {})}
+    if drawn := {name: _by_source(words, columns["source"]) for name, words in said.items()}:
+        table.attrs["conventions"] = drawn
     return table, classes
 
 
@@ -290,3 +292,16 @@ def _mask_classes(raw: pd.DataFrame, masks: dict[str, str]) -> dict[str, str]:
         if len(values) == 1:
             classes[name.removeprefix("mask_")] = str(values[0])
     return classes
+
+
+def _said_conventions(raw: pd.DataFrame, masks: dict[str, str]) -> dict[str, pd.Series]:
+    """What ``mask_<name>_convention`` says of each row, by mask, where it says anything."""
+    columns = {name.removeprefix("mask_"): f"{column}_convention" for name, column in masks.items()}
+    said = {name: text(raw[column], column) for name, column in columns.items() if column in raw}
+    return {name: words for name, words in said.items() if words.notna().any()}
+
+
+def _by_source(words: pd.Series, sources: pd.Series) -> dict[str, list[str]]:
+    """The conventions of one mask, by source."""
+    found = words.groupby(sources.astype(str)).unique()
+    return {str(source): sorted(str(one) for one in some if not pd.isna(one)) for source, some in found.items()}

@@ -30,6 +30,7 @@ KNOWN = Provenance(
     supervision="text",
     licence="MIT",
     synthetic=False,
+    reference="Zhang et al., arXiv 2303.00915",
     note="figures of articles may show images of public data sets",
 )
 

@@ -16,7 +16,13 @@ from raddino.encoders.weights import find_weights
 NAME = "biovil-t"
 HUB = "microsoft/BiomedVLP-BioViL-T"
 FILE = "biovil_t_image_model_proj_size_128.pt"
-KNOWN = Provenance(sources=["mimic-cxr"], supervision="text", licence="MIT", synthetic=False)
+KNOWN = Provenance(
+    sources=["mimic-cxr"],
+    supervision="text",
+    licence="MIT",
+    synthetic=False,
+    reference="Bannur et al., CVPR 2023, arXiv 2301.04558; model card of microsoft/BiomedVLP-BioViL-T",
+)
 GRID = (14, 14)
 UNUSED = ("encoder.vit_pooler.", "projector.")
 """The pooler compares with a prior image; the projector maps patch by patch into the space of the text model."""

@@ -28,6 +28,7 @@ KNOWN = Provenance(
     supervision="text",
     licence="MIT",
     synthetic=False,
+    reference="Tiu et al., Nature Biomedical Engineering 2022, doi 10.1038/s41551-022-00936-9",
     note="started from OpenAI's CLIP",
 )
 

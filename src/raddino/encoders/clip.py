@@ -30,6 +30,7 @@ KNOWN = Provenance(
     supervision="text",
     licence="MIT",
     synthetic=False,
+    reference="Radford et al., ICML 2021, arXiv 2103.00020, section 2.2",
     note="400 million image-text pairs from the web that were not disclosed",
 )
 

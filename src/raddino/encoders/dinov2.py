@@ -15,6 +15,7 @@ KNOWN = Provenance(
     supervision="self-supervised",
     licence="Apache-2.0",
     synthetic=False,
+    reference="Oquab et al., arXiv 2304.07193, section 3",
     note="natural images from the web",
 )
 SIZES = {"small": ("S", 384), "base": ("B", 768), "large": ("L", 1024), "giant": ("g", 1536)}

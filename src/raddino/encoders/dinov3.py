@@ -26,6 +26,7 @@ KNOWN = Provenance(
     licence="DINOv3 License",
     gated=True,
     synthetic=False,
+    reference="Siméoni et al., arXiv 2508.10104",
     note="natural images from the web",
 )
 SIZES = {"small": ("vits16", 384), "base": ("vitb16", 768), "large": ("vitl16", 1024)}

@@ -20,6 +20,7 @@ KNOWN = Provenance(
     supervision="self-supervised",
     licence="MIT",
     synthetic=False,
+    reference="Yao et al., npj Digital Medicine 2025, doi 10.1038/s41746-025-02032-z, arXiv 2405.05237",
     note="its masked targets are features of MGCA, which was trained with MIMIC-CXR reports",
 )
 SIZES: dict[str, dict[str, Any]] = {

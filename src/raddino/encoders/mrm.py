@@ -19,6 +19,7 @@ KNOWN = Provenance(
     supervision="text",
     licence="MIT",
     synthetic=False,
+    reference="Zhou et al., ICLR 2023, arXiv 2301.13155",
     note="started from MAE on ImageNet",
 )
 DECODERS = ("decoder_", "mask_token", "bert_", "head.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from raddino.encoders import dinov2
 from raddino.encoders.base import Provenance
 from raddino.encoders.huggingface import register
 from raddino.encoders.ours import load_dinov2
@@ -16,12 +17,16 @@ KNOWN = Provenance(
     supervision="self-supervised",
     licence="MIT",
     synthetic=False,
+    reference="model card of microsoft/rad-dino, Training data",
     note="882,775 images without labels, test splits among them; started from DINOv2 ViT-B/14",
+    before=[dinov2.KNOWN],
 )
 KNOWN_MAIRA_2 = replace(
     KNOWN,
     sources=[*(KNOWN.sources or []), "private"],
     licence="MSRLA (Microsoft Research licence agreement, research only)",
+    reference="model card of microsoft/rad-dino-maira-2, Training data; that its five public sets are RAD-DINO's is "
+    "taken from 'relative to RAD-DINO, it was trained on more data'",
     note="five public and one private data set, without labels; started from DINOv2 ViT-B/14",
 )
 

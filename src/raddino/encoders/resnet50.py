@@ -14,7 +14,13 @@ from raddino.encoders.weights import find_weights
 
 NAME = "resnet50"
 URL = "https://download.pytorch.org/models/resnet50-11ad3fa6.pth"
-KNOWN = Provenance(sources=["imagenet-1k"], supervision="labels", licence="BSD-3-Clause", synthetic=False)
+KNOWN = Provenance(
+    sources=["imagenet-1k"],
+    supervision="labels",
+    licence="BSD-3-Clause",
+    synthetic=False,
+    reference="torchvision's documentation of ResNet50_Weights.IMAGENET1K_V2",
+)
 PREPARATION = Preparation(
     resize=232, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
     interpolation="bilinear", backend="pil",

@@ -29,6 +29,7 @@ WEB = Provenance(
     supervision="text",
     licence="Apache-2.0",
     synthetic=False,
+    reference="model cards of google/siglip-*; Zhai et al., ICCV 2023, arXiv 2303.15343",
     note="image-text pairs from the web that were not disclosed",
 )
 MEDICAL = Provenance(

@@ -141,6 +141,7 @@ def known_by_name(model_name: str, about: dict[str, Any]) -> Provenance:
         sources=sorted({source for sign, source in SOURCES.items() if sign in tag}) if kind == "labels" else None,
         supervision=kind,
         licence=about.get("license") or "",
+        reference="timm's name of the weights",
         note=f"as far as timm's name for it tells: {model_name}",
     )
 

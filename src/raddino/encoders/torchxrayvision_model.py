@@ -27,9 +27,9 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "chex": ("chex", ["chexpert"]),
     "mimic_ch": ("mimic_ch", ["mimic-cxr"]),
     "mimic_nb": ("mimic_nb", ["mimic-cxr"]),
-    "rsna": ("kaggle", ["rsna-pneumonia", "nih"]),
+    "rsna": ("kaggle", ["rsna-pneumonia"]),
 }
-"""First part of the published file's name, and data sets; the RSNA images are NIH's."""
+"""First part of the published file's name, and data sets."""
 
 
 class _Preparation(Preparation):
@@ -98,7 +98,13 @@ def load(variant: str, place: str | None, device: str) -> Encoder:
 
 
 def _known(variant: str) -> Provenance:
-    return Provenance(sources=VARIANTS[variant][1], supervision="labels", licence="Apache-2.0", synthetic=False)
+    return Provenance(
+        sources=VARIANTS[variant][1],
+        supervision="labels",
+        licence="Apache-2.0",
+        synthetic=False,
+        reference="model cards of torchxrayvision/densenet121-res224-*; Cohen et al., MIDL 2022, arXiv 2111.00595",
+    )
 
 
 def _register(variant: str) -> None:

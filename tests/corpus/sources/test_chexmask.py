@@ -66,11 +66,13 @@ def test_nih(nih, packed):
     assert str(nih) not in str(corpus.info)
     assert len(showable(corpus)) == 12
     assert list(corpus.info["namespaces"]) == ["nih"]
+    assert corpus.info["conventions"] == {"lungs": {"nih": ["without what lies behind the heart"]}}
 
 
 def test_sides_and_threshold(nih):
     frame = SOURCES["chexmask"].read(nih / "chexmask", dataset="nih", images=nih / "nih", min_rca=0.4, sides=True)
-    assert [name for name in frame if name.startswith("mask_")] == ["mask_left_lung", "mask_right_lung", "mask_heart"]
+    masks = [name for name in frame if name.startswith("mask_") and not name.endswith("_convention")]
+    assert masks == ["mask_left_lung", "mask_right_lung", "mask_heart"]
     assert frame["mask_heart"].notna().sum() == 10
     with pytest.raises(RaddinoError, match=r"no image of nih has a mask of min_rca=0\.9"):
         SOURCES["chexmask"].read(nih / "chexmask", dataset="nih", images=nih / "nih", min_rca=0.9)

@@ -55,6 +55,10 @@ def test_jsrt(root, tmp_path):
     assert lungs[:, :50].all()
     assert not lungs[:, 50:75].any()
     assert lungs[:, 76:].all()
+    assert set(corpus.info["conventions"]) == {"lungs", "left_lung", "right_lung"}
+    assert corpus.info["conventions"]["lungs"] == {"jsrt": ["without what lies behind the heart"]}
+    assert corpus.mask_names == sorted(corpus.mask_names)
+    assert not [name for name in corpus.mask_names if "convention" in name]
     assert corpus.read_mask(4, "heart") is None
     assert corpus.read_mask(3, "heart").any()
 
@@ -62,7 +66,7 @@ def test_jsrt(root, tmp_path):
 def test_masks_are_optional(root):
     frame = SOURCES["jsrt"].read(root)
     assert "split" not in frame
-    assert sum(name.startswith("mask_") for name in frame) == 6
+    assert sum(name.startswith("mask_") for name in frame if not name.endswith("_convention")) == 6
     (root / "scratch").rename(root / "elsewhere")
     with pytest.raises(RaddinoError, match="not found: scratch/fold1/masks or"):
         SOURCES["jsrt"].read(root)

@@ -1,6 +1,7 @@
 """Other names of data sets, and images that stand in two of them."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,16 @@ def test_a_name_means_one_data_set():
     mentioned |= {one.name for one in SHOWN} | {name for one in SHOWN for name in one.collections}
     assert mentioned <= set(NAMES)
     assert all(one.reference for one in (*PARTS, *SHOWN))
+
+
+def test_the_documentation_has_each_statement():
+    text = " ".join((Path(__file__).parents[3] / "docs/sources.md").read_text().split())
+    for part in PARTS:
+        assert f"| `{part.name}` | `{part.whole}` | {part.reference} |" in text
+    for one in SHOWN:
+        assert one.reference in text
+    for name, members in UNIONS.items():
+        assert f"| `{name}` | all of {', '.join(f'`{member}`' for member in members)} |" in text
 
 
 def test_sources_that_share_patients_share_images():

@@ -7,7 +7,7 @@ from torch import nn
 
 from raddino.config import validate
 from raddino.tasks.segmentation.frame import square
-from raddino.tasks.segmentation.predict import Predictor, to_bits, window_starts
+from raddino.tasks.segmentation.predict import Predictor, class_bits, drop_islands, to_bits, window_starts
 from raddino.tasks.segmentation.settings import SegmentationConfig
 
 
@@ -77,3 +77,54 @@ def test_windows_reach_both_edges_and_overlap_by_half():
         assert starts[0] == 0
         assert starts[-1] == side - cut
         assert max(np.diff(starts)) <= cut / 2 + 1
+
+
+def by_hand(mask, share):
+    """Pieces found by walking from pixel to pixel."""
+    left, pieces = {tuple(at) for at in np.argwhere(mask)}, []
+    while left:
+        piece, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            piece.add((y, x))
+            for near in [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]:
+                if near in left:
+                    left.remove(near)
+                    edge.append(near)
+        pieces.append(piece)
+    kept = np.zeros_like(mask)
+    for piece in pieces:
+        if len(piece) >= share * max(map(len, pieces)):
+            kept[tuple(zip(*piece, strict=True))] = True
+    return kept
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.34, 0.9, 1.0])
+def test_islands_are_dropped_as_by_hand_and_by_scikit_image(share):
+    measure = pytest.importorskip("skimage.measure")
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        bits = (rng.random((3, 24, 17)) < 0.35).astype(np.int32)
+        whole = sum((bits[c] << c for c in range(3)), np.zeros((24, 17), np.int32))
+        before, kept = whole.copy(), drop_islands(whole, 3, share)
+        np.testing.assert_array_equal(whole, before)
+        assert kept.dtype == np.int32
+        for c in range(3):
+            found = kept >> c & 1 == 1
+            np.testing.assert_array_equal(found, by_hand(bits[c] == 1, share))
+            pieces = measure.label(bits[c], connectivity=2)
+            sizes = {one.label: one.area for one in measure.regionprops(pieces)}
+            good = [label for label, size in sizes.items() if size >= share * max(sizes.values())]
+            np.testing.assert_array_equal(found, np.isin(pieces, good))
+
+
+def test_two_lungs_stay_and_a_speck_goes():
+    bits = np.zeros((20, 20), np.int32)
+    bits[2:18, 2:8] = bits[2:18, 12:17] = 1
+    alone = bits.copy()
+    bits[0, 19] = 1
+    np.testing.assert_array_equal(drop_islands(bits, 1, 0.1), alone)
+    assert drop_islands(bits, 1, 1)[:, 10:].sum() == 0
+    np.testing.assert_array_equal(class_bits(bits[None].astype(np.float32), False, 0), bits)
+    np.testing.assert_array_equal(class_bits(bits[None].astype(np.float32), True, 0.1), alone)
+    assert not drop_islands(np.zeros((4, 4), np.int32), 2, 1).any()

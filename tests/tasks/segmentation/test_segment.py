@@ -19,6 +19,7 @@ from raddino.tasks.segmentation.codes import FALLBACK, PATTERNS, codes_of
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
 from raddino.tasks.segmentation.model import ModelRecord, SegmentationModel
 from raddino.tasks.segmentation.network import build_network
+from raddino.tasks.segmentation.predict import drop_islands, to_bits
 from raddino.tasks.segmentation.segment import segment
 from raddino.tasks.segmentation.settings import SegmentationConfig
 
@@ -119,7 +120,7 @@ def test_what_is_not_ours_is_refused(tmp_path, images):
         segment(tmp_path / "none", model, tmp_path / "out", device="cpu")
     segment(images, model, tmp_path / "out", device="cpu")
     (tmp_path / "other").mkdir()
-    with pytest.raises(RaddinoError, match="holds masks of another model, format or header"):
+    with pytest.raises(RaddinoError, match="holds masks of another model, format, header or drop_islands"):
         segment(images, model_in(tmp_path / "other", OVERLAPPING), tmp_path / "out", device="cpu")
 
 
@@ -185,3 +186,45 @@ def test_contours_follow_the_inner_border():
     assert outline.sum() == 2 * 7 + 2 * 3
     assert not outline[6:9, 6:11].any()
     assert (drawn[~outline] == 60000 >> 8).all()
+
+
+def patchy(model, image):
+    """Probabilities of two classes, each in many pieces."""
+    noise = np.random.default_rng(image.sum()).random((2, *image.shape), np.float32)
+    return noise / noise.sum(0).clip(1)
+
+
+@pytest.mark.parametrize("coding", [EXCLUSIVE, OVERLAPPING], ids=["exclusive", "overlapping"])
+def test_islands_are_dropped_from_what_is_written(tmp_path, images, coding, monkeypatch):
+    monkeypatch.setattr(SegmentationModel, "predict", patchy)
+    model = model_in(tmp_path, coding)
+    whole, clean = tmp_path / "whole", tmp_path / "clean"
+    segment(images, model, whole, device="cpu")
+    segment(images, model, clean, drop_islands=1, contours=True, device="cpu")
+    assert "drop_islands" not in json.loads((whole / "segment.json").read_text())
+    assert json.loads((clean / "segment.json").read_text())["drop_islands"] == 1
+    dropped = 0
+    for file in whole.rglob("*.png"):
+        mask, kept = (np.asarray(Image.open(place / file.relative_to(whole))) for place in (whole, clean))
+        for value in set(np.unique(mask)) - {0}:
+            bits = drop_islands((mask == value).astype(np.int32), 1, 1)
+            np.testing.assert_array_equal(kept == value, bits == 1)
+            dropped += int((mask == value).sum() - bits.sum())
+    assert dropped
+    with pytest.raises(RaddinoError, match="another model, format, header or drop_islands"):
+        segment(images, model, clean, drop_islands=0.5, device="cpu")
+    with pytest.raises(ConfigError, match="drop_islands takes a share of 0 to 1, got 2"):
+        segment(images, model, clean, drop_islands=2, device="cpu")
+
+
+def test_a_model_drops_islands_as_it_was_judged(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(SegmentationModel, "predict", patchy)
+    segment(images, model_in(tmp_path, EXCLUSIVE | {"drop_islands": 0.4}), tmp_path / "own", device="cpu")
+    assert json.loads((tmp_path / "own/segment.json").read_text())["drop_islands"] == 0.4
+    segment(images, tmp_path / "model", tmp_path / "off", drop_islands=0, device="cpu")
+    assert "drop_islands" not in json.loads((tmp_path / "off/segment.json").read_text())
+    image = np.asarray(Image.open(images / "a.png"))
+    loaded = SegmentationModel.load(tmp_path / "model", device="cpu")
+    bits = to_bits(loaded.predict(image), True)
+    np.testing.assert_array_equal(loaded.segment(image), drop_islands(bits, 2, 0.4))
+    assert (loaded.segment(image) != bits).any()

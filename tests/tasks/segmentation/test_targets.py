@@ -185,3 +185,26 @@ def test_a_wrong_query_for_empty_masks_names_the_setting(tmp_path):
     targets = Targets(MaskCorpus({"zones": [ZONES]}, tmp_path), "zones", config(classes={"zone": 1}, empty="foo == 1"))
     with pytest.raises(ConfigError, match=r"empty: 'foo == 1' cannot be applied"):
         targets.rows(np.array([0]))
+
+
+def drawn(tmp_path, **conventions):
+    """Masks of sources a, b, b, and what is said of each source's."""
+    facts = {"source": ["a", "b", "b"]}
+    corpus = MaskCorpus({"lungs": [ZONES] * 3}, tmp_path, **facts)
+    corpus.info["conventions"] = {"lungs": conventions, "heart": {"a": ["x"], "b": ["y"]}}
+    return Targets(corpus, "lungs", config(classes={"lungs": [1, 2, 3, 4, 9]}))
+
+
+@pytest.mark.parametrize(
+    ("said", "rows", "told"),
+    [
+        ({}, [0, 1, 2], {}),
+        ({"a": ["with"], "b": ["with"]}, [0, 1, 2], {}),
+        ({"a": ["with"], "b": ["without"]}, [0, 1, 2], {"mask_lungs": {"with": ["a"], "without": ["b"]}}),
+        ({"a": ["with"]}, [0, 1], {"mask_lungs": {"with": ["a"], "not said": ["b"]}}),
+        ({"b": ["with", "without"]}, [1], {"mask_lungs": {"with": ["b"], "without": ["b"]}}),
+        ({"a": ["with"], "b": ["without"]}, [1, 2], {}),
+    ],
+)
+def test_two_ways_of_drawing_a_mask_are_told(tmp_path, said, rows, told):
+    assert drawn(tmp_path, **said).conventions(np.array(rows)) == told

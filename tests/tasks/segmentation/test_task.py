@@ -19,6 +19,7 @@ from raddino.tasks.base import Absent, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Job
 from raddino.tasks.segmentation import work
 from raddino.tasks.segmentation.model import SegmentationModel
+from raddino.tasks.segmentation.predict import Predictor, drop_islands
 from raddino.tasks.segmentation.score import score_case
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.tasks.segmentation.shown import FOLDER, choose_shown, read_bits, read_shown, write_bits
@@ -245,3 +246,32 @@ def test_a_class_that_no_training_mask_holds_is_said(tmp_path):
     for _ in range(2):
         (cases,) = TASK.run(job)
         assert cases.notes == {"absent": {"dice (ghost)": "no training mask holds the class"}}
+
+
+def test_masks_drawn_in_two_ways_are_not_pooled_unless_asked(tmp_path):
+    corpus = BlobCorpus(tmp_path)
+    corpus.manifest.loc[::2, "source"] = "other"
+    corpus.info["conventions"] = {"values": {"toy": ["with the heart"], "other": ["without"]}}
+    config = TaskConfig(name="blobs", target="mask_values", kind="segmentation", options=EXCLUSIVE)
+    with pytest.raises(
+        Absent, match=r"mask_values is not drawn in one way \(without: other; with the heart: toy\)"
+    ) as no:
+        TASK.select(corpus, config)
+    assert "\n" not in str(no.value)
+    everything = TASK.select(corpus, config.model_copy(update={"options": EXCLUSIVE | {"pool_conventions": True}}))
+    corpus.info["conventions"]["values"]["other"] = ["with the heart"]
+    assert len(TASK.select(corpus, config).rows) == len(everything.rows)
+    corpus.info["conventions"]["values"]["other"] = ["without"]
+    with pytest.raises(Absent, match="at least 10 are needed"):
+        TASK.select(corpus, config.model_copy(update={"where": "source in ['other']"}))
+
+
+def test_test_predictions_are_judged_without_islands(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).random((2, 48, 40), np.float32)
+    monkeypatch.setattr(Predictor, "of_logits", lambda self, logits, shape: noise / noise.sum(0).clip(1))
+    found = {}
+    for share in (0.0, 1.0):
+        made = work.Work(job_of(tmp_path / str(share), drop_islands=share, steps=1))
+        found[share] = made.predict(made.model(), int(made.rows("test")[0]), (48, 40))
+    np.testing.assert_array_equal(found[1.0], drop_islands(found[0.0], 2, 1.0))
+    assert (found[1.0] != found[0.0]).any()

@@ -6,8 +6,8 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ PHYSIONET = "PhysioNet Credentialed Health Data License 1.5.0"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 VALIDATION_SHARE, VALIDATION_SEED = 0.1, 518
 PROBED = 100
+WITHOUT_HEART = "without what lies behind the heart"
+"""How lungs are drawn: as the field that neither heart nor mediastinum covers."""
 LIKE_A_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 
 
@@ -52,6 +54,7 @@ class Source:
         namespace: whose patients they are; one name for data sets with patients in common, empty for the user's own.
             None for ``record`` or ``name``.
         secondary_capture: whether its DICOM files were published as Secondary Capture, and are taken as such.
+        conventions: by mask (without ``mask_``), how it is drawn where data sets differ, as far as that is documented.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Source:
     record: str = ""
     namespace: str | None = None
     secondary_capture: bool = False
+    conventions: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, root: Path | str, **options: Any) -> pd.DataFrame:
         """The manifest of a copy, in the columns that ``prepare`` takes.
@@ -74,7 +78,8 @@ class Source:
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
             ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``,
-            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`),
+            ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`) with
+            ``mask_<name>_convention`` where that is documented,
             ``report`` and what is known around it, as far as the data set has them; ``attrs["options"]`` holds every
             option (folders only as ``"given"``), ``attrs["notes"]`` what a user has to know.
 
@@ -97,7 +102,8 @@ class Source:
         if "namespace" not in table:
             table = table.assign(namespace=name if self.namespace is None else self.namespace)
         licence = table["licence"].fillna(self.licence) if "licence" in table else self.licence
-        table = table.assign(licence=licence)
+        drawn = {name: words for name, words in self.conventions.items() if f"mask_{name}" in table}
+        table = table.assign(licence=licence, **{f"mask_{name}_convention": words for name, words in drawn.items()})
         values = chosen.model_dump()
         table.attrs = {
             "options": {key: "given" if isinstance(value, Path) else value for key, value in values.items()},

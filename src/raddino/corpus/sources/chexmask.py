@@ -7,7 +7,16 @@ import pandas as pd
 from pydantic import Field
 
 from raddino.config import Config
-from raddino.corpus.sources.base import SOURCES, Incomplete, Source, missing, numbers, read_table, register
+from raddino.corpus.sources.base import (
+    SOURCES,
+    WITHOUT_HEART,
+    Incomplete,
+    Source,
+    missing,
+    numbers,
+    read_table,
+    register,
+)
 from raddino.images.mask_codes import union
 
 TABLES = {
@@ -98,6 +107,7 @@ register(
         layout=LAYOUT,
         documented="DATA_DICTIONARY.md of the release; Gaggion et al., Scientific Data 11:511 (2024)",
         build=build,
+        conventions=dict.fromkeys(("lungs", "left_lung", "right_lung"), WITHOUT_HEART),
         options=CheXmaskOptions,
     )
 )

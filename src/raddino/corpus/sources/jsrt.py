@@ -7,7 +7,15 @@ from typing import Literal
 import pandas as pd
 
 from raddino.config import Config
-from raddino.corpus.sources.base import Incomplete, Source, cut_validation, index_images, register, require
+from raddino.corpus.sources.base import (
+    WITHOUT_HEART,
+    Incomplete,
+    Source,
+    cut_validation,
+    index_images,
+    register,
+    require,
+)
 from raddino.corpus.sources.findings import label_column
 from raddino.images.mask_codes import union
 
@@ -95,6 +103,7 @@ register(
         layout=LAYOUT,
         documented="Shiraishi et al., AJR 174:71 (2000); van Ginneken et al., Med Image Anal 10:19 (2006)",
         build=build,
+        conventions=dict.fromkeys(("lungs", "left_lung", "right_lung"), WITHOUT_HEART),
         options=JsrtOptions,
     )
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from raddino.config import Config
-from raddino.corpus.sources.base import Incomplete, Source, locate, register, require
+from raddino.corpus.sources.base import WITHOUT_HEART, Incomplete, Source, locate, register, require
 from raddino.corpus.sources.findings import label_column
 from raddino.images.mask_codes import union
 
@@ -75,6 +75,7 @@ register(
         layout=LAYOUT,
         documented="NLM-MontgomeryCXRSet-ReadMe.pdf; Jaeger et al., Quant Imaging Med Surg 4:475 (2014)",
         build=build,
+        conventions={"lungs": WITHOUT_HEART},
         options=ReadingOptions,
     )
 )

@@ -21,7 +21,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.files import draft_of, read_json, sha256, write_json
 from raddino.tasks.segmentation.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised, public
-from raddino.tasks.segmentation.predict import Predictor, to_bits
+from raddino.tasks.segmentation.predict import Predictor, class_bits
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.vit.weights import check_finite
 
@@ -100,8 +100,9 @@ class SegmentationModel:
         return self.predictor(image)
 
     def segment(self, image: np.ndarray) -> np.ndarray:
-        """Class bits (H, W) int32 of a grey image, see :func:`~raddino.tasks.segmentation.predict.to_bits`."""
-        return to_bits(self.predict(image), self.record.options.exclusive)
+        """Class bits (H, W) int32 of a grey image, see :func:`~raddino.tasks.segmentation.predict.class_bits`."""
+        options = self.record.options
+        return class_bits(self.predict(image), options.exclusive, options.drop_islands)
 
     def save(self, folder: Path) -> SegmentationModel:
         """Write weights, then :data:`ABOUT`, which makes the folder a model; returns the model as it stands there."""

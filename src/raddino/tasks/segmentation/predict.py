@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from raddino.tasks.segmentation.augment import Pairs, mirror_logits
@@ -42,6 +43,33 @@ def to_bits(found: np.ndarray, exclusive: bool) -> np.ndarray:
     best = found.argmax(0)
     likely = np.take_along_axis(found, best[None], 0)[0] > 1 - found.sum(0)
     return np.where(likely, np.int32(1) << best.astype(np.int32), 0).astype(np.int32)
+
+
+def drop_islands(bits: np.ndarray, classes: int, share: float) -> np.ndarray:
+    """Class bits without small pieces, which become background.
+
+    A piece is pixels of one class that touch by an edge or a corner.
+
+    Args:
+        bits: (H, W) int32, see :func:`to_bits`.
+        classes: how many there are.
+        share: of the class's largest piece in this image; smaller pieces are dropped. 0 drops none, 1 keeps the
+            largest (and its equals).
+    """
+    kept = bits.copy()
+    for position in range(classes):
+        pieces, count = ndimage.label(bits >> position & 1, structure=np.ones((3, 3)))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())[1:]
+            small = np.concatenate([[False], sizes < share * sizes.max()])
+            kept[small[pieces]] &= ~np.int32(1 << position)
+    return kept
+
+
+def class_bits(found: np.ndarray, exclusive: bool, islands: float) -> np.ndarray:
+    """:func:`to_bits` of probabilities (C, H, W), then :func:`drop_islands` with the share ``islands``."""
+    bits = to_bits(found, exclusive)
+    return drop_islands(bits, len(found), islands) if islands else bits
 
 
 class Predictor:

@@ -24,7 +24,7 @@ from raddino.progress import bar
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
 from raddino.tasks.segmentation.dicom_seg import need_highdicom, write_dicom_seg
 from raddino.tasks.segmentation.model import SegmentationModel
-from raddino.tasks.segmentation.predict import to_bits
+from raddino.tasks.segmentation.predict import class_bits
 from raddino.tasks.segmentation.read import Prepared, read_prepared
 
 FORMATS = ("png", "dicom-seg")
@@ -59,6 +59,7 @@ def segment(
     contours: bool = False,
     carry_header: bool = False,
     secondary_capture: bool = False,
+    drop_islands: float | None = None,
     device: str = "auto",
 ) -> Segmented:
     """Segment files and write each mask at the size of its image, under the image's name.
@@ -69,7 +70,8 @@ def segment(
     Args:
         images: a file, a folder, a glob, or a manifest as for ``prepare``.
         model: folder of a segmentation model, ``RESULTS/models/TASK/ENCODER``.
-        out: a new folder, or one that an earlier call with the same model, format and ``carry_header`` wrote.
+        out: a new folder, or one that an earlier call with the same model, format, ``carry_header`` and
+            ``drop_islands`` wrote.
         encoder: spec of the model's encoder, where it is not to be had from the spec in the model.
         format: ``"png"``: ``NAME.png``, the class's number (of exclusive classes), or ``NAME.CLASS.png``, 255 where it
             is (of overlapping ones). ``"dicom-seg"``: ``NAME.seg.dcm``, a binary segment a class; only of DICOM files,
@@ -78,10 +80,12 @@ def segment(
         carry_header: of ``"dicom-seg"``: repeat all of the source's patient, study and equipment, not only what joins
             the object to them, see :func:`~raddino.tasks.segmentation.dicom_seg.write_dicom_seg`.
         secondary_capture: take DICOM Secondary Capture too, see :func:`raddino.images.admit.admit`.
+        drop_islands: drop pieces smaller than this share, 0 to 1, of the class's largest in the image, see
+            :func:`~raddino.tasks.segmentation.predict.drop_islands`; None for the model's own setting.
         device: where the networks run.
 
     Raises:
-        ConfigError: another format, or ``carry_header`` with PNG.
+        ConfigError: another format, ``carry_header`` with PNG, or a share that is none.
         RaddinoError: no image, no model, ``out`` holds something else or cannot be written, or highdicom is needed and
             not installed.
     """
@@ -89,11 +93,14 @@ def segment(
         raise ConfigError(f"format takes {' or '.join(FORMATS)}, got {format!r}")
     if carry_header and format != "dicom-seg":
         raise ConfigError("carry_header is for format dicom-seg: a PNG has no header")
+    if drop_islands is not None and not 0 <= drop_islands <= 1:
+        raise ConfigError(f"drop_islands takes a share of 0 to 1, got {drop_islands:g}")
     if format == "dicom-seg":
         need_highdicom()
     out, loaded = Path(out), SegmentationModel.load(model, encoder, device)
+    islands = loaded.record.options.drop_islands if drop_islands is None else drop_islands
     sources = listed(images, out)
-    _begin(out, loaded, format, carry_header)
+    _begin(out, loaded, format, carry_header, islands)
     skipped: list[tuple[str, str]] = []
     written = present = 0
     with bar("segment", total=len(sources)) as shown:
@@ -108,7 +115,7 @@ def segment(
             try:
                 if isinstance(prepared, ImageError):
                     raise prepared
-                _write(out / place, file, prepared, loaded, format, contours, carry_header)
+                _write(out / place, file, prepared, loaded, format, contours, carry_header, islands)
                 written += 1
             except ImageError as error:
                 skipped.append((place, error.reason))
@@ -118,7 +125,14 @@ def segment(
 
 
 def _write(
-    place: Path, file: Path, read: Prepared, model: SegmentationModel, format: str, contours: bool, carry_header: bool
+    place: Path,
+    file: Path,
+    read: Prepared,
+    model: SegmentationModel,
+    format: str,
+    contours: bool,
+    carry_header: bool,
+    islands: float,
 ) -> None:
     """All files of one image, masks first."""
     if format == "dicom-seg" and not read.dicom:
@@ -126,7 +140,7 @@ def _write(
     found = model.predict(read.grey)
     exclusive = model.record.options.exclusive
     large = np.stack([_resized(one, read.stored) for one in found])
-    bits = to_bits(large, exclusive)
+    bits = class_bits(large, exclusive, islands)
     masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
     if format == "dicom-seg":
         seg = _with(place, ".seg.dcm")
@@ -138,7 +152,8 @@ def _write(
         for name, mask in zip(model.names, masks, strict=True):
             _save_png(_with(place, f".{_word(name)}.png"), mask.astype(np.uint8) * np.uint8(255))
     if contours:
-        _save_png(_with(place, ".contours.png"), draw_contours(read.grey, to_bits(found, exclusive), len(model.names)))
+        outlined = class_bits(found, exclusive, islands)
+        _save_png(_with(place, ".contours.png"), draw_contours(read.grey, outlined, len(model.names)))
 
 
 def read_ahead(
@@ -161,7 +176,7 @@ def read_ahead(
                 yield place, file, found
 
 
-def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool) -> None:
+def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool, islands: float) -> None:
     """Make the folder and say in it what its files mean, or find that it says the same already."""
     exclusive = model.record.options.exclusive
     about = {
@@ -179,6 +194,8 @@ def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool)
         "background": 0,
         "encoder": model.record.encoder["name"],
     }
+    if islands:
+        about["drop_islands"] = islands
     if format == "dicom-seg":
         about["header"] = "carried" if carry_header else "minimum"
         about["classes"] = [
@@ -195,7 +212,9 @@ def _begin(out: Path, model: SegmentationModel, format: str, carry_header: bool)
         except RaddinoError:
             same = False
         if not same:
-            raise RaddinoError(f"{out} holds masks of another model, format or header: choose another --out")
+            raise RaddinoError(
+                f"{out} holds masks of another model, format, header or drop_islands: choose another --out"
+            )
         return
     if not is_free(out):
         raise RaddinoError(f"{out} is there and was not written by 'raddino segment': choose a new folder")

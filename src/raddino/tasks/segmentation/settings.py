@@ -28,6 +28,8 @@ class SegmentationConfig(Config):
         empty: pandas query over the manifest: images without a mask file whose mask is known to be empty, for example
             ``"label_pneumothorax == 0"``; other images without one are left out. With ``"columns"`` it says when every
             missing one is empty; without it an image needs all of them.
+        pool_conventions: take masks together that sources draw in different ways (lungs with and without what lies
+            behind the heart); a task that meets two is refused otherwise.
         head: what reads the patch features.
         depths: patch features of the last block alone (1), or of four depths (4).
         finetune: train the encoder too (ours and Transformers' ones), with ``layer_decay``.
@@ -38,6 +40,8 @@ class SegmentationConfig(Config):
             flips; None forbids flips, in training and testing.
         test_flips: average the prediction with that of the mirror image (needs ``mirror``).
         window: side, as a share of the square image's, of sliding windows at test time; 1 sees the image whole.
+        drop_islands: pieces of a class smaller than this share of its largest in the image are dropped from test
+            predictions, see :func:`raddino.tasks.segmentation.predict.drop_islands`; 0 drops none.
         steps: most optimiser steps.
         batch_size: images a step.
         lr, weight_decay, warmup: of AdamW; warm-up in steps, then cosine to 0.
@@ -55,6 +59,7 @@ class SegmentationConfig(Config):
     classes: dict[str, MaskValue | tuple[MaskValue, ...] | str]
     ignore: tuple[MaskValue, ...] = ()
     empty: str | None = None
+    pool_conventions: bool = False
     head: Head = "linear"
     depths: Literal[1, 4] = 1
     finetune: bool = False
@@ -64,6 +69,7 @@ class SegmentationConfig(Config):
     mirror: tuple[tuple[str, str], ...] | None = None
     test_flips: bool = False
     window: float = Field(default=1.0, gt=0.1, le=1)
+    drop_islands: float = Field(default=0.0, ge=0, le=1)
     steps: PositiveInt = 1000
     batch_size: PositiveInt = 16
     lr: PositiveFloat = 1e-3

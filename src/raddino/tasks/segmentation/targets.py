@@ -25,6 +25,7 @@ IGNORE = 1 << 30
 MASK_VALUES = 1 << 16
 NO_CLASS = -1
 BIT_FIELD = "bitfield:"
+UNSAID = "not said"
 
 Bits = NDArray[np.int32]
 
@@ -67,6 +68,24 @@ class Targets:
         """
         present = self.corpus.manifest[list(self._tables)].notna().all(axis=1).to_numpy()
         return rows[(present | self._known_empty)[rows]]
+
+    def conventions(self, rows: np.ndarray) -> dict[str, dict[str, list[str]]]:
+        """How the masks of ``rows`` are drawn where that is not one way: by mask column, convention and sources.
+
+        Nothing is said of a mask whose convention no source tells; with one that does, silence is a convention too.
+        """
+        sources = sorted(set(self.corpus.manifest["source"].iloc[rows].astype(str)))
+        parts = getattr(self.corpus, "parts", [self.corpus])
+        found: dict[str, dict[str, list[str]]] = {}
+        for column in self._tables:
+            told = [part.info.get("conventions", {}).get(column.removeprefix("mask_"), {}) for part in parts]
+            drawn: dict[str, list[str]] = {}
+            for source in sources:
+                for words in sorted({word for one in told for word in one.get(source, ())}) or [UNSAID]:
+                    drawn.setdefault(words, []).append(source)
+            if len(drawn) > 1:
+                found[column] = drawn
+        return found
 
     def read(self, row: int) -> Bits:
         """The mask of an image at the image's own size, (H, W) int32.

@@ -34,12 +34,16 @@ class Segmentation:
         """Images with a mask, or known to have an empty one; ``target`` is the share of pixels of any class.
 
         Raises:
-            Absent: no such mask column, a split without a mask or without foreground, or too few test patients.
+            Absent: no such mask column, masks drawn in two ways, a split without a mask or without foreground, or too
+                few test patients.
         """
-        targets = Targets(corpus, config.target, validate(SegmentationConfig, config.options))
+        options = validate(SegmentationConfig, config.options)
+        targets = Targets(corpus, config.target, options)
         asked = np.sort(corpus.rows(where=config.where))
         inside = asked[corpus.manifest["split"].iloc[asked].isin(SPLITS).to_numpy()]
         rows = targets.rows(inside)
+        if not options.pool_conventions:
+            _require_one_convention(targets, rows)
         target, unusable = _foregrounds(targets, rows)
         excluded = {"no mask": len(inside) - len(rows), "unusable split": len(asked) - len(inside), **unusable}
         usable = np.isfinite(target)
@@ -98,6 +102,16 @@ def _foregrounds(targets: Targets, rows: np.ndarray) -> tuple[np.ndarray, dict[s
         except RaddinoError as error:
             reasons.append(str(error))
     return shares, {f"unusable mask (the first: {reasons[0]})": len(reasons)} if reasons else {}
+
+
+def _require_one_convention(targets: Targets, rows: np.ndarray) -> None:
+    for column, drawn in targets.conventions(rows).items():
+        ways = "; ".join(f"{words}: {', '.join(sources)}" for words, sources in drawn.items())
+        first = next(iter(drawn.values()))
+        raise Absent(
+            f'{column} is not drawn in one way ({ways}): choose with where, for example "source in {first}", or set '
+            "pool_conventions"
+        )
 
 
 def _require_enough(examples: Examples) -> None:

@@ -26,7 +26,7 @@ from raddino.tasks.segmentation import shown
 from raddino.tasks.segmentation.feeds import WHOLE, FeatureFeed, PictureFeed, read_squares
 from raddino.tasks.segmentation.model import ABOUT, ENCODER, HEAD, UNET, ModelRecord, SegmentationModel, read_record
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, framed, is_supervised, public
-from raddino.tasks.segmentation.predict import to_bits
+from raddino.tasks.segmentation.predict import class_bits
 from raddino.tasks.segmentation.score import COUNTS, SURFACE, score_case
 from raddino.tasks.segmentation.targets import Targets
 from raddino.tasks.segmentation.train import STATE, Progress, train
@@ -143,7 +143,7 @@ class Work:
         patches = torch.from_numpy(self._patches(np.array([row]))[:].astype(np.float32))
         with torch.inference_mode():
             logits = network.head(patches.to(network.device))[0]
-        return to_bits(model.predictor.of_logits(logits, shape), self.options.exclusive)
+        return class_bits(model.predictor.of_logits(logits, shape), self.options.exclusive, self.options.drop_islands)
 
     @cached_property
     def _cached(self) -> dict[int, int]:
