@@ -24,9 +24,11 @@ class Metadata:
         y = examples.target[examples.at["test"]]
         edges = np.unique(np.quantile(examples.target[examples.at["train"]], [0.25, 0.5, 0.75]))
         return {
-            "mae": Statistic(partial(regression.mae, y, test)),
-            "r2": Statistic(partial(regression.r2, y, test)),
-            "auroc_binned": Statistic(partial(regression.auroc_binned, y, test, edges), {"edges": edges.tolist()}),
+            "mae": Statistic.of(regression.mae, y, test),
+            "r2": Statistic.of(regression.r2, y, test),
+            "auroc_binned": Statistic.of(
+                partial(regression.auroc_binned, edges=edges), y, test, {"edges": edges.tolist()}, ranks=True
+            ),
         }
 
 
