@@ -1,8 +1,8 @@
 """Coverage of the 95 % intervals and sizes of the tests, counted on simulated test sets whose truth is known.
 
 A setting says how many patients, how many images each at most, and what is planted; images of one patient are
-correlated. The truth is the metric of a set so large that its own error does not matter. Each replicate draws a test set, resamples
-its patients, and asks whether the interval holds the truth and what p the tests give where nothing differs.
+correlated. The truth is the metric of 200,000 images. Each replicate draws a test set, resamples its patients, and
+asks whether the interval holds the truth and what p the tests give where nothing differs.
 
     python benchmarks/coverage.py --replicates 500 --out coverage.csv
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,9 @@ def numbers(rng: np.random.Generator, patients: int, most: int, slope: float, ta
     return Sample(patient, *sides)
 
 
-def masks(rng: np.random.Generator, patients: int, most: int, empty: float, missed: float, mean: float, better: float) -> Sample:  # fmt: skip
+def masks(
+    rng: np.random.Generator, patients: int, most: int, empty: float, missed: float, mean: float, better: float
+) -> Sample:
     """Dice of images of which a share has an empty mask and a share of the others is missed (Dice 0)."""
     patient = people(rng, patients, most)
     absent, shared = ill(rng, patient, empty) == 1 if empty else np.zeros(len(patient), bool), spread(rng, patient)
@@ -226,8 +229,10 @@ WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
         (300, 2, 0.1, 2.1, 1.5), (400, 1, 0.25, 1.5, 1.3), (1000, 1, 0.08, 1.2, 1.5),
     )),
     "aggregate": (averaged, (
-        (60, 2, 0.5, 0.25, 1.0, 1.4), (80, 1, 0.4, 0.2, 1.5, 1.0), (100, 2, 0.3, 0.15, 0.5, 1.0), (100, 4, 0.3, 0.1, 1.0, 1.3),
-        (150, 1, 0.5, 0.1, 1.5, 1.8), (150, 3, 0.2, 0.08, 1.0, 0.7), (200, 1, 0.3, 0.08, 2.1, 1.7), (200, 2, 0.4, 0.2, 0.2, 0.5),
+        (60, 2, 0.5, 0.25, 1.0, 1.4), (80, 1, 0.4, 0.2, 1.5, 1.0),
+        (100, 2, 0.3, 0.15, 0.5, 1.0), (100, 4, 0.3, 0.1, 1.0, 1.3),
+        (150, 1, 0.5, 0.1, 1.5, 1.8), (150, 3, 0.2, 0.08, 1.0, 0.7),
+        (200, 1, 0.3, 0.08, 2.1, 1.7), (200, 2, 0.4, 0.2, 0.2, 0.5),
         (300, 1, 0.2, 0.08, 1.0, 1.2), (400, 1, 0.5, 0.08, 1.5, 1.4),
     )),
     "multiclass": (classes, (
@@ -241,8 +246,10 @@ WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
         (300, 2, 0.4, 8, 0.3), (400, 1, 0.9, 30, 0.95),
     )),
     "segmentation": (masks, (
-        (60, 1, 0.0, 0.05, 0.9, 0.85), (60, 3, 0.3, 0.2, 0.7, 0.75), (80, 1, 0.5, 0.3, 0.5, 0.6), (100, 2, 0.0, 0.02, 0.95, 0.94),
-        (100, 4, 0.5, 0.1, 0.8, 0.7), (150, 1, 0.8, 0.4, 0.3, 0.4), (200, 2, 0.2, 0.1, 0.85, 0.87), (300, 1, 0.0, 0.0, 0.93, 0.92),
+        (60, 1, 0.0, 0.05, 0.9, 0.85), (60, 3, 0.3, 0.2, 0.7, 0.75),
+        (80, 1, 0.5, 0.3, 0.5, 0.6), (100, 2, 0.0, 0.02, 0.95, 0.94),
+        (100, 4, 0.5, 0.1, 0.8, 0.7), (150, 1, 0.8, 0.4, 0.3, 0.4),
+        (200, 2, 0.2, 0.1, 0.85, 0.87), (300, 1, 0.0, 0.0, 0.93, 0.92),
         (300, 3, 0.8, 0.3, 0.6, 0.65), (400, 1, 0.4, 0.2, 0.75, 0.7),
     )),
     "findings": (reports, (
@@ -277,7 +284,8 @@ def coverage(name: str, replicates: int, resamples: int) -> Iterator[dict[str, A
                     bounds = interval(value, samples, sample.carriers, scale, len(sample.patients))
                     low, high = np.nanquantile(samples, [0.025, 0.975])
                     seen.setdefault(kind, []).append((
-                        bounds.low <= target <= bounds.high, bounds.high - bounds.low, low <= target <= high, high - low,
+                        bounds.low <= target <= bounds.high, bounds.high - bounds.low,
+                        low <= target <= high, high - low,
                     ))  # fmt: skip
         for kind, found in seen.items():
             covered, width, before, width_before = np.array(found, dtype=float).mean(0)
@@ -404,26 +412,30 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--only", nargs="*", choices=[*WORLDS, "subgroups", "families"], default=None)
     parser.add_argument("--skip", choices=("coverage", "sizes"), default=None)
-    parser.add_argument("--out", type=Path, help="folder for coverage.csv and sizes.csv")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for coverage.csv and sizes.csv")
     options = parser.parse_args()
     chosen = options.only or [*WORLDS, "subgroups", "families"]
-    start, covered, rejected = time.perf_counter(), [], []
-    for name in chosen:
-        if name in WORLDS and options.skip != "coverage":
-            covered += coverage(name, options.replicates, options.resamples)
-        if name in WORLDS and options.skip != "sizes":
-            rejected += sizes(name, options.replicates, options.resamples)
-    if "subgroups" in chosen and options.skip != "sizes":
-        rejected += gaps(options.replicates, options.resamples)
-    if "families" in chosen and options.skip != "sizes":
-        rejected += families(options.replicates)
+    options.out.mkdir(parents=True, exist_ok=True)
+    start, amount = time.perf_counter(), (options.replicates, options.resamples)
+    covered = chain.from_iterable(coverage(name, *amount) for name in chosen if name in WORLDS)
+    rejected = chain.from_iterable(_sizes(name, *amount) for name in chosen)
+    tables = [("coverage", covered, coverage_table), ("sizes", rejected, size_table)]
+    for name, rows, table in tables:
+        if name == options.skip:
+            continue
+        kept: list[dict[str, Any]] = []
+        for row in rows:
+            kept.append(row)
+            pd.DataFrame(kept).to_csv(options.out / f"{name}.csv", index=False, float_format="%.4g")
+        if kept:
+            print(table(pd.DataFrame(kept)) + "\n")
     print(f"{options.replicates} replicates, {options.resamples} resamples, {time.perf_counter() - start:.0f} s")
-    for name, rows, table in (("coverage", covered, coverage_table), ("sizes", rejected, size_table)):
-        if rows:
-            print("\n" + table(pd.DataFrame(rows)))
-            if options.out:
-                options.out.mkdir(parents=True, exist_ok=True)
-                pd.DataFrame(rows).to_csv(options.out / f"{name}.csv", index=False, float_format="%.4g")
+
+
+def _sizes(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+    if name == "subgroups":
+        return gaps(replicates, resamples)
+    return families(replicates) if name == "families" else sizes(name, replicates, resamples)
 
 
 if __name__ == "__main__":
