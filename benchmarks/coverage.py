@@ -1,249 +1,441 @@
-"""Planted truth: whole evaluations of features whose true values are known, counted against what they claim.
+"""Coverage of the 95 % intervals and sizes of the tests, counted on simulated test sets whose truth is known.
 
-Each repetition draws new patients with one to five images, features in which a finding (varies within a patient),
-a trait (does not) and age are planted with known strength, and features of pure noise; images of one patient are
-correlated. ``raddino.evaluate`` judges them; its probe's direction is read back from ``predictions.parquet``, and the
-value of that probe in the population follows in closed form. Counted are the 95 % intervals that hold it, and the
-p-values between two encoders that know nothing.
+A setting says how many patients, how many images each at most, and what is planted; images of one patient are
+correlated. The truth is the metric of 200,000 images. Each replicate draws a test set, resamples its patients, and
+asks whether the interval holds the truth and what p the tests give where nothing differs.
 
-    python benchmarks/coverage.py --repetitions 200
+    python benchmarks/coverage.py --replicates 500 --out coverage.csv
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-import yaml
-from scipy.special import logit
-from scipy.stats import binomtest, kstest, norm
+from scipy.special import expit
+from scipy.stats import beta, norm
 
-from raddino.benchmark.evaluate import evaluate
-from raddino.corpus.where import query
-from raddino.encoders.base import Features, Provenance
+from raddino.metrics import calibration, clinical, multiclass, ranking, regression
+from raddino.metrics.bootstrap import PatientBootstrap, interval
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p
+from raddino.metrics.scales import IDENTITY, effective_patients, scale_of
+from raddino.metrics.text import bleu_4
+from raddino.progress import track
+from raddino.tasks.base import Statistic
 
-WIDTH, SHARED, STRENGTH, AGE_STRENGTH, AGE_SD = 8, 0.5, 1.2, 1.0, 15.0
-FINDING, TRAIT = 0.3, 0.5
-SUITE = {
-    "tasks": [
-        {"name": "finding", "target": "label_finding", "kind": "binary"},
-        {"name": "trait", "target": "label_trait", "kind": "binary"},
-        {"name": "age", "target": "age", "kind": "regression"},
-    ],
-    "macro": {"mean": ["finding", "trait"]},
-    "probe": {"seeds": 2, "steps": 100, "learning_rates": [0.1], "weight_decays": [0.01, 0.1]},
-}
-
-
-class Planted:
-    """An in-memory corpus; the one pixel of image ``i`` is ``i``."""
-
-    def __init__(self, patients: int, seed: int, path: Path) -> None:
-        rng = np.random.default_rng(seed)
-        patient = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
-        n = len(patient)
-        liability = np.sqrt(0.5) * (rng.normal(size=patients)[patient] + rng.normal(size=n))
-        age = rng.normal(50, AGE_SD, patients)[patient]
-        self.path, self.info, self.fingerprint = path, {"synthetic": True}, f"planted-{seed}"
-        self.manifest = pd.DataFrame(
-            {
-                "id": [f"image{i}" for i in range(n)],
-                "patient": [f"patient{p}" for p in patient],
-                "split": np.array(["train", "test", "val", "train", "test"])[patient % 5],
-                "source": "planted",
-                "age": age,
-                "label_finding": (liability > norm.ppf(1 - FINDING)).astype(float),
-                "label_trait": (rng.random(patients) < TRAIT)[patient].astype(float),
-            }
-        )
-        noise = [
-            np.sqrt(SHARED) * rng.normal(size=(patients, WIDTH))[patient]
-            + np.sqrt(1 - SHARED) * rng.normal(size=(n, WIDTH))
-            for _ in range(3)
-        ]
-        noise[2][:, 0] += STRENGTH * self.manifest["label_finding"]
-        noise[2][:, 1] += STRENGTH * self.manifest["label_trait"]
-        noise[2][:, 2] += AGE_STRENGTH * (age - 50) / AGE_SD
-        self.features = dict(zip(("none", "none too", "signal"), noise, strict=True))
-
-    def __len__(self) -> int:
-        return len(self.manifest)
-
-    def read(self, i: int) -> np.ndarray:
-        return np.full((1, 1), i, dtype=np.uint16)
-
-    def rows(self, split: str | None = None, where: str | None = None) -> np.ndarray:
-        chosen = np.ones(len(self), bool) if where is None else query(self.manifest, where)
-        return np.flatnonzero(chosen & (split is None or (self.manifest["split"] == split).to_numpy()))
-
-
-class Table:
-    """An encoder that looks features up."""
-
-    grid, dim, provenance = None, WIDTH, Provenance()
-
-    def __init__(self, name: str, features: np.ndarray) -> None:
-        self.name = self.fingerprint = name
-        self.features = torch.tensor(features, dtype=torch.float32)
-
-    def preprocess(self, images: list[np.ndarray]) -> torch.Tensor:
-        return torch.tensor([[[[int(image[0, 0])]]] for image in images])
-
-    def encode(self, batch: torch.Tensor) -> Features:
-        return Features(self.features[batch[:, 0, 0, 0]], None)
+Floats = np.ndarray
+LARGE = 200_000
+FINDINGS = 8
 
 
 @dataclass(frozen=True)
-class Line:
-    """A fitted linear probe: output = offset + features @ weight."""
+class Sample:
+    """A test set under one system and under another.
 
-    offset: float
-    weight: np.ndarray
+    Attributes:
+        patients: (N,) of the images.
+        ours, theirs: statistics by metric of either system.
+        classes: (N,) or None, whose rarest carries the metrics.
+    """
 
-    @classmethod
-    def of(cls, predictions: pd.DataFrame, corpus: Planted, encoder: str, task: str) -> Line:
-        """Read back from an encoder's predictions, of which it explains all but rounding."""
-        part = predictions[(predictions["encoder"] == encoder) & (predictions["task"] == task)]
-        output = part["score"].to_numpy() if task == "age" else logit(part["score"].to_numpy())
-        at = corpus.manifest.reset_index().set_index("id").loc[part["id"], "index"].to_numpy()
-        x = np.column_stack([np.ones(len(at)), corpus.features[encoder][at]])
-        found = np.linalg.lstsq(x, output, rcond=None)[0]
-        if not np.allclose(x @ found, output, atol=1e-3):
-            raise ValueError("the probe is not linear in the features")
-        return cls(float(found[0]), found[1:])
+    patients: Floats
+    ours: dict[str, Statistic]
+    theirs: dict[str, Statistic] = field(default_factory=dict)
+    classes: Sequence[Floats] = ()
 
     @property
-    def spread(self) -> float:
-        """SD of the output among images of one finding and trait."""
-        return float(np.sqrt(self.weight @ self.weight + (AGE_STRENGTH * self.weight[2]) ** 2))
+    def carriers(self) -> int:
+        """Patients that carry the metrics."""
+        found = [effective_patients(self.patients, one) for one in self.classes]
+        return min(found, default=effective_patients(self.patients))
 
 
-def true_auroc(line: Line, task: str) -> float:
-    """AUROC in the population: the other label makes each class a mixture of two normals."""
-    own, other = (0, 1) if task == "finding" else (1, 0)
-    share = TRAIT if task == "finding" else FINDING
-    return sum(
-        (share if a else 1 - share)
-        * (share if b else 1 - share)
-        * norm.cdf(STRENGTH * (line.weight[own] + line.weight[other] * (a - b)) / (np.sqrt(2) * line.spread))
-        for a, b in product((0, 1), (0, 1))
-    )
+def people(rng: np.random.Generator, patients: int, most: int) -> Floats:
+    """(N,) patient of each image; one to ``most`` images each."""
+    return np.repeat(np.arange(patients), rng.integers(1, most + 1, patients))
 
 
-def true_auprc(line: Line, task: str) -> float:
-    """Average precision in the population, integrated over 20,001 thresholds."""
-    own, other, prevalence, share = (0, 1, FINDING, TRAIT) if task == "finding" else (1, 0, TRAIT, FINDING)
-    grid = np.linspace(-12, 12, 20_001)[::-1] * line.spread
-
-    def above(label: int) -> np.ndarray:
-        means = [STRENGTH * (line.weight[own] * label + line.weight[other] * one) for one in (0, 1)]
-        return (1 - share) * norm.sf(grid, means[0], line.spread) + share * norm.sf(grid, means[1], line.spread)
-
-    recall, alarms = above(1), above(0)
-    precision = prevalence * recall / np.maximum(prevalence * recall + (1 - prevalence) * alarms, 1e-300)
-    return float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2) + recall[0] * precision[0])
+def spread(rng: np.random.Generator, patient: Floats) -> Floats:
+    """(N,) standard normal, correlated by a half within a patient."""
+    return np.sqrt(0.5) * (rng.normal(size=patient.max() + 1)[patient] + rng.normal(size=len(patient)))
 
 
-def true_mae(line: Line) -> float:
-    """Mean absolute error in the population: the residual is a mixture of four normals."""
-    sd = np.sqrt((AGE_SD - AGE_STRENGTH * line.weight[2]) ** 2 + line.weight @ line.weight)
-    total = 0.0
-    for finding, trait in product((0, 1), (0, 1)):
-        share = (FINDING if finding else 1 - FINDING) * (TRAIT if trait else 1 - TRAIT)
-        mean = 50 - line.offset - STRENGTH * (line.weight[0] * finding + line.weight[1] * trait)
-        total += share * (
-            sd * np.sqrt(2 / np.pi) * np.exp(-((mean / sd) ** 2) / 2) + mean * (1 - 2 * norm.sf(mean / sd))
-        )
-    return float(total)
+def ill(rng: np.random.Generator, patient: Floats, prevalence: float) -> Floats:
+    """(N,) 0 and 1, correlated within a patient."""
+    return (spread(rng, patient) > norm.ppf(1 - prevalence)).astype(float)
 
 
-def repetition(patients: int, resamples: int, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """One whole evaluation: rows with what, kind (interval, p, rank) and value (covered, p, ahead)."""
-    suite = folder / "suite.yaml"
-    suite.write_text(yaml.safe_dump(SUITE))
-    corpus = Planted(patients, seed, folder / "corpus")
-    encoders = [Table(name, features) for name, features in corpus.features.items()]
-    results = evaluate(corpus, encoders, suite=suite, out=folder / "results", resamples=resamples, seed=seed)  # type: ignore[arg-type]
-    rows = results.rows().set_index(["task", "encoder", "metric"])
-
-    def line(task: str) -> Line:
-        return Line.of(results.predictions, corpus, "signal", task)
-
-    truth = {(task, "auroc"): true_auroc(line(task), task) for task in ("finding", "trait")}
-    truth |= {(task, "auprc"): true_auprc(line(task), task) for task in ("finding", "trait")}
-    truth[("mean", "auroc")] = (truth["finding", "auroc"] + truth["trait", "auroc"]) / 2
-    truth[("age", "mae")] = true_mae(line("age"))
-    seen = []
-    for (task, metric), value in truth.items():
-        row = rows.loc[(task, "signal", metric)]
-        seen.append({"kind": "interval", "what": f"{task} {metric}", "value": row["low"] <= value <= row["high"]})
-        other = rows.loc[(task, "none", metric), "value"]
-        ahead = row["value"] < other if metric == "mae" else row["value"] > other
-        seen.append({"kind": "rank", "what": f"{task} {metric}", "value": ahead})
-    for task in ("finding", "trait"):
-        row = rows.loc[(task, "none", "auroc")]
-        seen.append({"kind": "interval", "what": f"{task} auroc, no signal", "value": row["low"] <= 0.5 <= row["high"]})
-        gap = rows.loc[(task, "signal", "auroc"), "difference"]
-        held = gap["low"] <= truth[task, "auroc"] - 0.5 <= gap["high"]
-        seen.append({"kind": "interval", "what": f"{task} auroc, difference to no signal", "value": held})
-        for metric in ("auroc", "auprc"):
-            gap = rows.loc[(task, "none too", metric), "difference"]
-            seen.append({"kind": "p", "what": f"{task} {metric}, {gap['test']}", "value": gap["p"]})
-    return seen
-
-
-def run(repetitions: int, patients: int, resamples: int) -> pd.DataFrame:
-    """All repetitions: columns kind, what, value, seed."""
-    seen = []
-    for seed in range(repetitions):
-        with tempfile.TemporaryDirectory() as folder:
-            seen += [row | {"seed": seed} for row in repetition(patients, resamples, seed, Path(folder))]
-    return pd.DataFrame(seen)
-
-
-def summary(seen: pd.DataFrame) -> str:
-    """The counts as Markdown tables."""
-    parts = seen.assign(value=seen["value"].astype(float)).groupby(["kind", "what"], sort=False)["value"]
-    made: dict[str, list[str]] = {
-        "interval": ["| 95 % interval of | covers the truth | 95 % range of that share |", "|---|---|---|"],
-        "p": ["| p between two encoders without signal | uniform? (KS) | p < 0.05 | p < 0.2 |", "|---|---|---|---|"],
-        "rank": ["| the encoder with signal ranks first by | share |", "|---|---|"],
-    }
-    for (kind, what), values in parts:
-        exact = binomtest(int((values > 0).sum()), len(values)).proportion_ci()
-        made[kind].append(
+def binary(rng: np.random.Generator, patients: int, most: int, prevalence: float, ours: float, theirs: float) -> Sample:
+    """A finding, and scores of two systems that lift it by ``ours`` and ``theirs`` standard deviations."""
+    patient = people(rng, patients, most)
+    y, shared = ill(rng, patient, prevalence), spread(rng, patient)
+    sides = []
+    for effect in (ours, theirs):
+        s = effect * y + np.sqrt(0.5) * (shared + spread(rng, patient))
+        probability = expit(1.3 * (effect * s - effect**2 / 2) + np.log(prevalence / (1 - prevalence)))
+        sides.append(
             {
-                "interval": f"| {what} | {values.mean():.1%} | {exact.low:.1%} to {exact.high:.1%} |",
-                "p": f"| {what} | p = {kstest(values, 'uniform').pvalue:.2f} | {(values < 0.05).mean():.1%} | "
-                f"{(values < 0.2).mean():.1%} |",
-                "rank": f"| {what} | {values.mean():.1%} |",
-            }[kind]
+                "auroc": Statistic.of(ranking.auroc, y, s, ranks=True),
+                "auprc": Statistic.of(ranking.auprc, y, s, ranks=True),
+                "sensitivity_at_specificity_90": Statistic.of(
+                    partial(ranking.sensitivity, threshold=1), y, (s > norm.ppf(0.9)).astype(float)
+                ),
+                "brier": Statistic.of(calibration.brier, y, probability),
+                "ece": Statistic.of(calibration.expected_calibration_error, y, probability),
+            }
         )
-    return "\n\n".join("\n".join(lines) for lines in made.values())
+    return Sample(patient, *sides, classes=[y])
+
+
+def averaged(
+    rng: np.random.Generator, patients: int, most: int, common: float, rare: float, ours: float, theirs: float
+) -> Sample:
+    """The mean over a common, a middling and a rare finding on the same images."""
+    patient = people(rng, patients, most)
+    shared = spread(rng, patient)
+    targets = [ill(rng, patient, one) for one in (common, (common + rare) / 2, rare)]
+    sides = []
+    for effect in (ours, theirs):
+        scores = [effect * y + np.sqrt(0.5) * (shared + spread(rng, patient)) for y in targets]
+        outputs, target = np.stack(scores, 1), np.stack(targets, 1)
+        sides.append({
+            name: Statistic.of(partial(_mean_over_findings, metric), target, outputs, ranks=True)
+            for name, metric in (("auroc", ranking.auroc), ("auprc", ranking.auprc))
+        })  # fmt: skip
+    return Sample(patient, *sides, classes=targets)
+
+
+def _mean_over_findings(
+    metric: Callable[..., Floats], target: Floats, output: Floats, weights: Floats | None
+) -> Floats:
+    return np.mean([metric(y, s, weights) for y, s in zip(target.T, output.T, strict=True)], axis=0)
+
+
+def classes(rng: np.random.Generator, patients: int, most: int, rarest: float, ours: float, theirs: float) -> Sample:
+    """One of three classes, of which one has a share of ``rarest``."""
+    patient = people(rng, patients, most)
+    place = norm.cdf(spread(rng, patient))
+    y = np.digitize(place, [rarest, rarest + (1 - rarest) / 3]).astype(float)
+    shared = np.stack([spread(rng, patient) for _ in range(3)], 1)
+    sides = []
+    for effect in (ours, theirs):
+        s = effect * np.eye(3)[y.astype(int)] + np.sqrt(0.5) * (shared + rng.normal(size=(len(y), 3)))
+        sides.append({
+            "accuracy": Statistic.of(multiclass.accuracy, y, s),
+            "balanced_accuracy": Statistic.of(partial(multiclass.balanced_accuracy, classes=range(3)), y, s),
+            "auroc_macro_ovr": Statistic.of(partial(multiclass.auroc_macro, classes=range(3)), y, s, ranks=True),
+            "auprc_macro_ovr": Statistic.of(partial(multiclass.auprc_macro, classes=range(3)), y, s, ranks=True),
+        })  # fmt: skip
+    return Sample(patient, *sides, classes=[y])
+
+
+def numbers(rng: np.random.Generator, patients: int, most: int, slope: float, tail: float, other: float) -> Sample:
+    """Ages and two predictions that follow them by ``slope`` and ``other``; errors of ``tail`` degrees of freedom."""
+    patient = people(rng, patients, most)
+    age = 50 + 15 * rng.normal(size=patients)[patient]
+    heavy = np.sqrt((tail - 2) / rng.chisquare(tail, patients))[patient]
+    shared, edges = spread(rng, patient), 50 + 15 * norm.ppf([0.25, 0.5, 0.75])
+    sides = []
+    for follows in (slope, other):
+        error = 8 * heavy * np.sqrt(0.5) * (shared + spread(rng, patient))
+        predicted = 50 + follows * (age - 50) + error
+        sides.append({
+            "mae": Statistic.of(regression.mae, age, predicted),
+            "r2": Statistic.of(regression.r2, age, predicted),
+            "auroc_binned": Statistic.of(partial(regression.auroc_binned, edges=edges), age, predicted, ranks=True),
+        })  # fmt: skip
+    return Sample(patient, *sides)
+
+
+def masks(
+    rng: np.random.Generator, patients: int, most: int, empty: float, missed: float, mean: float, better: float
+) -> Sample:
+    """Dice of images of which a share has an empty mask and a share of the others is missed (Dice 0)."""
+    patient = people(rng, patients, most)
+    absent, shared = ill(rng, patient, empty) == 1 if empty else np.zeros(len(patient), bool), spread(rng, patient)
+    sides = []
+    for level in (mean, better):
+        found = beta.ppf(norm.cdf(np.sqrt(0.5) * (shared + spread(rng, patient))), 6 * level, 6 * (1 - level))
+        found[rng.random(len(patient)) < missed] = 0
+        alarm = rng.random(len(patient)) < 0.25
+        dice = np.where(absent, np.where(alarm, 0, np.nan), found)
+        distance = np.where(
+            absent | (found == 0), np.nan, np.exp(2 + 0.9 * np.sqrt(0.5) * (shared + spread(rng, patient)))
+        )
+        values = {
+            "dice": dice,
+            "dice_nonempty": np.where(absent, np.nan, found),
+            "dice_all": np.where(absent & ~alarm, 1, dice),
+            "iou": dice / (2 - dice),
+            "hd95": distance,
+        } | ({"false_alarm_rate": np.where(absent, alarm, np.nan)} if empty else {})
+        sides.append({name: Statistic.of(_mean, np.zeros(len(patient)), value) for name, value in values.items()})
+    return Sample(patient, *sides)
+
+
+def _mean(_: Floats, values: Floats, weights: Floats | None) -> Floats:
+    there = np.isfinite(values).astype(float)
+    w = np.ones(len(values)) if weights is None else weights
+    return ranking.ratio(w @ np.nan_to_num(values), w @ there)
+
+
+def reports(rng: np.random.Generator, patients: int, most: int, sees: float, invents: float, better: float) -> Sample:
+    """Eight findings of 3 to 40 %, named with a sensitivity and a false-alarm rate; ROUGE and BLEU-like sums."""
+    patient = people(rng, patients, most)
+    prevalence = np.geomspace(0.4, 0.03, FINDINGS)
+    y = np.stack([ill(rng, patient, one) for one in prevalence], 1)
+    sides = []
+    for found in (sees, better):
+        said = np.where(y == 1, rng.random(y.shape) < found, rng.random(y.shape) < invents * prevalence).astype(float)
+        counts = clinical.label_counts(y, said)
+        like = norm.cdf(spread(rng, patient))
+        rouge = beta.ppf(like, 2 * found, 2) * (rng.random(len(patient)) > 0.1)
+        words = np.round(20 + 15 * beta.ppf(norm.cdf(spread(rng, patient)), 2, 2))
+        sums = np.stack([words, np.full(len(words), 28.0)] + [np.round(words * like * found**k) for k in range(1, 5)]
+                        + [words - k for k in range(4)], 1)  # fmt: skip
+        nothing = np.zeros(len(patient))
+        sides.append({
+            "rules_f1_14_micro": Statistic.of(partial(_of_sums, clinical.f1_micro), nothing, counts),
+            "rules_f1_14_macro": Statistic.of(partial(_of_sums, clinical.f1_macro), nothing, counts),
+            "rules_f1 (common)": Statistic.of(partial(_of_sums, _single), nothing, counts[:, :1]),
+            "rules_f1 (rare)": Statistic.of(partial(_of_sums, _single), nothing, counts[:, 4:5]),
+            "rouge_l": Statistic.of(_mean, nothing, rouge),
+            "bleu_4": Statistic.of(partial(_of_sums, bleu_4), nothing, sums),
+        })  # fmt: skip
+    return Sample(patient, *sides)
+
+
+def _single(sums: Floats) -> Floats:
+    return clinical.f1_where_present(sums)[..., 0]
+
+
+def _of_sums(combine: Callable[[Floats], Floats], _: Floats, values: Floats, weights: Floats | None) -> Floats:
+    return combine(np.tensordot(np.ones(len(values)) if weights is None else weights, values, axes=1))
+
+
+World = Callable[..., Sample]
+WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
+    "binary": (binary, (
+        (60, 1, 0.5, 1.0, 1.6), (60, 4, 0.3, 1.0, 0.6), (100, 1, 0.2, 1.5, 1.0), (100, 4, 0.12, 1.0, 1.4),
+        (150, 3, 0.3, 0.5, 1.0), (200, 1, 0.08, 2.1, 1.6), (200, 2, 0.08, 1.0, 1.4), (250, 2, 0.4, 0.2, 0.5),
+        (300, 2, 0.1, 2.1, 1.5), (400, 1, 0.25, 1.5, 1.3), (1000, 1, 0.08, 1.2, 1.5),
+    )),
+    "aggregate": (averaged, (
+        (60, 2, 0.5, 0.25, 1.0, 1.4), (80, 1, 0.4, 0.2, 1.5, 1.0),
+        (100, 2, 0.3, 0.15, 0.5, 1.0), (100, 4, 0.3, 0.1, 1.0, 1.3),
+        (150, 1, 0.5, 0.1, 1.5, 1.8), (150, 3, 0.2, 0.08, 1.0, 0.7),
+        (200, 1, 0.3, 0.08, 2.1, 1.7), (200, 2, 0.4, 0.2, 0.2, 0.5),
+        (300, 1, 0.2, 0.08, 1.0, 1.2), (400, 1, 0.5, 0.08, 1.5, 1.4),
+    )),
+    "multiclass": (classes, (
+        (60, 1, 0.33, 1.0, 1.5), (60, 3, 0.25, 1.5, 1.0), (100, 1, 0.2, 2.0, 1.5), (100, 4, 0.15, 0.5, 1.0),
+        (150, 2, 0.12, 1.5, 1.7), (150, 1, 0.33, 0.2, 0.5), (200, 2, 0.1, 2.0, 1.8), (200, 1, 0.1, 1.0, 1.3),
+        (300, 1, 0.2, 1.5, 1.4), (400, 1, 0.1, 1.0, 1.1),
+    )),
+    "regression": (numbers, (
+        (60, 1, 0.5, 30, 0.7), (60, 4, 0.7, 30, 0.5), (60, 2, 0.3, 8, 0.5), (100, 1, 0.8, 8, 0.7),
+        (100, 4, 0.5, 30, 0.6), (150, 2, 0.1, 30, 0.3), (200, 3, 0.9, 8, 0.8), (300, 1, 0.6, 30, 0.7),
+        (300, 2, 0.4, 8, 0.3), (400, 1, 0.9, 30, 0.95),
+    )),
+    "segmentation": (masks, (
+        (60, 1, 0.0, 0.05, 0.9, 0.85), (60, 3, 0.3, 0.2, 0.7, 0.75),
+        (80, 1, 0.5, 0.3, 0.5, 0.6), (100, 2, 0.0, 0.02, 0.95, 0.94),
+        (100, 4, 0.5, 0.1, 0.8, 0.7), (150, 1, 0.8, 0.4, 0.3, 0.4),
+        (200, 2, 0.2, 0.1, 0.85, 0.87), (300, 1, 0.0, 0.0, 0.93, 0.92),
+        (300, 3, 0.8, 0.3, 0.6, 0.65), (400, 1, 0.4, 0.2, 0.75, 0.7),
+    )),
+    "findings": (reports, (
+        (60, 1, 0.7, 0.5, 0.5), (60, 3, 0.5, 0.5, 0.6), (100, 1, 0.9, 0.1, 0.8), (100, 2, 0.6, 0.3, 0.7),
+        (150, 1, 0.6, 0.5, 0.8), (200, 2, 0.8, 0.3, 0.75), (200, 1, 0.4, 0.5, 0.5), (300, 2, 0.3, 0.5, 0.4),
+        (300, 1, 0.7, 0.2, 0.65), (400, 1, 0.6, 0.5, 0.65),
+    )),
+}  # fmt: skip
+"""Simulated test sets and their settings: patients, most images a patient, and the arguments of the function."""
+
+
+def coverage(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+    """Rows of one setting and metric: share of replicates covered, by the rule and by percentiles; mean widths."""
+    world, settings = WORLDS[name]
+    for setting in track(settings, f"coverage {name}"):
+        truth = _truth(world, setting)
+        seen: dict[str, list[tuple[float, ...]]] = {}
+        for replicate in range(replicates):
+            sample = world(np.random.default_rng([replicate, *map(int, setting[:2])]), *setting)
+            draw = PatientBootstrap(sample.patients, resamples, replicate)
+            for metric, ours in sample.ours.items():
+                theirs = sample.theirs[metric]
+                values = [float(one.compute(None)) for one in (ours, theirs)]
+                if not np.isfinite(values).all() or sample.carriers < 5:
+                    continue
+                drawn = [draw.distribution(one.compute) for one in (ours, theirs)]
+                for kind, value, samples, target, scale in (
+                    (metric, values[0], drawn[0], truth[metric][0], scale_of(metric)),
+                    (f"difference of {metric}", values[1] - values[0], drawn[1] - drawn[0],
+                     truth[metric][1] - truth[metric][0], IDENTITY),
+                ):  # fmt: skip
+                    bounds = interval(value, samples, sample.carriers, scale, len(sample.patients))
+                    low, high = np.nanquantile(samples, [0.025, 0.975])
+                    seen.setdefault(kind, []).append((
+                        bounds.low <= target <= bounds.high, bounds.high - bounds.low,
+                        low <= target <= high, high - low,
+                    ))  # fmt: skip
+        for kind, found in seen.items():
+            covered, width, before, width_before = np.array(found, dtype=float).mean(0)
+            yield {
+                "what": name, "metric": kind, "setting": " ".join(map(str, setting)), "replicates": len(found),
+                "covered": covered, "width": width, "percentile covered": before, "percentile width": width_before,
+            }  # fmt: skip
+
+
+def _truth(world: World, setting: tuple[Any, ...]) -> dict[str, tuple[float, float]]:
+    large = world(np.random.default_rng(12345), LARGE, 1, *setting[2:])
+    return {
+        name: (float(one.compute(None)), float(large.theirs[name].compute(None))) for name, one in large.ours.items()
+    }
+
+
+def sizes(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+    """Rows of one setting and metric: how often p < 0.05 and p < 0.2 where two systems are equal."""
+    world, settings = WORLDS[name]
+    for setting in track(settings[:: max(1, len(settings) // 5)], f"sizes {name}"):
+        equal = _equal(name, setting)
+        found: dict[str, list[float]] = {}
+        for replicate in range(replicates):
+            sample = world(np.random.default_rng([replicate, 77, *map(int, setting[:2])]), *equal)
+            for metric, ours in sample.ours.items():
+                theirs = sample.theirs[metric]
+                if name == "binary" and metric == "auroc":
+                    p = delong_p(sample.classes[0], ours.outputs, theirs.outputs, sample.patients)
+                    found.setdefault("auroc, DeLong", []).append(p)
+                p = paired_randomisation_p(ours.beside(theirs), sample.patients, resamples, replicate)
+                found.setdefault(f"{metric}, randomisation", []).append(p)
+        yield from _rejected(name, setting, found)
+
+
+def _equal(name: str, setting: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The setting with the second system as good as the first."""
+    first = {"regression": 2, "segmentation": 4, "findings": 2}.get(name, len(setting) - 2)
+    return (*setting[:-1], setting[first])
+
+
+def gaps(replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+    """Rows of subgroup gaps: two to four groups of patients with one AUROC."""
+    for setting in track(((80, 2, 2), (100, 1, 3), (100, 3, 4), (200, 1, 2), (250, 2, 3)), "sizes of gaps"):
+        patients, most, groups = setting
+        found: dict[str, list[float]] = {}
+        for replicate in range(replicates):
+            rng = np.random.default_rng([replicate, 78, patients])
+            sample = binary(rng, patients, most, 0.35, 1.0, 1.0)
+            group = rng.integers(0, groups, patients)[sample.patients]
+            draw = PatientBootstrap(sample.patients, resamples, replicate)
+            y, s = sample.classes[0], sample.ours["auroc"].outputs
+            for metric, function in (("auroc", ranking.auroc), ("auprc", ranking.auprc)):
+                values = [float(function(y[group == one], s[group == one])) for one in range(groups)]
+                drawn = [
+                    draw.distribution(lambda w, at=group == one, f=function, y=y, s=s: f(y[at], s[at], w[:, at]))
+                    for one in range(groups)
+                ]
+                found.setdefault(f"{metric}, gap over groups", []).append(gap_p(values, np.stack(drawn))[1])
+        yield from _rejected("subgroups", setting, found)
+
+
+def families(replicates: int) -> Iterator[dict[str, Any]]:
+    """Rows of Holm's correction: how often any of a family is below the level where nothing differs."""
+    for setting in track(((60, 2, 3), (100, 1, 5), (100, 3, 10), (200, 1, 5), (200, 2, 20)), "sizes of families"):
+        patients, most, members = setting
+        smallest = []
+        for replicate in range(replicates):
+            rng = np.random.default_rng([replicate, 79, patients])
+            patient = people(rng, patients, most)
+            p = []
+            for _ in range(members):
+                y, shared = ill(rng, patient, 0.3), spread(rng, patient)
+                a, b = (y + np.sqrt(0.5) * (shared + spread(rng, patient)) for _ in range(2))
+                p.append(delong_p(y, a, b, patient))
+            smallest.append(float(holm(p).min()))
+        yield from _rejected("families", setting, {"auroc, DeLong, any of a family after Holm": smallest})
+
+
+def _rejected(name: str, setting: tuple[Any, ...], found: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
+    for test, p in found.items():
+        values = np.array(p)[np.isfinite(p)]
+        yield {
+            "what": name, "test": test, "setting": " ".join(map(str, setting)), "replicates": len(values),
+            "p < 0.05": (values < 0.05).mean(), "p < 0.2": (values < 0.2).mean(),
+        }  # fmt: skip
+
+
+def coverage_table(rows: pd.DataFrame) -> str:
+    """Markdown: a line a metric, over its settings."""
+    lines = [
+        "| 95 % interval of | settings | covers: mean | least to most | within 95 ± 1.5 | percentiles: mean | "
+        "least | width to theirs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (what, metric), part in rows.groupby(["what", "metric"], sort=False):
+        c, near = 100 * part["covered"], (part["covered"] - 0.95).abs() <= 0.015 + 1e-9
+        ratio = (part["width"] / part["percentile width"]).mean()
+        before = 100 * part["percentile covered"]
+        lines.append(
+            f"| {what}: {metric} | {len(part)} | {c.mean():.1f} | {c.min():.1f} to {c.max():.1f} | {near.sum()} | "
+            f"{before.mean():.1f} | {before.min():.1f} | {ratio:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def size_table(rows: pd.DataFrame) -> str:
+    """Markdown: a line a test, over its settings."""
+    lines = [
+        "| p of | settings | p < 0.05: mean | least to most | p < 0.2: mean | least to most |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (what, test), part in rows.groupby(["what", "test"], sort=False):
+        five, twenty = 100 * part["p < 0.05"], 100 * part["p < 0.2"]
+        lines.append(
+            f"| {what}: {test} | {len(part)} | {five.mean():.1f} | {five.min():.1f} to {five.max():.1f} | "
+            f"{twenty.mean():.1f} | {twenty.min():.1f} to {twenty.max():.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=200)
-    parser.add_argument("--patients", type=int, default=300)
-    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--replicates", type=int, default=500)
+    parser.add_argument("--resamples", type=int, default=300)
+    parser.add_argument("--only", nargs="*", choices=[*WORLDS, "subgroups", "families"], default=None)
+    parser.add_argument("--skip", choices=("coverage", "sizes"), default=None)
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for coverage.csv and sizes.csv")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    seen = run(options.repetitions, options.patients, options.resamples)
-    print(
-        f"{options.repetitions} evaluations of {options.patients} patients, {options.resamples} resamples, "
-        f"{time.perf_counter() - start:.0f} s\n"
-    )
-    print(summary(seen))
+    chosen = options.only or [*WORLDS, "subgroups", "families"]
+    options.out.mkdir(parents=True, exist_ok=True)
+    start, amount = time.perf_counter(), (options.replicates, options.resamples)
+    covered = chain.from_iterable(coverage(name, *amount) for name in chosen if name in WORLDS)
+    rejected = chain.from_iterable(_sizes(name, *amount) for name in chosen)
+    tables = [("coverage", covered, coverage_table), ("sizes", rejected, size_table)]
+    for name, rows, table in tables:
+        if name == options.skip:
+            continue
+        kept: list[dict[str, Any]] = []
+        for row in rows:
+            kept.append(row)
+            pd.DataFrame(kept).to_csv(options.out / f"{name}.csv", index=False, float_format="%.4g")
+        if kept:
+            print(table(pd.DataFrame(kept)) + "\n")
+    print(f"{options.replicates} replicates, {options.resamples} resamples, {time.perf_counter() - start:.0f} s")
+
+
+def _sizes(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+    if name == "subgroups":
+        return gaps(replicates, resamples)
+    return families(replicates) if name == "families" else sizes(name, replicates, resamples)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,61 @@
-"""The planted-truth benchmark: its closed forms against large samples, and a few repetitions of it."""
+"""The simulation of coverage and sizes: its truths against closed forms, and a few replicates of it."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
+from scipy.stats import norm
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
 
 
 @pytest.fixture(scope="module")
 def coverage():
-    spec = importlib.util.spec_from_file_location("planted_coverage", PATH)
+    spec = importlib.util.spec_from_file_location("simulated_coverage", PATH)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    module.LARGE = 40_000
     return module
 
 
-def test_closed_forms_are_the_limits_of_large_samples(coverage, tmp_path, monkeypatch):
-    corpus = coverage.Planted(60_000, 5, tmp_path)
-    weight = np.array([0.9, -0.3, 0.7, 0.4, 0, 0.2, -0.5, 0.1])
-    line = coverage.Line(51.0, weight)
-    output = line.offset + corpus.features["signal"] @ weight
-    for task in ("finding", "trait"):
-        y = corpus.manifest[f"label_{task}"]
-        assert coverage.true_auroc(line, task) == pytest.approx(roc_auc_score(y, output), abs=0.005)
-        assert coverage.true_auprc(line, task) == pytest.approx(average_precision_score(y, output), abs=0.007)
-    assert coverage.true_mae(line) == pytest.approx(mean_absolute_error(corpus.manifest["age"], output), abs=0.15)
+def test_truths_are_those_of_closed_forms(coverage):
+    binary = coverage._truth(coverage.binary, (60, 1, 0.3, 1.0, 0.0))
+    assert binary["auroc"] == pytest.approx((norm.cdf(1 / np.sqrt(2)), 0.5), abs=0.01)
+    assert binary["auprc"][1] == pytest.approx(0.3, abs=0.01)
+    assert binary["sensitivity_at_specificity_90"][0] == pytest.approx(norm.sf(norm.ppf(0.9) - 1), abs=0.01)
+    ages = coverage._truth(coverage.numbers, (60, 1, 1.0, 1000, 0.5))
+    assert ages["mae"][0] == pytest.approx(8 * np.sqrt(2 / np.pi), rel=0.02)
+    assert ages["r2"] == pytest.approx((1 - 64 / 225, 1 - (64 + 7.5**2) / 225), abs=0.02)
+    masks = coverage._truth(coverage.masks, (60, 1, 0.0, 0.1, 0.8, 0.5))
+    assert masks["dice"] == pytest.approx((0.72, 0.45), abs=0.01)
 
 
-def test_planted_signal_is_found_and_intervals_hold_it(coverage):
-    seen = coverage.run(repetitions=5, patients=200, resamples=200)
-    kinds = seen.groupby("kind")["value"]
-    assert kinds.get_group("rank").all()
-    assert kinds.get_group("interval").astype(float).mean() > 0.8  # at 95 %, less is seen once in thousands of times
-    assert kinds.get_group("p").astype(float).between(0, 1).all()
-    text = coverage.summary(seen)
-    assert text.count("\n|---") == 3
-    assert "| finding auroc | 100.0% |" in text
+def test_every_metric_has_at_least_ten_settings(coverage):
+    assert all(len(set(settings)) >= 10 for _, settings in coverage.WORLDS.values())
+
+
+@pytest.mark.parametrize("name", ["binary", "aggregate", "multiclass", "regression", "segmentation", "findings"])
+def test_a_few_replicates(coverage, name, monkeypatch):
+    world, settings = coverage.WORLDS[name]
+    monkeypatch.setitem(coverage.WORLDS, name, (world, settings[:1]))
+    rows = pd.DataFrame(coverage.coverage(name, 4, 50))
+    assert rows["covered"].between(0, 1).all()
+    assert (rows["width"] > 0).all()
+    assert rows["metric"].str.startswith("difference of").sum() * 2 == len(rows)
+    tests = pd.DataFrame(coverage.sizes(name, 3, 20))
+    assert (tests["p < 0.05"] <= tests["p < 0.2"]).all()
+    assert f"| {name}: {rows['metric'][0]} | 1 |" in coverage.coverage_table(rows)
+    assert f"| {name}: {tests['test'][0]} | 1 |" in coverage.size_table(tests)
+
+
+def test_the_command_leaves_its_counts(coverage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["coverage.py", "--replicates", "2", "--resamples", "20", "--only", "families",
+                                     "--out", str(tmp_path)])  # fmt: skip
+    coverage.main()
+    rows = pd.read_csv(tmp_path / "sizes.csv")
+    assert len(rows) == 5
+    assert "any of a family after Holm" in capsys.readouterr().out

@@ -129,7 +129,7 @@ def test_differences_are_to_the_first_encoder_and_paired(results):
     assert difference["p"] < 0.01
     assert difference["p"] <= difference["p_holm"] <= 1
     assert row(results, "noise", "halves", "auroc")["difference"]["p"] > 0.01
-    assert "bootstrap" in row(results, "left", "halves", "auprc")["difference"]["test"]
+    assert "randomisation" in row(results, "left", "halves", "auprc")["difference"]["test"]
 
 
 def test_an_absent_finding_is_named_and_not_averaged_as_zero(results):

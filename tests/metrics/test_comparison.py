@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import kstest, norm
+from sklearn.metrics import average_precision_score
 
-from raddino.metrics.bootstrap import PatientBootstrap
-from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
-from raddino.metrics.ranking import auroc
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p
+from raddino.metrics.ranking import auprc, auroc
+from raddino.tasks.base import Statistic
 
 
 def textbook_delong(y, a, b):
@@ -86,15 +87,15 @@ def test_p_is_uniform_when_clustered_models_are_equal():
     assert kstest(values, "uniform").pvalue > 0.001
 
 
-def test_delong_and_the_paired_bootstrap_agree():
+def test_delong_and_randomisation_of_ranks_agree():
     rng = np.random.default_rng(3)
-    y, patients = rng.integers(0, 2, 200), rng.integers(0, 120, 200)
+    y, patients = rng.integers(0, 2, 200).astype(float), rng.integers(0, 120, 200)
     a = rng.normal(size=200) + y
-    b = a + rng.normal(0, 1.2, size=200)
-    bootstrap = PatientBootstrap(patients, 4000)
-    samples = bootstrap.distribution(lambda w: auroc(y, a, w) - auroc(y, b, w))
-    p = paired_bootstrap_p(float(auroc(y, a) - auroc(y, b)), samples)
-    assert p == pytest.approx(delong_p(y, a, b, patients), abs=0.02)
+    b = 1000 * (a + rng.normal(0, 1.2, size=200))
+    joined = Statistic.of(auroc, y, a, ranks=True).beside(Statistic.of(auroc, y, b, ranks=True))
+    p = paired_randomisation_p(joined, patients, 3000)
+    assert 0.01 < p < 0.9
+    assert p == pytest.approx(delong_p(y, a, b, patients), abs=0.04)
 
 
 def test_degenerate_comparisons():
@@ -104,14 +105,42 @@ def test_degenerate_comparisons():
     assert np.isnan(delong_p(np.ones(4), score, -score, np.arange(4)))
     assert np.isnan(delong_p(y, score, -score, [0, 0, 1, 1]))
     assert np.isnan(delong_p(y, y.astype(float), np.zeros(4), np.arange(4)))
-    assert np.isnan(paired_bootstrap_p(np.nan, np.zeros(3)))
-    assert np.isnan(paired_bootstrap_p(0.1, np.full(3, np.nan)))
 
 
-def test_bootstrap_p_is_k_plus_one_over_b_plus_one():
-    assert paired_bootstrap_p(1.0, np.array([0.0, 0.9, 1.1, 2.5, np.nan])) == pytest.approx(3 / 5)
-    assert paired_bootstrap_p(5.0, np.full(99, 5.0)) == pytest.approx(1 / 100)
-    assert paired_bootstrap_p(0.0, np.array([0.1, -0.1])) == 1
+def test_randomisation_is_k_plus_one_over_b_plus_one_over_all_exchanges():
+    y = np.array([1.0, 0, 1, 0, 1, 0, 0, 1])
+    a, b = np.array([8.0, 1, 7, 3, 6, 5, 2, 4]), np.array([2.0, 1, 7, 5, 3, 4, 6, 8])
+    exact = []
+    for kept in itertools.product([True, False], repeat=8):
+        one, two = np.where(kept, a, b), np.where(kept, b, a)
+        exact.append(average_precision_score(y, one) - average_precision_score(y, two))
+    expected = np.mean(np.abs(exact) >= abs(exact[0]) - 1e-12)
+    joined = Statistic.of(auprc, y, a, ranks=True).beside(Statistic.of(auprc, y, b, ranks=True))
+    drawn = paired_randomisation_p(joined, np.arange(8), 8000)
+    assert drawn == pytest.approx(expected, abs=0.02)
+    assert drawn * 8001 == pytest.approx(round(drawn * 8001))
+
+
+def test_randomisation_does_not_depend_on_its_chunks(monkeypatch):
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=60)
+    values[:30] += 0.3
+
+    def p():
+        return paired_randomisation_p(lambda w: w @ values / w.sum(-1), np.arange(30), 200)
+
+    whole = p()
+    monkeypatch.setattr("raddino.metrics.comparison.CHUNK_CELLS", 700)
+    assert p() == whole
+
+
+def test_the_gap_by_chance_is_that_of_centred_groups():
+    resampled = np.array([[1.0, 2, 3, np.nan], [5.0, 5, 9, 4]])
+    expected, p = gap_p([2, 6], resampled)  # centred: -1 0 1 and -1 -1 3, ranges 0 1 2
+    assert expected == 1
+    assert p == 1 / 4
+    assert gap_p([4, 6], resampled)[1] == 3 / 4
+    assert np.isnan(gap_p([2, 3], np.full((2, 5), np.nan))[0])
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 60])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,15 @@ from scipy.special import logit
 
 from raddino.benchmark.cases import both_metrics, case_metric, read_cases
 from raddino.benchmark.checks import some
-from raddino.benchmark.measure import DELONG, PAIRED_BOOTSTRAP, PAIRED_RANDOMISATION, adjust
+from raddino.benchmark.measure import DELONG, PAIRED_RANDOMISATION, adjust, randomisation
 from raddino.benchmark.results import Results, members_of, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, paired_bootstrap_p, paired_randomisation_p
+from raddino.metrics.comparison import delong_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import effective_patients
+from raddino.tasks.base import Statistic
 from raddino.tasks.cases import CASE_TASKS
 
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
@@ -30,7 +31,6 @@ TOLERANCE = 1e-6
 SMALLEST_PROBABILITY = 1e-15
 PARTIAL = re.compile(r", \d+ of \d+ tasks$")
 """What :func:`~raddino.benchmark.measure.averages` adds to a name."""
-Metric = Callable[[Floats | None], Floats]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def compare(
     """Test B against A on the images they share, from ``predictions.parquet`` of both.
 
     Rows are paired by task, metric and encoder. Differences come from the same resamples of patients on both
-    sides; p is DeLong's for the AUROC of a task, that of a paired approximate randomisation for segmentation and
-    findings, and a paired bootstrap's elsewhere, with Holm's correction over all that was compared within a metric.
+    sides; p is DeLong's for the AUROC of a task and that of a paired approximate randomisation elsewhere, with Holm's
+    correction over all that was compared within a metric.
 
     Args:
         a, b: result folders of ``evaluate``.
@@ -149,24 +149,25 @@ def _difference(
     members = one["detail"].get("tasks") or [one["task"]]
     if (cases := _joined_cases(first, second, one, two)) is not None:
         tables = [cases[0]]
-        sides = [[case_metric(_kind(first, one["task"]), one["metric"], table)] for table in cases]
+        sides = [[Statistic(case_metric(_kind(first, one["task"]), one["metric"], table))] for table in cases]
     else:
         tables = [_joined(first, second, one["encoder"], two["encoder"], task) for task in members]
         sides = [
-            [_metric(row, table["target"], table[column]) for table in tables]
+            [_statistic(row, table["target"], table[column]) for table in tables]
             for row, column in ((one, "score_a"), (two, "score_b"))
         ]
     images = pd.concat(tables).drop_duplicates("id")
     bootstrap = PatientBootstrap(images["patient"], resamples, seed)
     places = [pd.Index(images["id"]).get_indexer(table["id"]) for table in tables]
-    for row, metrics in zip((one, two), sides, strict=True):
-        value = np.mean([metric(None) for metric in metrics])
+    for row, statistics in zip((one, two), sides, strict=True):
+        value = np.mean([statistic.compute(None) for statistic in statistics])
         if not abs(value - row["value"]) < TOLERANCE * max(1.0, abs(row["value"])):
             raise RaddinoError(f"{row['value']:.4f} in metrics.json, but the predictions beside it give {value:.4f}")
 
     def gap(weights: Floats) -> Floats:
         values = [
-            two(weights[:, at]) - one(weights[:, at]) for one, two, at in zip(sides[0], sides[1], places, strict=True)
+            theirs.compute(weights[:, at]) - ours.compute(weights[:, at])
+            for ours, theirs, at in zip(*sides, places, strict=True)
         ]
         return np.mean(values, axis=0)
 
@@ -174,16 +175,17 @@ def _difference(
     classes = [table["target"] if one["positives"] is not None else None for table in tables]
     m = min(effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True))
     bounds = interval(value, samples, m)
-    test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(value, samples)
+    test, p = DELONG, np.nan
     if one["metric"] == "auroc" and cases is None and len(tables) == 1:
         table = tables[0]
-        exact = delong_p(table["target"], table["score_b"], table["score_a"], table["patient"])
-        test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
-    if cases is not None:
-        ours, theirs = (table.drop(columns=["id", "patient"]) for table in cases)
-        both = both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]
-        exact = paired_randomisation_p(both, cases[0]["patient"], resamples, seed)
-        test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
+        p = delong_p(table["target"], table["score_b"], table["score_a"], table["patient"])
+    if not np.isfinite(p):
+        if cases is None:
+            joined = [theirs.beside(ours) for ours, theirs in zip(*sides, strict=True)]
+        else:
+            ours, theirs = (table.drop(columns=["id", "patient"]) for table in cases)
+            joined = [both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]]
+        test, p = PAIRED_RANDOMISATION, randomisation(joined, places, images["patient"].to_numpy(), bootstrap)
     return {"to": "A", "value": value, "low": bounds.low, "high": bounds.high, "p": p, "test": test}
 
 
@@ -249,8 +251,8 @@ def _joined(first: Results, second: Results, encoder: str, other: str, task: str
     )
 
 
-def _metric(row: dict[str, Any], target: pd.Series, score: pd.Series) -> Metric:
-    """The metric of a row as a function of image weights, on predictions.
+def _statistic(row: dict[str, Any], target: pd.Series, score: pd.Series) -> Statistic:
+    """The metric of a row on predictions.
 
     Raises:
         RaddinoError: predictions do not suffice for it.
@@ -266,15 +268,16 @@ def _metric(row: dict[str, Any], target: pd.Series, score: pd.Series) -> Metric:
         "r2": regression.r2,
     }
     if metric in simple:
-        return partial(simple[metric], y, s)
+        return Statistic.of(simple[metric], y, s, ranks=metric in ("auroc", "auprc"))
     if metric.removesuffix("_temperature") in simple and "temperature" in detail:
         bounded = np.clip(s, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
         scaled = calibration.apply_temperature(logit(bounded), detail["temperature"])
-        return partial(simple[metric.removesuffix("_temperature")], y, scaled)
+        return Statistic.of(simple[metric.removesuffix("_temperature")], y, scaled)
     if metric.startswith("sensitivity_at_specificity") and "threshold" in detail:
-        return partial(ranking.sensitivity, y, s, detail["threshold"])
+        above = (s >= detail["threshold"]).astype(np.float64)
+        return Statistic.of(partial(ranking.sensitivity, threshold=1), y, above)
     if metric == "auroc_binned" and "edges" in detail:
-        return partial(regression.auroc_binned, y, s, detail["edges"])
+        return Statistic.of(partial(regression.auroc_binned, edges=detail["edges"]), y, s, ranks=True)
     raise RaddinoError(f"{metric} cannot be computed from predictions alone")
 
 

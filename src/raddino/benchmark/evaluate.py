@@ -352,7 +352,7 @@ def _measure(
                     name, members, draw, encoder, weights, data, labels, scope, listed=part.listed, excluded=excluded
                 )
                 if reference:
-                    compare(measured, reference[0], members, reference[1])
+                    compare(measured, reference[0], members, reference[1], draw)
             except ValueError as error:
                 absent.append(absence(name, encoder, f"cannot be measured: {error}"))
                 continue

@@ -10,15 +10,15 @@ import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
 from raddino.metrics.bootstrap import Interval, PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, holm, paired_bootstrap_p, paired_randomisation_p
+from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import effective_patients, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import TASKS, Examples, Statistic
+from raddino.tasks.cases import Compute
 
 AGGREGATED = ("auprc", "auroc")
 DELONG = "DeLong, clustered by patient"
-PAIRED_BOOTSTRAP = "paired bootstrap over patients"
 PAIRED_RANDOMISATION = "paired approximate randomisation over patients"
 
 
@@ -60,10 +60,12 @@ class Draw:
     Attributes:
         bootstrap: over all those images in corpus order.
         places: for each task, where its test images stand among them.
+        patients: of those images.
     """
 
     bootstrap: PatientBootstrap
     places: list[np.ndarray]
+    patients: np.ndarray
 
     @classmethod
     def of(cls, tasks: Sequence[Examples], resamples: int, seed: int) -> Draw:
@@ -72,11 +74,11 @@ class Draw:
         patients = np.concatenate([one.patients[one.at["test"]] for one in tasks])
         union, first = np.unique(np.concatenate(rows), return_index=True)
         bootstrap = PatientBootstrap(patients[first], resamples, seed)
-        return cls(bootstrap, [np.searchsorted(union, one) for one in rows])
+        return cls(bootstrap, [np.searchsorted(union, one) for one in rows], patients[first])
 
     def __len__(self) -> int:
         """Images."""
-        return len(np.unique(np.concatenate(self.places)))
+        return len(self.patients)
 
     def distribution(self, statistics: Sequence[Statistic]) -> Floats:
         """(R,) unweighted mean of one statistic of each task."""
@@ -210,32 +212,31 @@ def compare(
     reference: Sequence[Measured],
     scores: Sequence[Scores | CaseScores],
     reference_scores: Sequence[Scores | CaseScores],
+    draw: Draw,
 ) -> None:
     """Fill in ``difference``, paired over the shared resamples, of an encoder's rows to the reference's.
 
-    p is DeLong's, clustered by patient, for the AUROC of a single task, that of a paired approximate randomisation
-    for tasks with a record an image, and a paired bootstrap's elsewhere and where these are not defined.
+    p is DeLong's, clustered by patient, for the AUROC of a single task, and that of a paired approximate
+    randomisation elsewhere and where DeLong's is not defined.
     """
-    ours, theirs = scores[0], reference_scores[0]
+    ours, theirs = ([one.statistics() for one in side] for side in (scores, reference_scores))
     both = {}
-    if isinstance(ours, CaseScores) and isinstance(theirs, CaseScores):
-        both = both_metrics(ours.examples.config.kind, ours.cases.records, theirs.cases.records)
+    if isinstance(scores[0], CaseScores) and isinstance(reference_scores[0], CaseScores):
+        kind = scores[0].examples.config.kind
+        both = both_metrics(kind, scores[0].cases.records, reference_scores[0].cases.records)
     by_metric = {other.row["metric"]: other for other in reference}
     for one in measured:
-        other = by_metric.get(one.row["metric"])
+        metric = one.row["metric"]
+        other = by_metric.get(metric)
         if other is None:
             continue
         difference = one.row["value"] - other.row["value"]
-        samples = one.samples - other.samples
-        bounds = interval(difference, samples, one.carriers)
-        test, p = PAIRED_BOOTSTRAP, paired_bootstrap_p(difference, samples)
-        if one.row["metric"] == "auroc" and len(scores) == 1:
-            exact = _delong(ours, theirs)
-            test, p = (DELONG, exact) if np.isfinite(exact) else (test, p)
-        if one.row["metric"] in both:
-            patients = ours.examples.patients[ours.examples.at["test"]]
-            exact = paired_randomisation_p(both[one.row["metric"]], patients, len(samples), one.row["seed"])
-            test, p = (PAIRED_RANDOMISATION, exact) if np.isfinite(exact) else (test, p)
+        bounds = interval(difference, one.samples - other.samples, one.carriers)
+        test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
+        if not np.isfinite(p):
+            pairs = zip(ours, theirs, strict=True)
+            joined = [both[metric]] if metric in both else [a[metric].beside(b[metric]) for a, b in pairs]
+            test, p = PAIRED_RANDOMISATION, randomisation(joined, draw.places, draw.patients, draw.bootstrap)
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,
@@ -251,6 +252,26 @@ def unpaired_interval(one: Measured, other: Measured, seed: int) -> Interval:
     order = np.random.default_rng([seed, len(other.samples)]).permutation(len(other.samples))
     difference = one.row["value"] - other.row["value"]
     return interval(difference, one.samples - other.samples[order], min(one.carriers, other.carriers))
+
+
+def randomisation(
+    metrics: Sequence[Compute], places: Sequence[np.ndarray], patients: np.ndarray, bootstrap: PatientBootstrap
+) -> float:
+    """p of a paired approximate randomisation of the mean of metrics.
+
+    Args:
+        metrics: one a task, of weights (..., 2 N) of its N images under the one system, then under the other.
+        places: for each task, where its images stand among all.
+        patients: of all images.
+        bootstrap: whose number of resamples and seed are used.
+    """
+    n = len(patients)
+    both = [np.concatenate([at, at + n]) for at in places]
+
+    def mean(weights: Floats) -> Floats:
+        return np.mean([metric(weights[..., at]) for metric, at in zip(metrics, both, strict=True)], axis=0)
+
+    return paired_randomisation_p(mean, patients, bootstrap.resamples, bootstrap.seed)
 
 
 def carriers(tasks: Sequence[Examples]) -> int:

@@ -114,9 +114,8 @@ def _spread(point: float, defined: Floats, scale: Scale, m: int, n: int, level: 
     first, last = scale.low + margin, scale.high - margin
     quantiles = np.quantile(defined, RANGE)
     centre, low, median, high = scale.forward(np.clip([point, *quantiles], first, last))
-    sides = np.abs([centre - low, high - centre])
-    inside = (first < quantiles[[0, 2]]) & (quantiles[[0, 2]] < last)
-    half = sides[inside].mean() if inside.any() else sides.mean()
+    lower, upper = first < quantiles[0], quantiles[2] < last
+    half = abs(high - low) / 2 if lower == upper else abs(centre - (low if lower else high))
     half *= float(t.ppf((1 + level) / 2, m - 1)) * np.sqrt(m / (m - 1))
     if not scale.unbiased:
         centre -= median - centre

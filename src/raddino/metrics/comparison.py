@@ -8,18 +8,7 @@ from scipy.stats import norm, rankdata
 
 from raddino.metrics.ranking import Floats, checked
 
-
-def paired_bootstrap_p(difference: float, resampled: Floats) -> float:
-    """Two-sided p of "no difference" from paired bootstrap differences: (k + 1) / (B + 1).
-
-    k counts resampled differences at least as far from the observed one as that is from 0; undefined
-    resamples are left out. NaN when ``difference`` is, or no resample is defined.
-    """
-    defined = resampled[np.isfinite(resampled)]
-    if not np.isfinite(difference) or not len(defined):
-        return float("nan")
-    extreme = np.abs(defined - difference) >= abs(difference) - 1e-12
-    return float((extreme.sum() + 1) / (len(defined) + 1))
+CHUNK_CELLS = 4_000_000
 
 
 def paired_randomisation_p(
@@ -40,15 +29,36 @@ def paired_randomisation_p(
         NaN where the metric is not defined on the images as they are, or on none of the resamples.
     """
     _, member = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-    first = np.random.default_rng([seed, len(member)]).random((resamples, member.max(initial=-1) + 1))[:, member] < 0.5
-    chosen = np.concatenate([np.ones((1, len(member)), bool), first])
-    weights = np.concatenate([chosen, ~chosen], axis=1).astype(np.float64)
-    observed, *drawn = metric(weights) - metric(1 - weights)
+    first = np.random.default_rng([seed, len(member)]).random((resamples, member.max(initial=-1) + 1)) < 0.5
+    kept = np.concatenate([np.ones((1, first.shape[1]), bool), first])
+    rows = max(1, CHUNK_CELLS // max(1, 2 * len(member)))
+    observed, *drawn = np.concatenate([_exchanged(metric, kept[at : at + rows][:, member])
+                                       for at in range(0, len(kept), rows)])  # fmt: skip
     defined = np.array(drawn)[np.isfinite(drawn)]
     if not np.isfinite(observed) or not len(defined):
         return float("nan")
     extreme = np.abs(defined) >= abs(observed) - 1e-12
     return float((extreme.sum() + 1) / (len(defined) + 1))
+
+
+def gap_p(values: ArrayLike, resampled: Floats) -> tuple[float, float]:
+    """What the largest difference among groups would be by chance, and the p of "all groups have one value".
+
+    The resamples are centred on one value; ``k`` counts ranges among them at least as large as that of the values,
+    p = (k + 1) / (B + 1).
+
+    Args:
+        values: (G,) of the groups.
+        resampled: (G, B) in shared resamples; those in which a group has no value are left out.
+
+    Returns:
+        Median range by chance (NaN where no resample is defined), and p.
+    """
+    measured = np.asarray(values, dtype=np.float64)
+    centred = resampled - measured[:, None]
+    chance = np.ptp(centred[:, np.isfinite(centred).all(0)], axis=0)
+    extreme = (chance >= np.ptp(measured) - 1e-12).sum()
+    return float(np.median(chance)) if len(chance) else float("nan"), float((extreme + 1) / (len(chance) + 1))
 
 
 def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: ArrayLike) -> float:
@@ -101,3 +111,9 @@ def _placements(positive: np.ndarray, score: Floats) -> Floats:
         beaten = (overall[chosen] - rankdata(score[chosen])) / max(others, 1)
         result[chosen] = beaten if chosen is positive else 1 - beaten
     return result
+
+
+def _exchanged(metric: Callable[[Floats], Floats], kept: np.ndarray) -> Floats:
+    """(r,) differences where the systems keep their places on some images (r, N) and change them on the others."""
+    weights = np.concatenate([kept, ~kept], axis=1).astype(np.float64)
+    return metric(weights) - metric(1 - weights)

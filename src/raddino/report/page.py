@@ -165,16 +165,16 @@ def _head(data: dict[str, Any]) -> str:
 
 def _method(data: dict[str, Any]) -> str:
     return (
-        "Paired on the same test images; intervals and p from the same resamples of patients on both sides "
-        f"({data['resamples']}, seed {data['seed']}), for AUROC of one task DeLong's test clustered by patient. Clear, "
-        "and set off, is p < 0.05 after Holm's correction over all that was compared of a metric. ± is the SD over "
-        "seeds."
+        "Paired on the same test images; intervals from the same resamples of patients on both sides "
+        f"({data['resamples']}, seed {data['seed']}), p from DeLong's test clustered by patient for AUROC of one task, "
+        "from exchanging the two sides patient by patient elsewhere. Clear, and set off, is p < 0.05 after Holm's "
+        "correction over all that was compared of a metric. ± is the SD over seeds."
     )
 
 
 def _short(test: str) -> str:
     words = {"DeLong": "DeLong", "paired approximate": "randomisation"}
-    return next((word for start, word in words.items() if test.startswith(start)), "bootstrap")
+    return next((word for start, word in words.items() if test.startswith(start)), test)
 
 
 def _p(value: float) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, PositiveInt
+from scipy.stats import rankdata
 
 from raddino.config import Config
 from raddino.errors import RaddinoError, did_you_mean
@@ -149,10 +150,40 @@ class Statistic:
     Attributes:
         compute: from image weights (..., N), or None for ones, to values (...).
         detail: what was fixed on training or validation images, for example a threshold.
+        outputs: (N,) or (N, K) what two systems exchange in a randomisation test; None where there is no such test.
+        metric: of target (N,), outputs and ``weights`` (..., N).
+        target: (N,).
     """
 
     compute: Callable[[Floats | None], Floats]
     detail: dict[str, Any] = field(default_factory=dict)
+    outputs: Floats | None = None
+    metric: Callable[..., Floats] | None = None
+    target: Floats | None = None
+
+    @classmethod
+    def of(
+        cls,
+        metric: Callable[..., Floats],
+        target: Floats,
+        outputs: Floats,
+        detail: dict[str, Any] | None = None,
+        ranks: bool = False,
+    ) -> Statistic:
+        """A metric of outputs; ``ranks`` where their order is all that it reads, whatever their scale."""
+        compute = partial(_weighted, metric, target, outputs)
+        return cls(compute, detail or {}, rankdata(outputs, axis=0) if ranks else outputs, metric, target)
+
+    def beside(self, other: Statistic) -> Callable[[Floats], Floats] | None:
+        """The metric of weights (..., 2 N) of the images with these outputs, then with the other's; None without."""
+        if self.metric is None or self.target is None or self.outputs is None or other.outputs is None:
+            return None
+        target, outputs = np.concatenate([self.target] * 2), np.concatenate([self.outputs, other.outputs])
+        return partial(_weighted, self.metric, target, outputs)
+
+
+def _weighted(metric: Callable[..., Floats], target: Floats, outputs: Floats, weights: Floats | None) -> Floats:
+    return metric(target, outputs, weights=weights)
 
 
 class Task(Protocol):

@@ -11,7 +11,7 @@ from raddino.benchmark.analyses.groups import Attribute, attributes
 from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, measured, restrict, unmeasured
 from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.benchmark.results import LOWER_IS_BETTER
-from raddino.metrics.comparison import holm
+from raddino.metrics.comparison import gap_p, holm
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import IDENTITY
 from raddino.tasks.base import Examples
@@ -125,16 +125,14 @@ def _gap(
     low, high = (pick(values, key=lambda name: values[name]) for pick in (min, max))
     best, worst = (low, high) if metric in LOWER_IS_BETTER else (high, low)
     gap = values[high] - values[low]
-    centred = np.stack([samples[name] - value for name, value in values.items()])
-    chance = np.ptp(centred[:, np.isfinite(centred).all(0)], axis=0)
+    expected, p = gap_p(list(values.values()), np.stack([samples[name] for name in values]))
     return measured(
         context, encoder, examples.config.name, metric, gap, samples[high] - samples[low],
         variant=f"gap over {attribute}", scale=IDENTITY,
         **counts(examples) | {"effective_n": min(carried[low], carried[high])},
         attribute=attribute, group=None, role="gap", best=best, worst=worst,
         best_value=values[best], worst_value=values[worst], groups=len(values),
-        expected=float(np.median(chance)) if len(chance) else float("nan"),
-        p=float(((chance >= gap - 1e-12).sum() + 1) / (len(chance) + 1)),
+        expected=expected, p=p,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 from scipy.special import expit
 
 from raddino.metrics import ranking
@@ -37,18 +38,20 @@ class Classification:
         plain, scaled = expit(test), apply_temperature(test, temperature)
         known = {"temperature": temperature}
         result = {
-            "auprc": Statistic(partial(ranking.auprc, y, test)),
-            "auroc": Statistic(partial(ranking.auroc, y, test)),
-            "brier": Statistic(partial(brier, y, plain)),
-            "brier_temperature": Statistic(partial(brier, y, scaled), known),
-            "ece": Statistic(partial(expected_calibration_error, y, plain)),
-            "ece_temperature": Statistic(partial(expected_calibration_error, y, scaled), known),
+            "auprc": Statistic.of(ranking.auprc, y, test, ranks=True),
+            "auroc": Statistic.of(ranking.auroc, y, test, ranks=True),
+            "brier": Statistic.of(brier, y, plain),
+            "brier_temperature": Statistic.of(brier, y, scaled, known),
+            "ece": Statistic.of(expected_calibration_error, y, plain),
+            "ece_temperature": Statistic.of(expected_calibration_error, y, scaled, known),
         }
         for level in SPECIFICITIES:
             threshold = ranking.threshold_at_specificity(y_val, expit(val), level / 100)
             reached = float(ranking.specificity(y, plain, threshold))
-            result[f"sensitivity_at_specificity_{level}"] = Statistic(
-                partial(ranking.sensitivity, y, plain, threshold),
+            result[f"sensitivity_at_specificity_{level}"] = Statistic.of(
+                partial(ranking.sensitivity, threshold=1),
+                y,
+                (plain >= threshold).astype(np.float64),
                 {"threshold": threshold, "specificity_reached": reached},
             )
         return result

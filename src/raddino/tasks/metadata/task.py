@@ -26,10 +26,14 @@ class Metadata:
         splits = np.array([y.min() <= edge < y.max() for edge in edges], dtype=bool)
         averaged = {"edges": edges[splits].tolist(), "left_out": edges[~splits].tolist()}
         return {
-            "mae": Statistic(partial(regression.mae, y, test)),
-            "r2": Statistic(partial(regression.r2, y, test)),
-            "auroc_binned": Statistic(
-                partial(regression.auroc_binned, y, test, edges[splits] if splits.any() else edges), averaged
+            "mae": Statistic.of(regression.mae, y, test),
+            "r2": Statistic.of(regression.r2, y, test),
+            "auroc_binned": Statistic.of(
+                partial(regression.auroc_binned, edges=edges[splits] if splits.any() else edges),
+                y,
+                test,
+                averaged,
+                ranks=True,
             ),
         }
 

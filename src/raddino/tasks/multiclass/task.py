@@ -33,10 +33,10 @@ class Multiclass:
         averaged = {"classes": [examples.classes[code] for code in kept], "left_out": left_out}
         matrix = {"classes": list(examples.classes), "confusion": multiclass.confusion(y, test).tolist()}
         return {
-            "accuracy": Statistic(partial(multiclass.accuracy, y, p), matrix),
-            "balanced_accuracy": Statistic(partial(multiclass.balanced_accuracy, y, p, kept), averaged),
-            "auroc_macro_ovr": Statistic(partial(multiclass.auroc_macro, y, p, kept), averaged),
-            "auprc_macro_ovr": Statistic(partial(multiclass.auprc_macro, y, p, kept), averaged),
+            "accuracy": Statistic.of(multiclass.accuracy, y, p, matrix),
+            "balanced_accuracy": Statistic.of(partial(multiclass.balanced_accuracy, classes=kept), y, p, averaged),
+            "auroc_macro_ovr": Statistic.of(partial(multiclass.auroc_macro, classes=kept), y, p, averaged, ranks=True),
+            "auprc_macro_ovr": Statistic.of(partial(multiclass.auprc_macro, classes=kept), y, p, averaged, ranks=True),
         }
 
 
