@@ -125,8 +125,9 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
         "and encoders. Sensitivities use the thresholds that all validation images chose.",
         left_out=_suppressed(rows),
     )  # fmt: skip
-    groups = [row for row in rows if row["role"] == "group" and row["metric"] in ("auroc", "mae")]
-    for task, own in by(groups, "task").items():
+    groups = [row for row in rows if row["role"] == "group"]
+    for task, every in by(groups, "task").items():
+        own = [row for row in every if row["metric"] == every[0]["metric"]]
         names = list(dict.fromkeys((row["attribute"], row["group"]) for row in own))
         compared = [attribute for attribute, _ in names]
         names = [name for name in names if compared.count(name[0]) > 1]
@@ -366,7 +367,8 @@ def _suppressed(rows: list[Row]) -> list[str]:
     tasks: dict[tuple[str, str], list[str]] = {}
     lost = [row for row in rows if row["value"] is None]
     for row in lost:
-        tasks.setdefault((row["reason"], f"{row['attribute']} {row['group']}"), []).append(row["task"])
+        group = " ".join(filter(None, (row["attribute"], row["group"])))
+        tasks.setdefault((row["reason"], group), []).append(row["task"])
     every = {row["task"] for row in rows}
     found = []
     for reason in dict.fromkeys(row["reason"] for row in lost):
