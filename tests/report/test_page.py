@@ -75,7 +75,8 @@ def test_a_leaderboard_is_told_in_full(board: Leaderboard, tmp_path: Path) -> No
     text = leaderboard_text(board)
     page = Page(write_leaderboard(board, tmp_path / "out").read_text())
     assert "Leaderboard of 3 result folders" in page.text
-    for words in ("x<y", "0.850 ±0.012", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.", "40 positive (44 %)",
+    for words in ("x<y", "0.850 ±0.012", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.",
+                  "40 positive (44 %)",
                   "age: MAE, lower is better (n = 90, 60 patients, mean of 2 of 3: a, b, data dddddddd)",
                   "sex: AUROC (n = 90, 4 excluded, 60 patients"):  # fmt: skip
         assert words in text

@@ -20,7 +20,7 @@ from raddino.metrics.signature import Signature
 from raddino.tasks.base import Examples, Statistic
 from raddino.tasks.probes import LinearConfig, ProbeConfig
 
-Judged = TypeVar("Judged", Scores, CaseScores)
+Judged = TypeVar("Judged", bound=Scores | CaseScores)
 NO_ENCODER = "none"
 """Fingerprint in the signature of what is measured without an encoder."""
 
