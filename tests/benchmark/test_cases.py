@@ -18,6 +18,7 @@ from raddino.benchmark.leaderboard import leaderboard
 from raddino.config import Config
 from raddino.encoders.base import Features, Provenance
 from raddino.errors import RaddinoError
+from raddino.report.html import report
 from raddino.tasks.base import Absent, select_examples
 from raddino.tasks.cases import CASE_TASKS, Cases
 
@@ -121,6 +122,36 @@ def test_records_become_rows_with_intervals_and_differences_beside_the_probes(co
     known = {one["name"]: one for one in results.data["encoders"]}
     assert known["scale1.0 (shuffled)"]["provenance"] == known["scale1.0"]["provenance"]
     assert known["constant"]["dim"] is None
+
+
+def test_subgroups_of_records_are_those_of_each_group_alone(corpus, suite, tmp_path, monkeypatch):
+    monkeypatch.setattr("raddino.benchmark.analyses.subgroups.MIN_PATIENTS", 5)
+    results = judge(corpus, suite, tmp_path / "r", 1.0, 5.0, analyses=["subgroups", "calibration"])
+    rows = [row for row in results.data["analyses"]["subgroups"] if row["task"] == "age (all)"]
+    groups = [row for row in rows if row["role"] == "group"]
+    assert {row["encoder"] for row in groups} == {"scale1.0", "scale5.0"}
+    table = corpus.manifest.iloc[corpus.rows(split="test")]
+    for row in groups:
+        if row["attribute"] in ("sex", "view"):
+            age = table.loc[table[row["attribute"]] == row["group"], "age"]
+            assert row["value"] == pytest.approx(np.mean((age - (41 if row["encoder"] == "scale1.0" else 45)) ** 2))
+            assert row["n"] == len(age)
+    main = {row["encoder_fingerprint"] for row in results.data["rows"] if row["task"] == "age (all)"}
+    assert {row["encoder_fingerprint"] for row in groups} <= main
+    assert {row["attribute"] for row in rows if row["role"] == "gap"} >= {"sex", "view"}
+    (alone,) = [row for row in rows if row["attribute"] == "source"]
+    assert alone["reason"] == "all test images of known source are of one group"
+    assert report(tmp_path / "r").read_text().count("age (all), sex") == 2
+
+
+def test_analyses_of_probes_say_that_a_suite_has_none(corpus, suite, tmp_path):
+    tasks = yaml.safe_load(suite.read_text())["tasks"]
+    suite.write_text(yaml.safe_dump({"tasks": tasks[1:]}))
+    names = ["calibration", "retrieval", "robustness", "consistency", "label_efficiency", "confounders"]
+    results = judge(corpus, suite, tmp_path / "r", 1.0, analyses=names)
+    told = {one["analysis"]: one["reason"] for one in results.data["absent"] if one.get("analysis")}
+    assert told == dict.fromkeys(names, "it looks at probes, and no task of this suite is probed")
+    assert results.data["analyses"] == {}
 
 
 def test_models_lie_in_folders_of_their_own_and_records_can_be_read_back(corpus, suite, tmp_path):

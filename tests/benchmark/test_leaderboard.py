@@ -65,7 +65,8 @@ def test_lower_errors_rank_first(tmp_path):
         ({"n": 91, "positives": 41}, "n, positives"),
         ({"split": "val"}, "split"),
         ({"probe": {"kind": "knn"}}, "probe"),
-        ({"detail": {"tasks": ["a", "b"]}}, "tasks"),
+        ({"detail": {"tasks": ["a", "b"]}}, "members"),
+        ({"members": ["a", "b"], "listed": 3}, "members"),
     ],
 )
 def test_what_is_not_comparable_stands_on_its_own_board_and_is_said(tmp_path, change, words):

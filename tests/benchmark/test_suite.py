@@ -118,11 +118,10 @@ def test_labels_have_short_names_and_one_task():
     ]
 
 
-def test_masks_and_places_are_never_suggested():
+def test_masks_and_places_are_never_suggested_for_labels():
     manifest = MANIFEST.assign(mask_heart="a:0:1", label_heart_size=0.0, sha256="0")
-    for target, message in (("mask_hart", r"corpus\.$|'(label_)?heart_size'"), ("haert_size", "'heart_size'")):
-        with pytest.raises(ConfigError, match=message):
-            derive_suite(manifest, [target])
+    with pytest.raises(ConfigError, match="'heart_size'"):
+        derive_suite(manifest, ["haert_size"])
     with pytest.raises(ConfigError) as error:
         derive_suite(manifest, ["sha25"])
     assert "sha256" not in str(error.value)
@@ -135,8 +134,41 @@ def test_masks_and_places_are_never_suggested():
         ("edemma", "Did you mean 'edema'"),
         ("view", "view=AP"),
         ("grade=9", "no image has '9'"),
+        ("view=ap", "no image has 'ap' in column 'view'. Did you mean 'AP'"),
+        ("weight", "column 'weight'; then: raddino prepare"),
+        ("fibrosis", "'label_fibrosis'; then: raddino prepare"),
+        ("id", "'id' says what an image is called"),
+        ("patient", "'patient' says what an image is called"),
+        (
+            "mask_lungs",
+            r"needs masks \(column 'mask_lungs'\).*no such column.*--suite open-cxr-masks or synthetic-masks",
+        ),
+        ("lungs", r"needs masks \(column 'mask_lungs'\).*no such column.*raddino prepare"),
+        (
+            "report",
+            r"needs report texts \(column 'report'\).*no such column",
+        ),
+        ("findings", r"needs report texts \(column 'report'\)"),
     ],
 )
 def test_targets_that_cannot_be(target, message):
     with pytest.raises(ConfigError, match=message):
         derive_suite(MANIFEST, [target])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("lungs", "kind segmentation: --suite open-cxr-masks or synthetic-masks; see docs/segmentation.md"),
+        ("mask_spine", "kind segmentation: --suite SUITE.yaml; see"),
+        ("spine", r"\(column 'mask_spine'\)"),
+        ("mask_spin", "no such column. Did you mean 'mask_spine'"),
+        ("report", "kind findings: --suite iu-xray-findings or"),
+    ],
+)
+def test_masks_and_reports_say_which_suite_they_need(target, message):
+    manifest = MANIFEST.assign(mask_lungs="a:0:1", mask_spine="a:0:1", report="No finding.")
+    with pytest.raises(ConfigError, match=message) as error:
+        derive_suite(manifest, [target])
+    assert "No finding" not in str(error.value)
+    assert "\n" not in str(error.value)

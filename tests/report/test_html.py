@@ -111,7 +111,7 @@ def test_values_intervals_and_counts_are_those_of_metrics_json(whole: str, metri
         for line in block.lines:
             for cell in line.cells:
                 if cell:
-                    assert f"{cell.text} {cell.interval}" in text
+                    assert f"{cell.text} {cell.spread} {cell.interval}" in text
         if block.positives is not None:
             assert f"{block.positives} positive ({100 * block.prevalence:.0f} %)" in text
     for row in metrics["rows"]:

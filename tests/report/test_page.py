@@ -8,7 +8,7 @@ import pytest
 from raddino.benchmark.compare import Comparison
 from raddino.benchmark.leaderboard import Leaderboard
 from raddino.report.page import comparison_text, leaderboard_text, write_comparison, write_leaderboard
-from raddino.report.terminal import text_table
+from raddino.report.terminal import LEGEND, SEEDS, text_table
 
 from .test_html import Page
 
@@ -35,9 +35,23 @@ def comparison() -> Comparison:
 def board() -> Leaderboard:
     row = {"board": 1, "task": "sex", "metric": "auroc", "rank": 1, "encoder": "x<y", "value": 0.85, "low": 0.8,
            "high": 0.9, "median": 0.85, "n": 90, "positives": 40, "prevalence": 0.44, "patients": 60, "seen": "clean",
-           "synthetic": "false", "folder": "one", "probe": "linear", "data_fingerprint": "d" * 64}  # fmt: skip
+           "synthetic": "false", "folder": "one", "probe": "linear", "members": "", "excluded": 4,
+           "seed_sd": 0.012, "data_fingerprint": "d" * 64}  # fmt: skip
     rows = [row, row | {"rank": 2, "encoder": "z", "value": 0.7, "folder": "two", "seen": "label seen"}]
-    rows.append(row | {"board": 2, "task": "age", "metric": "mae", "value": 9.5, "positives": None, "prevalence": None})
+    rows.append(
+        row
+        | {
+            "board": 2,
+            "task": "age",
+            "metric": "mae",
+            "value": 9.5,
+            "positives": None,
+            "prevalence": None,
+            "excluded": None,
+            "seed_sd": None,
+            "members": "2 of 3: a, b",
+        }
+    )
     return Leaderboard(pd.DataFrame(rows).astype({"positives": "Int64"}), ["sex, auroc: kept apart."], folders=3)
 
 
@@ -61,8 +75,10 @@ def test_a_leaderboard_is_told_in_full(board: Leaderboard, tmp_path: Path) -> No
     text = leaderboard_text(board)
     page = Page(write_leaderboard(board, tmp_path / "out").read_text())
     assert "Leaderboard of 3 result folders" in page.text
-    for words in ("x<y", "0.850", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.", "40 positive (44 %)",
-                  "age: MAE, lower is better (n = 90, 60 patients, data dddddddd)"):  # fmt: skip
+    for words in ("x<y", "0.850 ±0.012", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.",
+                  "40 positive (44 %)",
+                  "age: MAE, lower is better (n = 90, 60 patients, mean of 2 of 3: a, b, data dddddddd)",
+                  "sex: AUROC (n = 90, 4 excluded, 60 patients"):  # fmt: skip
         assert words in text
         assert words in page.text
     assert "ynthetic" not in page.text
@@ -87,6 +103,7 @@ def test_the_terminal_marks_what_the_paper_marks(metrics: dict) -> None:
     assert len(lines) == 3
     assert all("!" in line for line in lines)
     assert not any("!" in line for line in text.splitlines() if line.startswith("  pca"))
-    assert sum(line.count("*") for line in text.splitlines()[:-1]) == 6
-    assert sum(line.count("+") for line in text.splitlines()[:-1]) == 6
+    assert text.splitlines()[-2:] == [LEGEND, SEEDS]
+    assert sum(line.count("*") for line in text.splitlines()[:-2]) == 6
+    assert sum(line.count("+") for line in text.splitlines()[:-2]) == 6
     assert "analysis subgroups: too few" in text

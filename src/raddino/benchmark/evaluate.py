@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
-from raddino.benchmark.analyses.base import ANALYSES, Context, Row
+from raddino.benchmark.analyses.base import ANALYSES, READS_CASES, Context, Row
 from raddino.benchmark.cases import (
     CaseScores,
     is_case_task,
@@ -189,6 +189,8 @@ def evaluate(
             precision=precision,
             cache=cache,
             scope=population.scope,
+            cases=_records(judged),
+            case_examples=cased,
         )
         rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
@@ -301,6 +303,14 @@ def _train_all(
     return failed
 
 
+def _records(judged: dict[str, dict[str, Scores | CaseScores]]) -> dict[str, dict[str, CaseScores]]:
+    """What was trained, without its variants, by encoder and task."""
+    return {
+        name: {task: one for task, one in by_task.items() if isinstance(one, CaseScores) and not one.cases.variant}
+        for name, by_task in judged.items()
+    }
+
+
 def _notes(task: str, scores: dict[str, dict[str, Scores | CaseScores]]) -> dict[str, Any]:
     """What the first encoder's records say of the task itself."""
     found = [by_task[task] for by_task in scores.values() if task in by_task]
@@ -388,7 +398,12 @@ def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any
     failed = []
     for name in context.suite.analyses:
         try:
-            found[name] = ANALYSES[name](context)
+            if not context.examples and name not in READS_CASES:
+                raise RaddinoError("it looks at probes, and no task of this suite is probed")
+            rows = ANALYSES[name](context)
+            if not rows:
+                raise RaddinoError("no task or image has what it asks for")
+            found[name] = rows
         except Exception as error:
             failed.append(absence(None, None, reason_of(f"analysis {name}", error)) | {"analysis": name})
     return found, failed

@@ -103,7 +103,7 @@ class Results:
         rows["rank"] = better.groupby([rows["task"], rows["metric"]]).rank(method="min").astype(int)
         rows["seen"] = rows["encoder"].map(seen)
         rows["encoder"] = rows["encoder"].map(shown)
-        rows["members"] = [members_text(row) for row in rows.to_dict("records")]
+        rows["members"] = [members_text(self.data["rows"][place]) for place in rows.index]
         for count in ("positives", "excluded", "seeds"):
             rows[count] = rows[count].astype("Int64") if count in rows else None
         rows["seed_sd"] = rows["seed_sd"].astype(float) if "seed_sd" in rows else None

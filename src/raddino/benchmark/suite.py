@@ -10,13 +10,14 @@ from pydantic import Field
 
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
-from raddino.tasks.base import TEXTS, TaskConfig, target_columns
+from raddino.tasks.base import PLACES, TEXTS, TaskConfig, target_columns
 from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
 NUMBERS = ("age", "weight", "bmi")
 POSITIVE = {"sex": "M"}
-LONGEST_EXAMPLE = 20
+LONGEST_EXAMPLE, MOST_VALUES = 20, 100
+KINDS = {"segmentation": "masks", "findings": "report texts"}
 
 
 class Suite(Config):
@@ -116,13 +117,8 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
     column, _, positive = target.partition("=")
     if column not in manifest and f"label_{column}" in manifest:
         column = f"label_{column}"
-    if column not in manifest:
-        columns = target_columns(manifest)
-        known = [*columns, *(name.removeprefix("label_") for name in columns)]
-        raise ConfigError(f"target {column!r} is no column of the corpus.{did_you_mean(column, known)}")
-    if column.startswith("mask_") or column in TEXTS:
-        kind = "segmentation" if column.startswith("mask_") else "findings"
-        raise ConfigError(f"target {column!r} needs a suite with a task of kind {kind}; see docs/{kind}.md")
+    if column not in manifest or column in (*PLACES, *TEXTS) or column.startswith("mask_"):
+        raise ConfigError(_needs(manifest, column))
     positive = positive or POSITIVE.get(column, "")
     name = column.removeprefix("label_")
     name = column if name in manifest else name
@@ -131,7 +127,9 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
     if positive:
         matching = values[values.astype(str).isin([positive, f"{positive}.0"])]
         if matching.empty and column not in POSITIVE:
-            raise ConfigError(f"target {target!r}: no image has {positive!r} in column {column!r}")
+            words = [word for word in map(str, values.unique()[:MOST_VALUES]) if len(word) <= LONGEST_EXAMPLE]
+            hint = did_you_mean(positive, words) or did_you_mean(positive.upper(), words)
+            raise ConfigError(f"target {target!r}: no image has {positive!r} in column {column!r}.{hint}")
         value = float(positive) if is_numeric_dtype(matching) else positive
         return TaskConfig(name=name, target=column, kind="binary", positive=value)
     if len(values) and numbers.isna().all():
@@ -140,3 +138,35 @@ def _task(manifest: pd.DataFrame, target: str) -> TaskConfig:
         raise ConfigError(f"target {column!r} holds text; say which value is positive: {column}={example}")
     binary = column.startswith("label_") or numbers.isin([0, 1]).all()
     return TaskConfig(name=name, target=column, kind="binary" if binary else "regression")
+
+
+def _needs(manifest: pd.DataFrame, target: str) -> str:
+    """Why a target cannot be probed, and what it takes: a column, a suite, another name."""
+    column = target if target in manifest else _column_of(manifest, target)
+    if column in PLACES:
+        return f"target {target!r} says what an image is called or where it lies, and is no label"
+    kind = "segmentation" if column.startswith("mask_") else "findings" if column in TEXTS else ""
+    if not kind:
+        known = target_columns(manifest)
+        hint = did_you_mean(target, [*known, *(name.removeprefix("label_") for name in known)])
+        label = column if column in (*POSITIVE, *NUMBERS, "view") else f"label_{column}"
+        remedy = hint or f" It needs a manifest with a column {label!r}; then: raddino prepare"
+        return f"target {target!r} is no column of the corpus.{remedy}"
+    suites = [name for name in suite_names() if any(task.target == column for task in load_suite(name).tasks)]
+    suite = f"--suite {' or '.join(suites) or 'SUITE.yaml'}"
+    needed = f"target {target!r} needs {KINDS[kind]} (column {column!r}) and a suite with a task of kind {kind}"
+    if column in manifest:
+        return f"{needed}: {suite}; see docs/{kind}.md"
+    masks = [str(name) for name in manifest if str(name).startswith("mask_")]
+    hint = did_you_mean(column, masks if kind == "segmentation" else [])
+    missing = f"the corpus has no such column.{hint} Give its manifest one (docs/prepare.md), then: raddino prepare"
+    return f"{needed}; {missing}, raddino evaluate {suite}"
+
+
+def _column_of(manifest: pd.DataFrame, target: str) -> str:
+    """The mask or text column that is meant by a name that is no column; the name itself where none is."""
+    if target == "findings":
+        return "report"
+    known = {task.target for name in suite_names() for task in load_suite(name).tasks}
+    mask = f"mask_{target}"
+    return mask if mask in known or mask in manifest else target

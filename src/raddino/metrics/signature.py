@@ -53,5 +53,7 @@ class Signature:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and the line under ``signature``, JSON-ready."""
-        return {**asdict(self), "members": list(self.members), "signature": str(self)}
+        """The fields and the line under ``signature``, JSON-ready; ``members`` and ``listed`` of averages alone."""
+        fields = asdict(self)
+        members, listed = list(fields.pop("members")), fields.pop("listed")
+        return {**fields, **({"members": members, "listed": listed} if members else {}), "signature": str(self)}

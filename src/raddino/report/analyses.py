@@ -100,10 +100,10 @@ def _retrieval(page: Page, rows: list[Row]) -> Section:
             if len(ks) > 1 and precision:
                 section.panels.append(page.figure(
                     task + (f" ({gallery})" if gallery != "train+val" else ""),
-                    partial(_draw_retrieval, series=page.series(precision, "k"), ks=ks, chance=precision[0]["chance"]),
+                    partial(_draw_retrieval, series=page.series(precision, "k"), ks=ks, chance=precision[0].get("chance")),
                     SMALL,
                 ))  # fmt: skip
-            chance, n = precision[0]["chance"] if precision else None, f"n = {own[0]['n']}"
+            chance, n = precision[0].get("chance") if precision else None, f"n = {own[0]['n']}"
             for what, level in (("precision", "" if chance is None else f"({chance:.3f})"), ("map", "")):
                 cells = [cell_of(find(own, encoder=name, metric=f"{what}@{k}")) for name in page.colours]
                 lines[what].append((task, [(level, n), *cells]))
@@ -128,8 +128,9 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
         "and encoders. Sensitivities use the thresholds that all validation images chose.",
         left_out=_suppressed(rows),
     )  # fmt: skip
-    groups = [row for row in rows if row["role"] == "group" and row["metric"] in ("auroc", "mae")]
-    for task, own in by(groups, "task").items():
+    groups = [row for row in rows if row["role"] == "group"]
+    for task, every in by(groups, "task").items():
+        own = [row for row in every if row["metric"] == every[0]["metric"]]
         names = list(dict.fromkeys((row["attribute"], row["group"]) for row in own))
         compared = [attribute for attribute, _ in names]
         names = [name for name in names if compared.count(name[0]) > 1]
@@ -241,7 +242,7 @@ def _confounders(page: Page, rows: list[Row]) -> Section:
 
 def _confounder_words(name: str, rows: list[Row]) -> list[str]:
     words = []
-    readable = [row for row in rows if row["role"] == "readable" and row["group"] is None]
+    readable = [row for row in rows if row["role"] == "readable" and row.get("group") is None]
     if readable:
         said = ", ".join(f"{row['encoder']} {text_of(row)} ({interval_of(row)})" for row in readable)
         words.append(f"Features tell the {name} with AUROC {said}.")
@@ -249,7 +250,7 @@ def _confounder_words(name: str, rows: list[Row]) -> list[str]:
     if alone:
         said = ", ".join(f"{row['task']} {text_of(row)}" for row in sorted(alone, key=lambda row: -row["value"]))
         words.append(f"The {name} alone predicts {said} (AUROC, interval above 0.5).")
-    lost = [row for row in rows if row["role"] == "stratified" and (row["drop_low"] or 0) > 0]
+    lost = [row for row in rows if row["role"] == "stratified" and (row.get("drop_low") or 0) > 0]
     for row in sorted(lost, key=lambda row: -row["drop"]):
         words.append(
             f"{row['task']}, {row['encoder']}: AUROC {number(row['value'] + row['drop'], metric('auroc'))} falls to "
@@ -281,6 +282,8 @@ def _robustness(page: Page, rows: list[Row]) -> Section:
         ends = [row[key] for row in shown for key in ("low", "value", "high") if row[key] is not None]
         for kind, unit in kinds.items():
             own = [row for row in shown if row["corruption"] in (kind, "clean")]
+            if not own:
+                continue
             draw = partial(
                 figures.draw_curves, series=page.series(own, "severity"), log=False, x=unit,
                 ticks={float(row["severity"]): _level(row) for row in own},
@@ -355,7 +358,7 @@ def _strata(rows: list[Row]) -> list[str]:
 
 def _change(row: Row) -> tuple[str, str]:
     """Stratified minus crude."""
-    if row["drop_low"] is None:
+    if row.get("drop_low") is None or row.get("drop_high") is None:
         return signed(-row["drop"]), ""
     return signed(-row["drop"]), f"{signed(-row['drop_high'])} to {signed(-row['drop_low'])}"
 
@@ -369,7 +372,8 @@ def _suppressed(rows: list[Row]) -> list[str]:
     tasks: dict[tuple[str, str], list[str]] = {}
     lost = [row for row in rows if row["value"] is None]
     for row in lost:
-        tasks.setdefault((row["reason"], f"{row['attribute']} {row['group']}"), []).append(row["task"])
+        group = " ".join(filter(None, (row["attribute"], row["group"])))
+        tasks.setdefault((row["reason"], group), []).append(row["task"])
     every = {row["task"] for row in rows}
     found = []
     for reason in dict.fromkeys(row["reason"] for row in lost):

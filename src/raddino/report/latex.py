@@ -135,7 +135,8 @@ def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
     if sheet.spread:
         text += " Beside a value the SD over single seeds; the value is that of their averaged outputs."
     first = next(row for row in metrics["rows"] if row["metric"] == sheet.metric.key)
-    text += f" Below each value its 95 % interval: {first['interval']}, {first['resamples']} resamples, "
-    text += f"seed {first['seed']}."
+    how = [first.get("interval"), first.get("resamples") and f"{first['resamples']} resamples"]
+    how.append(f"seed {first['seed']}" if "seed" in first else None)
+    text += f" Below each value its 95 % interval{': ' if any(how) else ''}{', '.join(filter(None, how))}."
     means = [f"{block.task} averages {', '.join(block.members)}" for block in sheet.blocks if block.members]
     return text + "".join(f" {sentence}." for sentence in means)

@@ -109,7 +109,7 @@ def leaderboard_sheets(board: Leaderboard) -> list[Sheet]:
         first = part.iloc[0]
         kind = metric(first["metric"])
         facts = [f"n = {first['n']}"]
-        facts += [f"{first['excluded']} excluded"] if pd.notna(first["excluded"]) else []
+        facts += [f"{int(first['excluded'])} excluded"] if pd.notna(first["excluded"]) else []
         facts += [f"{first['patients']} patients"]
         facts += [f"mean of {first['members']}"] if first["members"] else []
         if pd.notna(first["positives"]):

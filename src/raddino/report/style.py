@@ -83,6 +83,10 @@ _RC: dict[Any, Any] = {
 }
 
 
+_COORDINATE = re.compile(r"(\d+\.\d\d)\d+")
+"""To a hundredth of a point: what lies below is not seen."""
+
+
 def hue(i: int) -> str:
     """Line colour of the i-th thing; the same thing keeps its colour on the whole page."""
     return HUES[i % len(HUES)]
@@ -120,6 +124,7 @@ def svg(draw: Callable[[Axes], None], width: float = 3.7, height: float = 2.7, s
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     text = re.sub(r"font: ([^;\"]*?px) [^;\"]+", r"font: \1 var(--sans)", text)
+    text = re.sub(r'\bd="[^"]*"', lambda path: _COORDINATE.sub(r"\1", " ".join(path[0].split())), text)
     text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
     for name, (light, _) in THEME.items():
         text = text.replace(light, f"var(--{name})")

@@ -236,7 +236,7 @@ def positives_of(row: dict[str, Any]) -> str:
 
 def labels_of(row: dict[str, Any]) -> int | None:
     """Labels that an aggregate's positives are among; None where ``n`` counts them already."""
-    if not row.get("positives") or not row.get("prevalence"):
+    if not row.get("positives") or not row.get("prevalence") or not row.get("n"):
         return None
     counted_by_n = abs(row["positives"] / row["n"] - row["prevalence"]) < ROUNDING
     return None if counted_by_n else round(row["positives"] / row["prevalence"])

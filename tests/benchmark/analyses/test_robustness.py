@@ -127,7 +127,7 @@ def test_an_encoder_without_a_member_has_no_mean(context, macro):
     zeros = np.zeros(len(context.corpus))
     made = context_of(
         context.corpus.manifest, {one: {"x": zeros, "y": zeros} for one in ("halves", "lacks")}, tasks,
-        context.corpus.path, macro=macro, features=context.features | {"lacks": context.features["halves"]},
+        context.corpus.path, macro=macro, features=dict.fromkeys(("halves", "lacks"), context.features["halves"].cls),
         images=context.corpus.images, encoders={"halves": Halves(), "lacks": Halves()},
     )  # fmt: skip
     del made.scores["lacks"]["y"]

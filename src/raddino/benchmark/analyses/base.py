@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raddino.benchmark.cases import CaseScores
 from raddino.benchmark.measure import Scores
 from raddino.benchmark.suite import Suite
 from raddino.encoders.base import Encoder
@@ -38,6 +39,8 @@ class Context:
         precision: of the embedding.
         cache: folder of :func:`~raddino.features.extract.embed`, None for its default.
         scope: see :class:`~raddino.metrics.signature.Signature`.
+        cases: as ``scores``, of segmentation and findings; without variants.
+        case_examples: as ``examples``, of segmentation and findings.
     """
 
     corpus: Corpus
@@ -53,6 +56,8 @@ class Context:
     precision: str
     cache: Path | None
     scope: str = ""
+    cases: Mapping[str, Mapping[str, CaseScores]] = field(default_factory=dict)
+    case_examples: Sequence[Examples] = ()
 
 
 Analysis = Callable[[Context], list[Row]]
@@ -61,3 +66,5 @@ reason that the report may print."""
 
 ANALYSES: Registry[Analysis] = Registry("analysis")
 """By name: what ``analyses: [...]`` of a suite lists, and the key in ``metrics.json``."""
+READS_CASES = ("subgroups",)
+"""Analyses that look at segmentation and findings too; all others look at probes alone."""

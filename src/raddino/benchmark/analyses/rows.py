@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from raddino.benchmark.analyses.base import Context, Row
+from raddino.benchmark.cases import CaseScores
 from raddino.benchmark.measure import Average, Draw, Scores, averages, carriers
 from raddino.corpus.dataset import labelling
 from raddino.errors import RaddinoError
@@ -20,6 +21,7 @@ from raddino.metrics.signature import Signature
 from raddino.tasks.base import Examples, Statistic
 from raddino.tasks.probes import LinearConfig, ProbeConfig
 
+Judged = TypeVar("Judged", bound=Scores | CaseScores)
 NO_ENCODER = "none"
 """Fingerprint in the signature of what is measured without an encoder."""
 
@@ -41,6 +43,7 @@ def measured(
     split: str = "test",
     members: tuple[str, ...] = (),
     listed: int = 0,
+    protocol: str = "",
     **fields: Any,
 ) -> Row:
     """A row with its 95 % interval.
@@ -59,6 +62,7 @@ def measured(
         positives: of a binary target.
         split: that was measured.
         members, listed: of an average, see :func:`averaged`.
+        protocol: what stands behind the encoder's fingerprint, see :class:`~raddino.benchmark.cases.CaseScores`.
         fields: of this analysis.
     """
     scale = scale or scale_of(metric)
@@ -72,7 +76,9 @@ def measured(
         patients=patients,
         resamples=context.resamples,
         seed=context.seed,
-        encoder_fingerprint=NO_ENCODER if encoder is None else context.fingerprints[encoder],
+        encoder_fingerprint=NO_ENCODER
+        if encoder is None
+        else "/".join(filter(None, [context.fingerprints[encoder], protocol])),
         data_fingerprint=context.corpus.fingerprint,
         interval=method(scale),
         labelling=labelling(context.corpus),
@@ -128,8 +134,11 @@ def only(examples: Examples, keep: np.ndarray) -> Examples:
     return replace(examples, **columns)
 
 
-def restrict(scores: Scores, keep: np.ndarray) -> Scores:
-    """The same predictions on the kept test images (N_test,) alone; what validation chose stays as it is."""
+def restrict(scores: Judged, keep: np.ndarray) -> Judged:
+    """The same predictions, or records, of the kept test images (N_test,) alone; what was chosen stays as it is."""
+    if isinstance(scores, CaseScores):
+        cases = replace(scores.cases, records=scores.cases.records[keep].reset_index(drop=True))
+        return replace(scores, examples=only(scores.examples, keep), cases=cases)
     return replace(scores, examples=only(scores.examples, keep), test=scores.test[:, keep])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,24 @@ import numpy as np
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
 from raddino.benchmark.analyses.groups import Attribute, attributes
 from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, measured, restrict, unmeasured
+from raddino.benchmark.cases import CaseScores, is_case_task
 from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.benchmark.results import LOWER_IS_BETTER
 from raddino.metrics.comparison import gap_p, holm
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import IDENTITY
-from raddino.tasks.base import Examples
+from raddino.tasks.base import Examples, Statistic
 
 MIN_PATIENTS, MIN_POSITIVES = 20, 10
+UNDEFINED = "not defined on the images of this group"
 METRICS = {
     "binary": ("auroc", "auprc", "sensitivity_at_specificity_90", "sensitivity_at_specificity_95"),
+    "multiclass": ("accuracy",),
     "regression": ("mae",),
+    "segmentation": ("dice",),
+    "findings": ("chexbert_f1_14_micro", "rules_f1_14_micro", "rouge_l", "bleu_4"),
 }
+"""Averages over classes or findings are left out: a group may lack one of them, and its mean would be of others."""
 
 
 def subgroups(context: Context) -> list[Row]:
@@ -32,13 +39,11 @@ def subgroups(context: Context) -> list[Row]:
     shared resamples. Of several groups one is always worst: ``expected`` is the median gap, and ``p`` the share of
     gaps at least as large, that the resamples give when all groups are centred on one value; ``p_holm`` corrects
     over tasks, attributes and encoders within a metric. Groups of fewer than 20 patients or 10 positives are
-    suppressed, and listed without their counts.
+    suppressed, and listed without their counts; so is an attribute of which the test images have one group only.
     """
     known = attributes(context.corpus.manifest)
     rows: list[Row] = []
-    for examples in context.examples:
-        if examples.config.kind not in METRICS:
-            continue
+    for examples in [*context.examples, *context.case_examples]:
         draw = draw_of(context, [examples])
         for attribute in known:
             if not attribute.is_target_of(examples.config):
@@ -61,7 +66,12 @@ def _split(context: Context, examples: Examples, attribute: Attribute, draw: Dra
     task, groups = examples.config.name, attribute.groups[examples.rows[examples.at["test"]]]
     names = sorted({group for group in groups if group is not None})
     if len(names) < 2:
-        return []
+        reason = (
+            f"all test images of known {attribute.name} are of one group"
+            if names
+            else f"{attribute.name} is not known of any test image"
+        )
+        return [unmeasured(None, task, None, reason, attribute=attribute.name, group=None, role="suppressed")]
     reasons = {name: suppression(examples, groups == name) for name in names}
     rows = [
         unmeasured(None, task, None, reason, attribute=attribute.name, group=name, role="suppressed")
@@ -69,27 +79,33 @@ def _split(context: Context, examples: Examples, attribute: Attribute, draw: Dra
         if reason
     ]
     kept = {name: groups == name for name, reason in reasons.items() if not reason}
-    for encoder, scores in context.scores.items():
+    for encoder, scores in _judged(context, examples).items():
         if task in scores and kept:
             rows += _measure(context, encoder, scores[task], attribute.name, kept, draw)
     return rows
 
 
+def _judged(context: Context, examples: Examples) -> Mapping[str, Mapping[str, Scores | CaseScores]]:
+    """By encoder and task, the scores of the probes, or the records of segmentation and findings."""
+    return context.cases if is_case_task(examples.config) else context.scores
+
+
 def _measure(
-    context: Context, encoder: str, scores: Scores, attribute: str, kept: dict[str, np.ndarray], draw: Draw
+    context: Context, encoder: str, scores: Scores | CaseScores, attribute: str, kept: dict[str, np.ndarray], draw: Draw
 ) -> list[Row]:
     task, kind = scores.examples.config.name, scores.examples.config.kind
     rows, values, samples, carried = [], {}, {}, {}
     for name, keep in kept.items():
         part = restrict(scores, keep)
         statistics, carried[name] = part.statistics(), carriers([part.examples])
-        for metric in METRICS[kind]:
+        for metric in _metrics(kind, statistics):
             compute = statistics[metric].compute
             value = float(compute(None))
             held = counts(part.examples)
             if not np.isfinite(value) or (metric == "auprc" and held["positives"] == held["n"]):
+                positive = held["positives"] is not None and held["positives"] == held["n"]
                 rows.append(unmeasured(
-                    encoder, task, metric, "all images of this group are positive",
+                    encoder, task, metric, "all images of this group are positive" if positive else UNDEFINED,
                     attribute=attribute, group=name, role="suppressed",
                 ))  # fmt: skip
                 continue
@@ -97,15 +113,20 @@ def _measure(
             samples[metric, name] = distribution_on(draw, keep, compute)
             rows.append(measured(
                 context, encoder, task, metric, value, samples[metric, name],
-                variant=f"{attribute}={name}", **held,
+                variant=f"{attribute}={name}", protocol=scores.protocol, **held,
                 attribute=attribute, group=name, role="group", **_reached(statistics[metric].detail),
             ))  # fmt: skip
-    for metric in METRICS[kind]:
+    for metric in dict.fromkeys(metric for metric, _ in values):
         named = {name: value for (key, name), value in values.items() if key == metric}
         if len(named) > 1:
             drawn = {name: samples[metric, name] for name in named}
-            rows.append(_gap(context, encoder, scores.examples, attribute, metric, named, drawn, carried))
+            rows.append(_gap(context, encoder, scores, attribute, metric, named, drawn, carried))
     return rows
+
+
+def _metrics(kind: str, statistics: Mapping[str, Statistic]) -> list[str]:
+    """Those of :data:`METRICS` that the task has."""
+    return [metric for metric in METRICS.get(kind, ()) if metric in statistics]
 
 
 def _reached(detail: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +136,7 @@ def _reached(detail: dict[str, Any]) -> dict[str, Any]:
 def _gap(
     context: Context,
     encoder: str,
-    examples: Examples,
+    scores: Scores | CaseScores,
     attribute: str,
     metric: str,
     values: dict[str, float],
@@ -127,9 +148,9 @@ def _gap(
     gap = values[high] - values[low]
     expected, p = gap_p(list(values.values()), np.stack([samples[name] for name in values]))
     return measured(
-        context, encoder, examples.config.name, metric, gap, samples[high] - samples[low],
-        variant=f"gap over {attribute}", scale=IDENTITY,
-        **counts(examples) | {"effective_n": min(carried[low], carried[high])},
+        context, encoder, scores.examples.config.name, metric, gap, samples[high] - samples[low],
+        variant=f"gap over {attribute}", scale=IDENTITY, protocol=scores.protocol,
+        **counts(scores.examples) | {"effective_n": min(carried[low], carried[high])},
         attribute=attribute, group=None, role="gap", best=best, worst=worst,
         best_value=values[best], worst_value=values[worst], groups=len(values),
         expected=expected, p=p,
