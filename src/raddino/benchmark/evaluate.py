@@ -347,7 +347,7 @@ def _measure(
                 reference = measured, members
             rows += [one.row for one in measured]
             found.setdefault(encoder, {})[name] = measured
-    add_drops(found, sites, context.seed)
+    add_drops(found, sites)
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
     absent += [

@@ -197,13 +197,6 @@ def compare(
         }
 
 
-def unpaired_interval(one: Measured, other: Measured, seed: int) -> tuple[float, float]:
-    """95 % interval of the difference of two numbers of different patients: their resamples are paired at random."""
-    order = np.random.default_rng([seed, len(other.samples)]).permutation(len(other.samples))
-    interval = percentile_interval(one.samples - other.samples[order])
-    return interval.low, interval.high
-
-
 def adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Add ``p_holm`` to every difference: Holm over tasks and encoders, within a metric."""
     for metric in {row["metric"] for row in rows}:
