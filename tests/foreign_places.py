@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def make_places(place: Path) -> Path:
     _transformers(place / "hub")
     (place / "suite.yaml").write_text(yaml.safe_dump(SUITE))
     evaluate(grey, [PixelPCA(8, 4)], names=["pca"], out=place / "results", suite=place / "suite.yaml", resamples=20)
+    shutil.copytree(place / "results" / "probes" / "left" / "pca", place / "probe")
     _segmentation(place)
     train_quickly(place / "writer", 4)
     run = place / "run"
@@ -180,7 +182,7 @@ READERS: dict[str, Callable[[Path], str]] = {
     "encoder": read_network,
     "hub": read_network,
     "results": read_evaluation,
-    "results/probes/left/pca": read_probe,
+    "probe": read_probe,
     "model": read_segmentation,
     "writer/out/model": read_writer,
     "run": read_pretraining,

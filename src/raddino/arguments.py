@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raddino.config import parse_yaml
+from raddino.config import parse_yaml, validate
 from raddino.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raddino.benchmark.suite import CrossValidation
 
 
 def pairs(option: str, texts: list[str] | None, example: str) -> dict[str, str]:
@@ -68,6 +71,18 @@ def analyses(text: str | None) -> list[str] | None:
 
         return list(ANALYSES)
     return names(text)
+
+
+def cross_validation(text: str | None) -> CrossValidation | None:
+    """``"5x10"``: 5 folds, 10 repeats; None for None."""
+    from raddino.benchmark.suite import CrossValidation
+
+    if text is None:
+        return None
+    folds, times, repeats = text.partition("x")
+    if not times or not folds.isdecimal() or not repeats.isdecimal():
+        raise ConfigError(f"--cross-validate takes FOLDSxREPEATS, for example 5x10; got {text!r}")
+    return validate(CrossValidation, {"folds": int(folds), "repeats": int(repeats)})
 
 
 def names(text: str | None) -> list[str] | None:

@@ -283,6 +283,13 @@ def evaluate(
             show_default="all but --train-on, where that is given",
         ),
     ] = None,
+    cross_validate: Annotated[
+        str | None,
+        typer.Option(
+            help="FOLDSxREPEATS by patient, for example 5x10, whatever the corpus's splits.",
+            show_default="the suite's",
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -312,6 +319,7 @@ def evaluate(
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
         where=where, train_on=arguments.names(train_on), test_on=arguments.names(test_on),
+        cross_validation=arguments.cross_validation(cross_validate),
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them

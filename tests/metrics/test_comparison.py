@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest, norm
 from sklearn.metrics import average_precision_score
 
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p, unpaired_interval
 from raddino.metrics.ranking import auprc, auroc
 from raddino.tasks.base import Statistic
 
@@ -195,3 +195,16 @@ def test_randomisation_is_uniform_where_systems_are_exchangeable():
         values = rng.normal(size=60)
         found.append(paired_randomisation_p(lambda w, v=values: w @ v / w.sum(-1), np.arange(30), 200, trial))
     assert kstest(found, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("hits", "others"), [((45, 50), (30, 60)), ((50, 50), (7, 20)), ((0, 30), (1, 40))])
+def test_unpaired_differences_of_shares_are_newcombes(hits, others):
+    from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+    sides = [(count / n, proportion_confint(count, n, method="wilson")) for count, n in (hits, others)]
+    expected = confint_proportions_2indep(*hits, *others, method="newcomb", compare="diff")
+    assert unpaired_interval(*sides[0], *sides[1]) == pytest.approx(expected)
+
+
+def test_an_unpaired_difference_without_bounds_has_none():
+    assert np.isnan(unpaired_interval(0.8, (np.nan, np.nan), 0.7, (0.6, 0.8))).all()

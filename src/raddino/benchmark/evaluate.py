@@ -25,12 +25,23 @@ from raddino.benchmark.cases import (
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.contamination import declare
+from raddino.benchmark.cross_validation import (
+    FITTED,
+    FoldScores,
+    check_plan,
+    describe_pool,
+    fold_predictions,
+    fold_rows,
+    probe_folds,
+    select_pools,
+)
 from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
 from raddino.benchmark.schema import FORMAT
 from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
+from raddino.benchmark.suite import CrossValidation, Suite
 from raddino.corpus.dataset import labelling
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
@@ -53,6 +64,7 @@ if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
 log = logging.getLogger(__name__)
+BUSY = "another process evaluates into {out}: wait for it, or give another --out"
 PART = " ("
 """In a metric's name: of one class or finding, for example ``dice (left lung)``."""
 
@@ -70,6 +82,7 @@ def evaluate(
     where: str | None = None,
     train_on: Sequence[str] | None = None,
     test_on: Sequence[str] | None = None,
+    cross_validation: CrossValidation | None = None,
     names: Sequence[str | None] | None = None,
     held_out: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
@@ -100,6 +113,7 @@ def evaluate(
         train_on, test_on: for external validation, see :class:`~raddino.benchmark.suite.Suite`: probes are trained and
             selected on the sources ``train_on``, tested on their test split and, under the name ``TASK at SITE``, on
             every other site, see :func:`~raddino.benchmark.sites.populate`. Analyses look at the inside alone.
+        cross_validation: instead of the splits of the corpus and of what the suite says; numbers are means over folds.
         names: display names, one an encoder; None for the encoder's own.
         held_out: by display name, sources whose test images you declare not to have been in the encoder's training,
             see :func:`~raddino.benchmark.contamination.declare`.
@@ -120,9 +134,14 @@ def evaluate(
         raise ConfigError(f"seed must be 0 or more, got {seed}")
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
-    plan = plan_suite(corpus, suite, targets, probe, analyses, options, where, train_on, test_on)
+    plan = plan_suite(corpus, suite, targets, probe, analyses, options, where, train_on, test_on, cross_validation)
     population = populate(corpus, plan)
     corpus = population.inside
+    if plan.cross_validation:
+        return _cross_validate(
+            corpus, population, plan, encoders, names, Path(out), seed=seed, device=device,
+            embedding={"batch_size": batch_size, "cache": cache, "precision": precision},
+        )  # fmt: skip
     examples, absent = select_all(corpus, plan)
     loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
     declare(identities, held_out or {})
@@ -142,7 +161,7 @@ def evaluate(
         for name, spec in zip(identities, encoders, strict=True)
     }
 
-    with lock(Path(out), f"another process evaluates into {out}: wait for it, or give another --out"):
+    with lock(Path(out), BUSY.format(out=out)):
         features: dict[str, FeatureSet] = {}
         scores: dict[str, dict[str, Scores]] = {}
         judged: dict[str, dict[str, Scores | CaseScores]] = {}
@@ -195,25 +214,101 @@ def evaluate(
         rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
         further, lost = _analyse(context)
-        data = {
-            "format": FORMAT,
-            "synthetic": corpus.info["synthetic"],
-            "suite": public_suite(plan),
-            "corpus": _describe(corpus, population),
-            "environment": environment(),
-            "seed": seed,
-            "encoders": list(identities.values()),
-            "tasks": [_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed],
-            "rows": rows,
-            "absent": absent + undefined + lost,
-            "analyses": further,
-        }
+        described = [_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
+        lacking = absent + undefined + lost
+        data = _data(corpus, population, plan, seed, identities, described, rows, lacking, further)
         results = Results(Path(out), data, _predictions(scores))
         results.withdraw()
         save_cases(Path(out), judged)
         keep_probes(Path(out), corpus, context.scores, bare, specs, plan.probe, precision, rows)
         results.save()
         return results
+
+
+def _cross_validate(
+    corpus: Corpus,
+    population: Population,
+    plan: Suite,
+    encoders: Sequence[str | Path | Encoder],
+    names: Sequence[str | None] | None,
+    out: Path,
+    *,
+    seed: int,
+    device: str,
+    embedding: dict[str, Any],
+) -> Results:
+    """As :func:`evaluate`, in folds."""
+    setting = plan.cross_validation
+    assert setting is not None
+    check_plan(plan)
+    pools, absent = select_pools(corpus, plan)
+    loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
+    needed = np.unique(np.concatenate([one.rows for one in pools]))
+    patches = plan.probe.features == "patches"
+    scores: dict[str, dict[str, FoldScores]] = {}
+    with lock(out, BUSY.format(out=out)):
+        for name, bare in loaded.items():
+            if reason := misfit(bare, plan.probe) or (f"{name}: {FITTED}" if hasattr(bare, "fit") else ""):
+                absent.append(absence(None, name, reason))
+                continue
+            failed = failures.setdefault(name, {})
+            encoder = Flipped(bare) if plan.probe.flips else bare
+            try:
+                features = embed(corpus, encoder, rows=needed, patches=patches, **embedding)
+            except Exception as error:
+                failed |= dict.fromkeys([one.config.name for one in pools], reason_of(f"encoder {name}", error))
+                continue
+            identities[name]["fingerprint"] = features.encoder
+            asked = partial(Request, device=device, encoder=encoder)
+            for one in track(pools, f"probe {name} in folds"):
+                try:
+                    found = probe_folds(features, one, plan.probe, setting, asked, seed)
+                    scores.setdefault(name, {})[one.config.name] = found
+                except Exception as error:
+                    failed[one.config.name] = reason_of(f"probe of {name}", error)
+        absent += _lost(failures, [one.config.name for one in pools])
+        if not scores:
+            raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
+        fingerprints = {name: identities[name]["fingerprint"] for name in scores}
+        rows = fold_rows(scores, fingerprints, corpus, setting, seed, labelling(corpus), population.scope)
+        rows = [row for row in rows if np.isfinite(row["value"])]
+        adjust(rows)
+        absent += [absence(None, None, why) for why in without_differences(rows, scores, identities)]
+        tasks = [describe_pool(one) | {"by_source": _by_source(corpus, one)} for one in pools]
+        data = _data(corpus, population, plan, seed, identities, tasks, rows, absent, {})
+        results = Results(out, data, fold_predictions(scores))
+        results.withdraw()
+        save_cases(out, {})
+        keep_probes(out, corpus, {}, {}, {}, plan.probe, embedding["precision"], [])
+        results.save()
+        return results
+
+
+def _data(
+    corpus: Corpus,
+    population: Population,
+    plan: Suite,
+    seed: int,
+    identities: dict[str, dict[str, Any]],
+    tasks: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    absent: list[dict[str, Any]],
+    analyses: dict[str, list[Row]],
+) -> dict[str, Any]:
+    """Contents of ``metrics.json``."""
+    return {
+        "format": FORMAT,
+        "synthetic": corpus.info["synthetic"],
+        "suite": public_suite(plan),
+        "corpus": _describe(corpus, population),
+        "environment": environment(),
+        "seed": seed,
+        "encoders": list(identities.values()),
+        "tasks": tasks,
+        "rows": rows,
+        "absent": absent,
+        "analyses": analyses,
+    }
 
 
 def _probe_all(
@@ -370,7 +465,7 @@ def _measure(
                 reference = measured, members
             rows += [one.row for one in measured]
             found.setdefault(encoder, {})[name] = measured
-    add_drops(found, sites, context.seed)
+    add_drops(found, sites)
     defined = [row for row in rows if np.isfinite(row["value"])]
     adjust(defined)
     absent += [

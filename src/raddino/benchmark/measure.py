@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
-from raddino.metrics.bootstrap import Interval, PatientBootstrap, interval
+from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import effective_patients, method, scale_of
@@ -122,11 +122,10 @@ def averages(macro: Mapping[str, Sequence[str]], present: Collection[str]) -> li
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of ``metrics.json``, the bootstrap values (R,) behind it, and how many patients carry it."""
+    """A row of ``metrics.json`` and the bootstrap values (R,) behind it."""
 
     row: dict[str, Any]
     samples: Floats
-    carriers: int
 
 
 def measure(
@@ -203,7 +202,7 @@ def measure(
             "difference": None,
             "detail": _detail(members, overall[0][metric]),
         }
-        measured.append(Measured(row | signature.to_dict(), samples, carried))
+        measured.append(Measured(row | signature.to_dict(), samples))
     return measured
 
 
@@ -231,7 +230,7 @@ def compare(
         if other is None:
             continue
         difference = one.row["value"] - other.row["value"]
-        bounds = interval(difference, one.samples - other.samples, one.carriers)
+        bounds = interval(difference, one.samples - other.samples, carriers([part.examples for part in scores]))
         test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
         if not np.isfinite(p):
             pairs = zip(ours, theirs, strict=True)
@@ -245,13 +244,6 @@ def compare(
             "p": p,
             "test": test,
         }
-
-
-def unpaired_interval(one: Measured, other: Measured, seed: int) -> Interval:
-    """95 % interval of the difference of two numbers of different patients: their resamples are paired at random."""
-    order = np.random.default_rng([seed, len(other.samples)]).permutation(len(other.samples))
-    difference = one.row["value"] - other.row["value"]
-    return interval(difference, one.samples - other.samples[order], min(one.carriers, other.carriers))
 
 
 def randomisation(

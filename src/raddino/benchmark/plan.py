@@ -12,7 +12,7 @@ from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers th
 from raddino.benchmark.analyses.base import ANALYSES
 from raddino.benchmark.cases import is_case_task, with_options
 from raddino.benchmark.results import identify, public, spec_word
-from raddino.benchmark.suite import Suite, derive_suite, load_suite, within
+from raddino.benchmark.suite import CrossValidation, Suite, derive_suite, load_suite, within
 from raddino.encoders.base import ENCODERS, Encoder
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError, UnwritableError
@@ -38,6 +38,7 @@ def plan_suite(
     where: str | None = None,
     train_on: Sequence[str] | None = None,
     test_on: Sequence[str] | None = None,
+    cross_validation: CrossValidation | None = None,
 ) -> Suite:
     """The suite that was asked for, with the probe, analyses, sites and options that stand in for its own.
 
@@ -55,6 +56,8 @@ def plan_suite(
         plan = plan.model_copy(update={"analyses": tuple(analyses)})
     sites = {"train_on": train_on, "test_on": test_on}
     plan = plan.model_copy(update={key: tuple(names) for key, names in sites.items() if names is not None})
+    if cross_validation is not None:
+        plan = plan.model_copy(update={"cross_validation": cross_validation})
     plan = within(plan, where)
     for name in plan.analyses:
         ANALYSES[name]

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from raddino.benchmark.cases import is_case_task
-from raddino.benchmark.measure import Measured, unpaired_interval
+from raddino.benchmark.measure import Measured
 from raddino.benchmark.plan import absence
 from raddino.benchmark.suite import Suite
 from raddino.corpus.combine import combine
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.view import CorpusView
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.metrics.comparison import unpaired_interval
 from raddino.tasks.base import Examples, select_examples
 
 SHARED_TRAIN = "patients that training or selection saw"
@@ -204,15 +205,12 @@ def _examples_at(site: Site, inside: Examples, name: str) -> Examples:
     return replace(found, excluded={"no usable value": lacking} if lacking else {})
 
 
-def add_drops(
-    measured: Mapping[str, Mapping[str, Sequence[Measured]]], sites: Mapping[str, tuple[str, str]], seed: int
-) -> None:
+def add_drops(measured: Mapping[str, Mapping[str, Sequence[Measured]]], sites: Mapping[str, tuple[str, str]]) -> None:
     """Fill in ``site`` and ``drop`` of the rows of sites: value inside minus value there, other patients.
 
     Args:
         measured: by encoder and by task or aggregate.
         sites: by name of a task or aggregate at a site, its name inside and the site.
-        seed: of the pairing of resamples that have nothing to do with each other.
     """
     for by_task in measured.values():
         for name, (inside, site) in sites.items():
@@ -221,8 +219,10 @@ def add_drops(
                 one.row["site"], one.row["drop"] = site, None
                 home = at_home.get(one.row["metric"])
                 if home is not None and _tasks(home, site) == _tasks(one, None):
-                    value, bounds = home.row["value"] - one.row["value"], unpaired_interval(home, one, seed)
-                    one.row["drop"] = {"from": inside, "value": value, "low": bounds.low, "high": bounds.high}
+                    value = home.row["value"] - one.row["value"]
+                    sides = [(row["value"], (row["low"], row["high"])) for row in (home.row, one.row)]
+                    low, high = unpaired_interval(*sides[0], *sides[1])
+                    one.row["drop"] = {"from": inside, "value": value, "low": low, "high": high}
 
 
 def _tasks(one: Measured, site: str | None) -> list[str]:

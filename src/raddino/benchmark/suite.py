@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -20,6 +21,18 @@ LONGEST_EXAMPLE, MOST_VALUES = 20, 100
 KINDS = {"segmentation": "masks", "findings": "report texts"}
 
 
+class CrossValidation(Config):
+    """Repeated cross-validation by patient.
+
+    Attributes:
+        folds: one is tested on, one selects, the others train.
+        repeats: how often the patients are dealt out anew.
+    """
+
+    folds: Annotated[int, Field(ge=3, le=20)] = 5
+    repeats: Annotated[int, Field(ge=1, le=100)] = 10
+
+
 class Suite(Config):
     """What is measured and how.
 
@@ -29,6 +42,7 @@ class Suite(Config):
         train_on: sources that probes are trained, selected and first tested on; empty for all but ``test_on``.
         test_on: sources of the corpus, or folders of other corpora, that the same probes are tested on; empty for
             all sources but ``train_on`` where that is given.
+        cross_validation: instead of the splits of the corpus, which then do not count; None for the splits.
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
@@ -39,6 +53,7 @@ class Suite(Config):
     where: str | None = None
     train_on: tuple[str, ...] = ()
     test_on: tuple[str, ...] = ()
+    cross_validation: CrossValidation | None = None
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()

@@ -61,6 +61,20 @@ def gap_p(values: ArrayLike, resampled: Floats) -> tuple[float, float]:
     return float(np.median(chance)) if len(chance) else float("nan"), float((extreme + 1) / (len(chance) + 1))
 
 
+def unpaired_interval(
+    value: float, bounds: tuple[float, float], other: float, other_bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval of ``value - other``, two numbers of different patients, from the interval of each.
+
+    The distances that matter on either side are added as squares (Zou and Donner 2008, MOVER), so that neither has to
+    be symmetric; NaN where a bound is.
+    """
+    (low, high), (other_low, other_high) = bounds, other_bounds
+    below = np.hypot(value - low, other_high - other)
+    above = np.hypot(high - value, other - other_low)
+    return float(value - other - below), float(value - other + above)
+
+
 def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: ArrayLike) -> float:
     """Two-sided p of equal AUROC of two scores on the same images, several images a patient allowed.
 

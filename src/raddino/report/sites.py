@@ -10,9 +10,9 @@ from raddino.report.tables import SHOWN, Metric, metric, number
 
 READS = (
     "Each probe was trained and selected inside, on the training and validation images of {inside}, and tested as it "
-    "is on patients of each other site. The drop is the value inside minus the value at the site; patients of the two "
-    "sides are resampled independently. A site with other labels, ages or machines is another task too: a drop says "
-    "that a number does not carry over, not why."
+    "is on patients of each other site. The drop is the value inside minus the value at the site; its interval takes "
+    "the patients of the two sides as independent. A site with other labels, ages or machines is another task too: a "
+    "drop says that a number does not carry over, not why."
 )
 
 

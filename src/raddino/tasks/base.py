@@ -127,7 +127,7 @@ class Examples:
         """The task and its counts per split, JSON-ready."""
         binary = self.config.kind == "binary"
         positives = {split: int(self.target[at].sum()) for split, at in self.at.items()}
-        prevalence = {split: positives[split] / len(at) for split, at in self.at.items()}
+        prevalence = {split: positives[split] / len(at) for split, at in self.at.items() if len(at)}
         classes = {
             name: {split: int((self.target[at] == code).sum()) for split, at in self.at.items()}
             for code, name in enumerate(self.classes)
@@ -215,6 +215,36 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     Raises:
         Absent: the column is missing, or a split has too little of it to train, select or measure.
     """
+    examples = _select(corpus, config, pooled=False)
+    _require_enough(examples)
+    return examples
+
+
+def select_pool(corpus: Corpus, config: TaskConfig, folds: int) -> Examples:
+    """As :func:`select_examples`, whatever split an image stands in, for cross-validation in ``folds``.
+
+    Raises:
+        Absent: the column is missing, or a class has fewer patients than ``folds`` or fewer images than
+            ``min_positives``.
+    """
+    examples = _select(corpus, config, pooled=True)
+    patients = len(set(examples.patients))
+    if patients < max(MIN_TEST_PATIENTS, folds):
+        raise Absent(f"{patients} patients have a value; at least {max(MIN_TEST_PATIENTS, folds)} are needed")
+    if config.kind == "regression":
+        return examples
+    for code, name in enumerate(examples.classes or ("0", "1")):
+        own = examples.patients[examples.target == code]
+        if len(own) < config.min_positives or len(set(own)) < folds:
+            raise Absent(
+                f"{len(own)} images of {len(set(own))} patients are of class {name}; at least {config.min_positives} "
+                f"images and a patient for each of the {folds} folds are needed"
+            )
+    return examples
+
+
+def _select(corpus: Corpus, config: TaskConfig, pooled: bool) -> Examples:
+    """The images that carry the target, of the three splits, or ``pooled`` of all as training images."""
     manifest = corpus.manifest
     if config.target not in manifest:
         hint = did_you_mean(config.target, target_columns(manifest))
@@ -222,21 +252,19 @@ def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
     chosen = np.sort(corpus.rows(where=config.where))
     frame = manifest.iloc[chosen]
     values = frame[config.target].replace("", np.nan)
+    split = pd.Series("train", frame.index) if pooled else frame["split"].astype(str)
     classes: tuple[str, ...] = ()
     if config.kind == "binary":
         numbers = _binary(values, config)
     elif config.kind == "multiclass":
-        numbers, classes = _multiclass(values, frame["split"], config)
+        numbers, classes = _multiclass(values, split, config)
     else:
         numbers = pd.to_numeric(values, errors="coerce")
     target = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    split = frame["split"].astype(str).to_numpy()
     usable = np.isfinite(target) & np.isin(split, SPLITS)
     missing = int(values.isna().sum())
     excluded = {"no value": missing, "unusable value or split": int((~usable).sum()) - missing}
-    examples = Examples.of(corpus, config, chosen[usable], target[usable], excluded, classes)
-    _require_enough(examples)
-    return examples
+    return Examples.of(corpus, config, chosen[usable], target[usable], excluded, classes)
 
 
 def _binary(values: pd.Series, config: TaskConfig) -> pd.Series:
