@@ -90,6 +90,9 @@ def test_chains_of_runs_and_exports_carry_all_of_it(trained, unrecorded, corpus,
 
 def test_going_on_from_the_encoder_that_ships_keeps_its_sources(corpus, tiny):
     shipped = initial_record(SHIPPED / "raddino-tiny")
+    by_name = initial_record("raddino-tiny")
+    assert by_name.sources == shipped.sources
+    assert by_name.corpora == shipped.corpora
     record = run_record(config(init=str(SHIPPED / "raddino-tiny")), corpus, np.arange(4), {}, trained=False)
     assert record.all_sources == sorted({"synthetic", *shipped.sources})
     assert set(contamination(record, ["nih", "Cohen", "kermany", "brax"], "f").values()) == {"image seen", "clean"}

@@ -14,7 +14,8 @@ from raddino.errors import RaddinoError
 from raddino.files import write_text
 
 BOARD = (
-    "task", "metric", "split", "n", "positives", "patients", "data_fingerprint", "members", "probe", "interval", "scope",
+    "task", "metric", "split", "n", "positives", "patients",
+    "data_fingerprint", "members", "probe", "interval", "scope",
 )  # fmt: skip
 """Rows that agree in all of these were measured alike on the same images, and rank together."""
 COLUMNS = (

@@ -174,7 +174,7 @@ class Statistic:
         compute = partial(_weighted, metric, target, outputs)
         return cls(compute, detail or {}, rankdata(outputs, axis=0) if ranks else outputs, metric, target)
 
-    def beside(self, other: Statistic) -> Callable[[Floats], Floats] | None:
+    def beside(self, other: Statistic) -> Callable[[Floats | None], Floats] | None:
         """The metric of weights (..., 2 N) of the images with these outputs, then with the other's; None without."""
         if self.metric is None or self.target is None or self.outputs is None or other.outputs is None:
             return None

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from raddino.corpus.dataset import Corpus
-from raddino.encoders.base import Provenance
+from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.export import RECORD
+from raddino.encoders.load import load_encoder
 from raddino.encoders.weights import RANDOM_MARKER
 from raddino.errors import RaddinoError
 from raddino.files import read_json, sha256
@@ -50,19 +51,22 @@ def run_record(
         earlier = _read(environment["provenance"], Path(ENVIRONMENT))
         same = replace(earlier, before=[]) == own
         return replace(own, before=earlier.before if same else earlier.trainings)
-    return replace(own, before=initial_record(Path(config.init)).trainings if config.init else [])
+    return replace(own, before=initial_record(config.init).trainings if config.init else [])
 
 
-def initial_record(init: Path) -> Provenance:
+def initial_record(named: str | Path) -> Provenance:
     """What is on record of weights to start from; of those without a record nothing is known.
 
     Args:
-        init: encoder folder, ``step_N`` folder of a run, Hugging Face folder, or weights file, beside which the record
-            of ``raddino export`` is found.
+        named: encoder folder, ``step_N`` folder of a run, Hugging Face folder, or weights file, beside which the record
+            of ``raddino export`` is found; or an encoder by its name, ``dinov2-base``.
 
     Raises:
         RaddinoError: the record is damaged, or of other weights than those beside it.
     """
+    init = Path(named)
+    if not init.exists() and str(named).partition(":")[0] in ENCODERS:
+        return load_encoder(str(named), "cpu").provenance
     if is_checkpoint(init):
         run = init.parents[1]
         told = _json(run / ENVIRONMENT).get("provenance") or _json(run / "encoder" / OWN).get("provenance")

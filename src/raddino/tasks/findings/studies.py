@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ FURTHER, REPEATED = "further image of its study", "same patient and text as anot
 """Why an image is left out."""
 
 
-def one_a_study(frame: pd.DataFrame, texts: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:
+def one_a_study(frame: pd.DataFrame, texts: Iterable[str]) -> tuple[np.ndarray, dict[str, int]]:
     """Which images stand for their studies.
 
     Images with one value in the column ``study`` are one study's; where it is not told, those of one patient with one
