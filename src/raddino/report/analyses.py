@@ -98,9 +98,10 @@ def _retrieval(page: Page, rows: list[Row]) -> Section:
         for task, own in by(within, "task").items():
             precision = [row for row in own if row["metric"].startswith("precision")]
             if len(ks) > 1 and precision:
-                drawn = {"series": page.series(precision, "k"), "ks": ks, "chance": precision[0].get("chance")}
+                series, level = page.series(precision, "k"), precision[0].get("chance")
                 title = task + (f" ({gallery})" if gallery != "train+val" else "")
-                section.panels.append(page.figure(title, partial(_draw_retrieval, **drawn), SMALL))
+                draw = partial(_draw_retrieval, series=series, ks=ks, chance=level)
+                section.panels.append(page.figure(title, draw, SMALL))
             chance, n = precision[0].get("chance") if precision else None, f"n = {own[0]['n']}"
             for what, level in (("precision", "" if chance is None else f"({chance:.3f})"), ("map", "")):
                 cells = [cell_of(find(own, encoder=name, metric=f"{what}@{k}")) for name in page.colours]
