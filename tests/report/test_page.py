@@ -57,7 +57,7 @@ def board() -> Leaderboard:
 
 def test_a_comparison_is_told_in_full(comparison: Comparison, tmp_path: Path) -> None:
     text = comparison_text(comparison)
-    page = Page(write_comparison(comparison, tmp_path / "out").read_text())
+    page = Page(write_comparison(comparison, tmp_path / "out").read_text(encoding="utf-8"))
     for words in ("new (B) against old (A): 1 of 2 differences clear", "+0.150", "< 0.001", "−0.100",
                   "90, 40 positive (44 %)",
                   "x<y → z", "R²", "only A has this number", "A note.", "1000, seed 3"):  # fmt: skip
@@ -66,14 +66,14 @@ def test_a_comparison_is_told_in_full(comparison: Comparison, tmp_path: Path) ->
     assert [line for line in text.splitlines() if line.startswith("*sex")]
     assert not [line for line in text.splitlines() if line.startswith("*age")]
     assert "Partly synthetic" in page.text
-    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert written["rows"][1]["difference"]["p"] is None
     assert written["rows"][0] == comparison.data["rows"][0]
 
 
 def test_a_leaderboard_is_told_in_full(board: Leaderboard, tmp_path: Path) -> None:
     text = leaderboard_text(board)
-    page = Page(write_leaderboard(board, tmp_path / "out").read_text())
+    page = Page(write_leaderboard(board, tmp_path / "out").read_text(encoding="utf-8"))
     assert "Leaderboard of 3 result folders" in page.text
     for words in ("x<y", "0.850 ±0.012", "0.800 to 0.900", "label seen", "sex, auroc: kept apart.",
                   "40 positive (44 %)",
@@ -88,7 +88,7 @@ def test_a_leaderboard_is_told_in_full(board: Leaderboard, tmp_path: Path) -> No
 @pytest.mark.parametrize("writer", ["comparison", "board"])
 def test_pages_load_nothing(comparison: Comparison, board: Leaderboard, tmp_path: Path, writer: str) -> None:
     path = write_comparison(comparison, tmp_path) if writer == "comparison" else write_leaderboard(board, tmp_path)
-    page = Page(path.read_text())
+    page = Page(path.read_text(encoding="utf-8"))
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not [value for _, name, value in page.attributes if name in {"src", "href"}]
 
