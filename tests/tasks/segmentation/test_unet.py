@@ -150,7 +150,7 @@ def test_the_name_of_weights_tells_their_content_and_no_place(tmp_path):
     file.write_bytes(b"b")
     assert named_weights(str(file)) != first
     assert (named_weights(None), named_weights("imagenet")) == (None, "imagenet")
-    with pytest.raises(RaddinoError, match="unet_weights: no file .*give one, 'imagenet', or leave it out"):
+    with pytest.raises(RaddinoError, match=r"unet_weights: no file .*give one, 'imagenet', or leave it out"):
         named_weights(str(tmp_path / "absent.pth"))
 
 
