@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raddino.tasks.findings.studies import FURTHER, REPEATED, VIEWS, one_a_study
+from raddino.tasks.findings.studies import FURTHER, REPEATED, one_a_study
 
 
 def kept(rows: list[dict]) -> tuple[list[str], dict[str, int]]:
@@ -30,7 +30,7 @@ def test_pa_before_ap_before_others_before_lateral_then_the_first_id(order: tupl
     ]
     while rows:
         found, counts = kept([rows[at] for at in order if at < len(rows)])
-        best = min(rows, key=lambda row: (VIEWS.index(row["view"]), row["id"]))
+        best = min(rows, key=lambda row: (["PA", "AP", None, "LATERAL"].index(row["view"]), row["id"]))
         assert found == [best["id"]]
         assert counts == {FURTHER: len(rows) - 1, REPEATED: 0}
         rows.remove(best)

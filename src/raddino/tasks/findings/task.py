@@ -103,7 +103,7 @@ class FindingsTask:
         split = frame["split"].astype(str).to_numpy()
         known = np.isin(split, SPLITS)
         usable = (words > 0) & known
-        kept, further = one_a_study(frame[usable], texts[usable])
+        kept, further = one_a_study(frame[usable], texts[usable].tolist())
         excluded = {
             "no text": int((~given).sum()),
             "nothing left of the text by the cleaning rule": int((given & (words == 0)).sum()),
