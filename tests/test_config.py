@@ -71,3 +71,11 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
 
 def test_diff_names_leaves():
     assert diff({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "d": 3}) == ["a.c: 2 -> 5"]
+
+
+@pytest.mark.parametrize(("length", "whole"), [(98, True), (99, False), (10_000, False)])
+def test_what_was_given_is_repeated_up_to_a_hundred_signs(length, whole):
+    with pytest.raises(ConfigError) as refused:
+        load_config(PretrainConfig, None, [f"steps={'m' * length}"])
+    said = str(refused.value).split("(got ")[1].removesuffix(")")
+    assert said == (f"'{'m' * length}'" if whole else f"'{'m' * 99}…")

@@ -55,3 +55,16 @@ def test_a_patient_with_more_images_than_a_person_has(counts, notes):
     said = dominant_patient(patients)
     assert len(said) == notes
     assert all(f"{counts[0]} of {sum(counts)} images" in note and "h0" not in note for note in said)
+
+
+@pytest.mark.parametrize(("ids", "told"), [
+    (["1234567890123450000", "1234567890123460000", "1234567890123470000", "1234567890123480000",
+      "1234567890123490000"], True),
+    (["1234567890123450000", "1234567890123460000", "1234567890123470000", "1234567890123480000"], False),
+    (["1234567890123450000", "1234567890123460000", "1234567890123470000", "1234567890123480000",
+      "1234567890123490001"], False),
+    (["123456789012000", "123456789013000", "123456789014000", "123456789015000", "123456789016000"], False),
+])  # fmt: skip
+def test_long_numbers_that_all_end_in_zeros_were_rounded(ids, told):
+    _, notes = clean_ids(pd.Series(ids, dtype="str"), "patient", "pid")
+    assert [f"the {len(ids)} ids of more than 15 digits" in note for note in notes] == [True] * told

@@ -144,6 +144,20 @@ def test_the_limit_of_each_sign(sign, fine, ill):
     assert "collaps" in verdict(HEALTHY | {sign: ill}, best_rank=50.0)
 
 
+@pytest.mark.parametrize(
+    ("sign", "limit"),
+    [
+        ("teacher_sharpness_entropy", 0.995 * math.log(512)),
+        ("teacher_entropy", 0.02 * math.log(512)),
+        ("student_entropy", 0.02 * math.log(512)),
+        ("mean_cosine", 0.995),
+        ("effective_rank", 12.5),
+    ],
+)
+def test_the_limit_itself_is_healthy(sign, limit):
+    assert verdict(HEALTHY | {sign: limit}, best_rank=50.0) == "healthy"
+
+
 def test_entropies_of_known_assignments():
     """Softmax at temperature t of t * log(p) is p; the entropies follow by hand."""
     sure = torch.eye(4)[[0, 1, 0, 1]]
