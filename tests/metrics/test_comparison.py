@@ -121,6 +121,14 @@ def test_randomisation_is_k_plus_one_over_b_plus_one_over_all_exchanges():
     assert drawn * 8001 == pytest.approx(round(drawn * 8001))
 
 
+def test_what_has_no_outputs_is_not_exchanged():
+    ranked = Statistic.of(auroc, np.array([0.0, 1.0]), np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match="nothing to exchange"):
+        Statistic(ranked.compute).beside(ranked)
+    with pytest.raises(ValueError, match="nothing to exchange"):
+        ranked.beside(Statistic(ranked.compute))
+
+
 def test_randomisation_does_not_depend_on_its_chunks(monkeypatch):
     rng = np.random.default_rng(5)
     values = rng.normal(size=60)

@@ -234,9 +234,7 @@ def compare(
         test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
         if not np.isfinite(p):
             pairs = zip(ours, theirs, strict=True)
-            joined: list[Compute | None] = [both.get(metric)]
-            if metric not in both:
-                joined = [a[metric].beside(b[metric]) for a, b in pairs]
+            joined = [both[metric]] if metric in both else [a[metric].beside(b[metric]) for a, b in pairs]
             test, p = PAIRED_RANDOMISATION, randomisation(joined, draw.places, draw.patients, draw.bootstrap)
         one.row["difference"] = {
             "to": other.row["encoder"],
@@ -249,25 +247,21 @@ def compare(
 
 
 def randomisation(
-    metrics: Sequence[Compute | None], places: Sequence[np.ndarray], patients: np.ndarray, bootstrap: PatientBootstrap
+    metrics: Sequence[Compute], places: Sequence[np.ndarray], patients: np.ndarray, bootstrap: PatientBootstrap
 ) -> float:
     """p of a paired approximate randomisation of the mean of metrics.
 
     Args:
-        metrics: one a task, of weights (..., 2 N) of its N images under the one system, then under the other; None
-            where two systems have nothing to exchange, and so no p (NaN).
+        metrics: one a task, of weights (..., 2 N) of its N images under the one system, then under the other.
         places: for each task, where its images stand among all.
         patients: of all images.
         bootstrap: whose number of resamples and seed are used.
     """
-    given = [metric for metric in metrics if metric is not None]
-    if len(given) < len(metrics):
-        return float("nan")
     n = len(patients)
     both = [np.concatenate([at, at + n]) for at in places]
 
     def mean(weights: Floats) -> Floats:
-        return np.mean([metric(weights[..., at]) for metric, at in zip(given, both, strict=True)], axis=0)
+        return np.mean([metric(weights[..., at]) for metric, at in zip(metrics, both, strict=True)], axis=0)
 
     return paired_randomisation_p(mean, patients, bootstrap.resamples, bootstrap.seed)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, t
+from scipy.special import stdtrit
+from scipy.stats import norm
 
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import IDENTITY, Scale
@@ -116,7 +117,7 @@ def _spread(point: float, defined: Floats, scale: Scale, m: int, n: int, level: 
     centre, low, median, high = scale.forward(np.clip([point, *quantiles], first, last))
     lower, upper = first < quantiles[0], quantiles[2] < last
     half = abs(high - low) / 2 if lower == upper else abs(centre - (low if lower else high))
-    half *= float(t.ppf((1 + level) / 2, m - 1)) * np.sqrt(m / (m - 1))
+    half *= float(stdtrit(m - 1, (1 + level) / 2)) * np.sqrt(m / (m - 1))
     if not scale.unbiased:
         centre -= median - centre
     ends = scale.back(np.array([centre - half, centre + half]))

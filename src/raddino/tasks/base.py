@@ -174,10 +174,14 @@ class Statistic:
         compute = partial(_weighted, metric, target, outputs)
         return cls(compute, detail or {}, rankdata(outputs, axis=0) if ranks else outputs, metric, target)
 
-    def beside(self, other: Statistic) -> Callable[[Floats | None], Floats] | None:
-        """The metric of weights (..., 2 N) of the images with these outputs, then with the other's; None without."""
+    def beside(self, other: Statistic) -> Callable[[Floats | None], Floats]:
+        """The metric of weights (..., 2 N) of the images with these outputs, then with the other's.
+
+        Raises:
+            ValueError: either has no outputs.
+        """
         if self.metric is None or self.target is None or self.outputs is None or other.outputs is None:
-            return None
+            raise ValueError("a statistic without outputs has nothing to exchange")
         target, outputs = np.concatenate([self.target] * 2), np.concatenate([self.outputs, other.outputs])
         return partial(_weighted, self.metric, target, outputs)
 
