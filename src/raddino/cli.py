@@ -323,8 +323,8 @@ def evaluate(
     )  # fmt: skip
     measured = {row["encoder"] for row in results.data["rows"]}
     asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them
-    sound = [spec for spec, one in zip(specs, asked, strict=True) if one["name"] in measured]
-    page = write(out, run=run, corpus=opened, encoder=next(iter(sound), None))
+    shown = [spec for spec, one in zip(specs, asked, strict=True) if one["name"] in measured and one["dim"]]
+    page = write(out, run=run, corpus=opened, encoder=next(iter(shown), None))
     print(text_table(results.data))
     models = dict.fromkeys(row["detail"]["model"] for row in results.data["rows"] if "model" in row["detail"])
     for model in models:
