@@ -16,6 +16,7 @@ from raddino.encoders.base import Features, Provenance
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
 from raddino.files import lock
+from raddino.metrics.scales import method, scale_of
 
 METRICS = {"auroc": roc_auc_score, "auprc": average_precision_score, "mae": mean_absolute_error}
 PROBE = {"seeds": 2, "steps": 200}
@@ -101,7 +102,7 @@ def test_every_number_has_its_signature(results, corpus):
         assert one["split"] == "test"
         assert one["data_fingerprint"] == corpus.fingerprint
         assert one["encoder_fingerprint"] in {"halves-1", "noise-1"}
-        assert one["interval"] == "patient bootstrap, t, scale logit"
+        assert one["interval"] == method(scale_of(one["metric"]))
         assert (one["resamples"], one["seed"]) == (200, 0)
         assert one["signature"].startswith(one["metric"])
         assert one["n"] > 0
