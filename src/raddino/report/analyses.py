@@ -97,7 +97,9 @@ def _retrieval(page: Page, rows: list[Row]) -> Section:
             if len(ks) > 1 and precision:
                 section.panels.append(page.figure(
                     task + (f" ({gallery})" if gallery != "train+val" else ""),
-                    partial(_draw_retrieval, series=page.series(precision, "k"), ks=ks, chance=precision[0].get("chance")),
+                    partial(
+                        _draw_retrieval, series=page.series(precision, "k"), ks=ks, chance=precision[0].get("chance")
+                    ),
                     SMALL,
                 ))  # fmt: skip
             chance, n = precision[0].get("chance") if precision else None, f"n = {own[0]['n']}"
@@ -247,7 +249,9 @@ def _confounder_words(name: str, rows: list[Row]) -> list[str]:
     if alone:
         said = ", ".join(f"{row['task']} {text_of(row)}" for row in sorted(alone, key=lambda row: -row["value"]))
         words.append(f"The {name} alone predicts {said} (AUROC, interval above 0.5).")
-    lost = [row for row in rows if row["role"] == "stratified" and (row.get("drop_low") or 0) > 0]
+    lost = [
+        row for row in rows if row["role"] == "stratified" and (row.get("drop_low") or 0) > 0 and row.get("drop_high")
+    ]
     for row in sorted(lost, key=lambda row: -row["drop"]):
         words.append(
             f"{row['task']}, {row['encoder']}: AUROC {number(row['value'] + row['drop'], metric('auroc'))} falls to "
