@@ -100,7 +100,7 @@ def test_whatever_passes_can_be_shown(folder, tmp_path, monkeypatch):
             latex_table(broken)
             if path[0] == "analyses":
                 html.sections(broken)
-            if shown % 40 == 0:
+            if shown % 400 == 0:
                 report(tmp_path)
             shown += 1
     assert refused > 100

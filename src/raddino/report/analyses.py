@@ -249,7 +249,9 @@ def _confounder_words(name: str, rows: list[Row]) -> list[str]:
     if alone:
         said = ", ".join(f"{row['task']} {text_of(row)}" for row in sorted(alone, key=lambda row: -row["value"]))
         words.append(f"The {name} alone predicts {said} (AUROC, interval above 0.5).")
-    lost = [row for row in rows if row["role"] == "stratified" and (row.get("drop_low") or 0) > 0]
+    lost = [
+        row for row in rows if row["role"] == "stratified" and (row.get("drop_low") or 0) > 0 and row.get("drop_high")
+    ]
     for row in sorted(lost, key=lambda row: -row["drop"]):
         words.append(
             f"{row['task']}, {row['encoder']}: AUROC {number(row['value'] + row['drop'], metric('auroc'))} falls to "
