@@ -35,6 +35,8 @@ def raddino(*arguments: object, check: bool = True) -> subprocess.CompletedProce
         "pretrain",
         "embed",
         "evaluate",
+        "segment",
+        "predict",
         "report",
         "compare",
         "leaderboard",

@@ -4,8 +4,8 @@ The functions behind the commands carry the commands' names and are imported on 
 
     import raddino
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
-    raddino.evaluate(...), raddino.segment(...), raddino.report(...), raddino.compare(...), raddino.leaderboard(...)
-    raddino.export(...), raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
+    raddino.evaluate(...), raddino.segment(...), raddino.predict(...), raddino.report(...), raddino.compare(...)
+    raddino.leaderboard(...), raddino.export(...), raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
 """
 
 import importlib
@@ -20,6 +20,7 @@ _HOMES = {
     "embed": "raddino.features.extract",
     "evaluate": "raddino.benchmark.evaluate",
     "segment": "raddino.tasks.segmentation.segment",
+    "predict": "raddino.tasks.predict",
     "report": "raddino.report.html",
     "compare": "raddino.benchmark.compare",
     "leaderboard": "raddino.benchmark.leaderboard",

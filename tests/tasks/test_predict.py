@@ -14,6 +14,7 @@ from scipy.special import expit, logit, softmax
 
 from features.embed_job import small_vit
 from raddino.benchmark.evaluate import evaluate
+from raddino.cli import main
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.prepare import prepare
 from raddino.encoders.ours import save_encoder
@@ -156,3 +157,18 @@ def test_a_fitted_encoder_is_told(place, tmp_path):
     folder = next((tmp_path / "r" / "probes").glob("*/*"))
     with pytest.raises(RaddinoError, match="fitted on the corpus"):
         predict(place / "images", [folder], tmp_path / "out.csv")
+
+
+def test_the_command_says_what_it_is_not_for_and_no_names(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(place / "images" / "1.png", tmp_path / "Doe^Jane.png")
+    (tmp_path / "Roe^Richard.png").write_bytes(b"nothing")
+    monkeypatch.setattr("sys.argv", ["raddino", "predict", str(tmp_path), "--probe", str(folders(place)[0])])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    said = capsys.readouterr()
+    assert "not for clinical use" in said.out
+    assert "Doe" not in said.out + said.err
+    assert "Roe" not in said.out + said.err
+    assert set(pd.read_csv(tmp_path / "predictions.csv")["image"]) == {"Doe^Jane.png", "Roe^Richard.png"}

@@ -80,27 +80,29 @@ def _kept(
     used = examples.rows[np.isin(examples.split, ("train", "val"))]
     assert scores.linear is not None
     weight, bias = scores.linear
-    record = ProbeRecord(
-        task=task.name,
-        target=task.target,
-        kind=task.kind,
-        positive=task.positive,
-        classes=list(examples.classes),
-        encoder=name,
-        fingerprint=encoder.fingerprint,
-        spec=spec,
-        features=config.features,
-        flips=config.flips,
-        precision=resolve_precision(precision, encoder),
-        shorter_side=prepared.get("shorter_side"),
-        bits=prepared.get("bits", 8),
-        temperature=temperature,
-        thresholds=thresholds,
-        sources=sorted(corpus.manifest["source"].iloc[used].astype(str).unique()),
-        scope=row.get("scope", ""),
-        corpus=corpus.fingerprint,
-        images={split: len(at) for split, at in examples.at.items()},
-        signature=row.get("signature", ""),
+    record = ProbeRecord.model_validate(
+        {
+            "task": task.name,
+            "target": task.target,
+            "kind": task.kind,
+            "positive": task.positive,
+            "classes": list(examples.classes),
+            "encoder": name,
+            "fingerprint": encoder.fingerprint,
+            "spec": spec,
+            "features": config.features,
+            "flips": config.flips,
+            "precision": resolve_precision(precision, encoder),
+            "shorter_side": prepared.get("shorter_side"),
+            "bits": prepared.get("bits", 8),
+            "temperature": temperature,
+            "thresholds": thresholds,
+            "sources": sorted(corpus.manifest["source"].iloc[used].astype(str).unique()),
+            "scope": row.get("scope", ""),
+            "corpus": corpus.fingerprint,
+            "images": {split: len(at) for split, at in examples.at.items()},
+            "signature": row.get("signature", ""),
+        }
     )
     return KeptProbe(weight, bias, record)
 

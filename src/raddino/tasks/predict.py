@@ -102,7 +102,7 @@ def predict(
         files = read_ahead(list(sources.items()), shorter_side, secondary_capture, bits)
         while part := list(islice(files, batch_size)):
             read = [(place, found.grey) for place, _, found in part if not isinstance(found, ImageError)]
-            answers = {place: [] for place, _ in read} if read else {}
+            answers: dict[str, list[list[str]]] = {place: [] for place, _ in read}
             for reader in readers if read else ():
                 for place, lines in zip(answers, reader.lines([grey for _, grey in read]), strict=True):
                     answers[place] += lines
