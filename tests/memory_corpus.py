@@ -14,6 +14,7 @@ class MemoryCorpus:
         self.info: dict[str, Any] = {"synthetic": False}
         table = manifest.to_csv(index=False).encode()
         self.fingerprint = hashlib.sha256(b"".join(image.tobytes() for image in images) + table).hexdigest()
+        self.fingerprints = [self.fingerprint]
         self.reads = 0
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raddino.arguments import several
-from raddino.benchmark.contamination import GRAVITY, contamination, declare
+from raddino.benchmark.contamination import GRAVITY, Tested, contamination, declare
 from raddino.encoders import load as _load  # noqa: F401  (registers the families)
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.errors import ConfigError
@@ -16,7 +16,7 @@ def seen(sources, supervision="self-supervised", **more) -> Provenance:
 
 
 def word(provenance, source, fingerprint="f") -> str:
-    return contamination(provenance, [source], fingerprint)[source]
+    return contamination(provenance, Tested([source], [fingerprint]))[source]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def word(provenance, source, fingerprint="f") -> str:
 )
 def test_other_splits_of_the_same_corpus_are_known_by_its_fingerprint(corpora, told):
     record = seen(["nih"], corpora=corpora)
-    assert contamination(record, ["nih", "other"], "f") == {"nih": told, "other": "clean"}
+    assert contamination(record, Tested(["nih", "other"], ["f"])) == {"nih": told, "other": "clean"}
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_sources_count_by_what_they_are_made_of(record, source, told):
 def test_every_training_behind_the_weights_counts_and_the_gravest_word_is_said():
     own = {"f": ["train"]}
     unrecorded = seen(["nih"], corpora=own, before=[seen(None, "unknown")])
-    assert contamination(unrecorded, ["nih", "kermany"], "f") == {"nih": "unknown", "kermany": "unknown"}
-    assert contamination(unrecorded, ["nih", "kermany"], "g") == {"nih": "image seen", "kermany": "unknown"}
+    assert contamination(unrecorded, Tested(["nih", "kermany"], ["f"])) == {"nih": "unknown", "kermany": "unknown"}
+    assert contamination(unrecorded, Tested(["nih", "kermany"], ["g"])) == {"nih": "image seen", "kermany": "unknown"}
     web = seen(["nih"], corpora=own, before=[seen(["lvd-142m"])])
-    assert contamination(web, ["nih", "kermany"], "f") == {"nih": "held out", "kermany": "clean"}
+    assert contamination(web, Tested(["nih", "kermany"], ["f"])) == {"nih": "held out", "kermany": "clean"}
     reports = seen(["nih"], before=[seen(["kermany"], "text")])
-    assert contamination(reports, ["nih", "kermany"], "f") == {"nih": "image seen", "kermany": "label seen"}
+    assert contamination(reports, Tested(["nih", "kermany"], ["f"])) == {"nih": "image seen", "kermany": "label seen"}
 
 
 def test_a_declaration_is_shown_as_one_and_changes_nothing_that_is_clean():
@@ -113,3 +113,16 @@ def test_declarations_of_the_command_line():
     assert several("--held-out", None, "trained=nih") == {}
     with pytest.raises(ConfigError, match="--held-out takes trained=…, for example trained=nih; got 'nih'"):
         several("--held-out", ["nih"], "trained=nih")
+
+
+def test_images_of_other_splits_than_test_were_seen_by_who_trained_on_them():
+    record = Provenance(sources=["nih", "kermany"], supervision="self-supervised", corpora={"f": ["train"]})
+    tested = Tested(["nih", "kermany"], ["f"], beyond_test=["kermany"])
+    assert contamination(record, tested) == {"nih": "held out", "kermany": "image seen"}
+
+
+def test_a_corpus_is_known_within_a_combination():
+    record = Provenance(sources=["nih"], supervision="self-supervised", corpora={"f": ["train"]})
+    assert contamination(record, Tested(["nih"], ["f", "g"])) == {"nih": "held out"}
+    both = Provenance(sources=["nih"], supervision="self-supervised", corpora={"f": ["train"], "h": ["train"]})
+    assert contamination(both, Tested(["nih"], ["f", "g"])) == {"nih": "image seen"}

@@ -15,6 +15,7 @@ from raddino.benchmark.cross_validation import INTERVAL, folds_of, probe_folds
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.results import Results
 from raddino.benchmark.suite import CrossValidation
+from raddino.encoders.base import Provenance
 from raddino.encoders.floors import PixelPCA
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.extract import embed
@@ -155,6 +156,16 @@ def test_splits_of_the_corpus_do_not_count(corpus, suite, tmp_path):
     other = MemoryCorpus(corpus.images, table, tmp_path / "other")
     after = evaluate(other, [Halves()], suite=suite, out=tmp_path / "after")
     assert [one["value"] for one in before.data["rows"]] == [one["value"] for one in after.data["rows"]]
+
+
+def test_who_trained_on_any_split_has_seen_what_folds_test(corpus, suite, tmp_path):
+    encoder = Halves()
+    seen = {corpus.fingerprint: ["train"]}
+    encoder.provenance = Provenance(sources=["toy"], supervision="self-supervised", corpora=seen)
+    results = evaluate(corpus, [encoder], suite=suite, out=tmp_path / "r")
+    assert results.data["encoders"][0]["contamination"] == {"toy": "image seen"}
+    with pytest.raises(ConfigError, match="cross-validation tests all"):
+        evaluate(corpus, [encoder], suite=suite, out=tmp_path / "s", held_out={"halves": ["toy"]})
 
 
 def test_what_cannot_be_is_said(corpus, suite, tmp_path):

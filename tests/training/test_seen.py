@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from raddino.benchmark.contamination import contamination
+from raddino.benchmark.contamination import Tested, contamination
 from raddino.config import validate
 from raddino.encoders.base import Provenance
 from raddino.encoders.export import export
@@ -37,7 +37,7 @@ def config(**values) -> PretrainConfig:
 
 
 def words(encoder: Path, fingerprint: str, *sources: str) -> list[str]:
-    return list(contamination(load_encoder(str(encoder)).provenance, sources, fingerprint).values())
+    return list(contamination(load_encoder(str(encoder)).provenance, Tested(sources, [fingerprint])).values())
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,10 @@ def test_going_on_from_the_encoder_that_ships_keeps_its_sources(corpus, tiny):
     assert by_name.corpora == shipped.corpora
     record = run_record(config(init=str(SHIPPED / "raddino-tiny")), corpus, np.arange(4), {}, trained=False)
     assert record.all_sources == sorted({"synthetic", *shipped.sources})
-    assert set(contamination(record, ["nih", "Cohen", "kermany", "brax"], "f").values()) == {"image seen", "clean"}
+    assert set(contamination(record, Tested(["nih", "Cohen", "kermany", "brax"], ["f"])).values()) == {
+        "image seen",
+        "clean",
+    }
     assert record.all_synthetic == "mixed"
 
 
@@ -120,7 +123,7 @@ def test_before_the_first_step_the_record_is_that_of_the_initial_weights(corpus)
     record = replace(run_record(config(), corpus, np.arange(4), {}, trained=False), before=mimic.trainings)
     assert replace(at_step(record, 0, 8), note="") == mimic
     assert at_step(record, 3, 8).note == "After 3 steps of 8 images. Started from weights with sha256 ab."
-    assert contamination(at_step(record, 3, 8), ["mimic-cxr", "synthetic"], "g") == {
+    assert contamination(at_step(record, 3, 8), Tested(["mimic-cxr", "synthetic"], ["g"])) == {
         "mimic-cxr": "label seen",
         "synthetic": "image seen",
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raddino.corpus.sources.lineage import Overlap, overlap
@@ -27,21 +28,35 @@ SEEN = frozenset({MAY_BE, PARTLY, IMAGES, LABELS})
 """Of these an encoder does not compete on equal terms, or may not."""
 
 
-def contamination(provenance: Provenance, sources: Iterable[str], fingerprint: str) -> dict[str, str]:
-    """A word of :data:`MEANING` for the test images of each source.
+@dataclass(frozen=True)
+class Tested:
+    """What an evaluation tests on.
+
+    Attributes:
+        sources: under any of their names (:mod:`raddino.corpus.sources.lineage`).
+        fingerprints: of the corpora.
+        beyond_test: sources of which images of other splits are tested too: at another site, or in folds.
+    """
+
+    sources: Sequence[str]
+    fingerprints: Collection[str]
+    beyond_test: Collection[str] = ()
+
+
+def contamination(provenance: Provenance, tested: Tested) -> dict[str, str]:
+    """A word of :data:`MEANING` for the tested images of each source.
 
     Every training in the record is judged by itself, those of the weights that it started from too, and the gravest
-    word counts. A training that saw this very corpus (by ``fingerprint``) and no other is judged by the splits it saw;
+    word counts. A training that saw the tested corpora (by fingerprint) and no other is judged by the splits it saw;
     otherwise a source counts as a whole, because who trained on a part of it may have seen the test images.
 
     Args:
         provenance: of the encoder.
-        sources: of the evaluated corpus, under any of their names (:mod:`raddino.corpus.sources.lineage`).
-        fingerprint: of the evaluated corpus.
+        tested: what it is judged on.
     """
     return {
-        source: max((_word(one, source, fingerprint) for one in provenance.trainings), key=GRAVITY.index)
-        for source in sources
+        source: max((_word(one, source, tested) for one in provenance.trainings), key=GRAVITY.index)
+        for source in tested.sources
     }
 
 
@@ -73,7 +88,7 @@ def gravest(words: Mapping[str, str]) -> str:
     return max(words.values(), key=GRAVITY.index, default=UNKNOWN)
 
 
-def _word(training: Provenance, source: str, fingerprint: str) -> str:
+def _word(training: Provenance, source: str, tested: Tested) -> str:
     """What one training saw of a source."""
     if training.sources is None:
         return UNKNOWN
@@ -81,7 +96,8 @@ def _word(training: Provenance, source: str, fingerprint: str) -> str:
     corpora = training.corpora or {}
     if most == Overlap.NONE:
         return CLEAN
-    if set(corpora) == {fingerprint} and "test" not in corpora[fingerprint]:
+    same = corpora and set(corpora) <= set(tested.fingerprints) and source not in tested.beyond_test
+    if same and not any("test" in splits for splits in corpora.values()):
         return HELD_OUT
     whole = LABELS if training.supervision in ("labels", "text") else IMAGES
     return {Overlap.MAY: MAY_BE, Overlap.PART: PARTLY, Overlap.WHOLE: whole}[most]

@@ -138,12 +138,14 @@ def evaluate(
     population = populate(corpus, plan)
     corpus = population.inside
     if plan.cross_validation:
+        if held_out:
+            raise ConfigError("held_out speaks of test images, and cross-validation tests all: leave one of them out")
         return _cross_validate(
             corpus, population, plan, encoders, names, Path(out), seed=seed, device=device,
             embedding={"batch_size": batch_size, "cache": cache, "precision": precision},
         )  # fmt: skip
     examples, absent = select_all(corpus, plan)
-    loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
+    loaded, identities, failures = load_encoders(population.tested(), encoders, names, device)
     declare(identities, held_out or {})
     visited, unvisited = visits(population, examples)
     absent += unvisited
@@ -242,7 +244,7 @@ def _cross_validate(
     assert setting is not None
     check_plan(plan)
     pools, absent = select_pools(corpus, plan)
-    loaded, identities, failures = load_encoders(population.manifest, corpus.fingerprint, encoders, names, device)
+    loaded, identities, failures = load_encoders(population.tested(all_splits=True), encoders, names, device)
     needed = np.unique(np.concatenate([one.rows for one in pools]))
     patches = plan.probe.features == "patches"
     scores: dict[str, dict[str, FoldScores]] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
 from raddino.benchmark.analyses.base import ANALYSES
 from raddino.benchmark.cases import is_case_task, with_options
+from raddino.benchmark.contamination import Tested
 from raddino.benchmark.results import identify, public, spec_word
 from raddino.benchmark.suite import CrossValidation, Suite, derive_suite, load_suite, within
 from raddino.encoders.base import ENCODERS, Encoder
@@ -21,8 +22,6 @@ from raddino.tasks.cases import CASE_TASKS
 from raddino.tasks.probes import ProbeConfig, parse_probe
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from raddino.corpus.dataset import Corpus
 
 log = logging.getLogger(__name__)
@@ -65,8 +64,7 @@ def plan_suite(
 
 
 def load_encoders(
-    manifest: pd.DataFrame,
-    fingerprint: str,
+    tested: Tested,
     encoders: Sequence[str | Path | Encoder],
     names: Sequence[str | None] | None,
     device: str,
@@ -74,7 +72,7 @@ def load_encoders(
     """Encoders by display name, the identities of all, and the reasons of those that cannot be loaded.
 
     Args:
-        manifest, fingerprint: of the evaluated images and their corpus.
+        tested: what they are judged on.
         encoders, names, device: see :func:`~raddino.benchmark.evaluate.evaluate`.
 
     Raises:
@@ -93,7 +91,7 @@ def load_encoders(
         name = chosen or (encoder.name if encoder else spec_word(cast(str | Path, spec)))
         if name in identities:
             raise ConfigError(f"two encoders are called {name!r}: give each a name of its own, name=path")
-        identities[name] = identify(name, encoder, spec, manifest, fingerprint)
+        identities[name] = identify(name, encoder, spec, tested)
         if encoder:
             loaded[name] = encoder
         else:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raddino.benchmark.contamination import contamination, gravest
+from raddino.benchmark.contamination import Tested, contamination, gravest
 from raddino.benchmark.schema import check_metrics
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
@@ -134,16 +134,14 @@ def spec_word(spec: str | Path) -> str:
     return f"{family}:{Path(place).name}" if colon and family in ENCODERS else Path(spec).name
 
 
-def identify(
-    name: str, encoder: Encoder | None, spec: str | Path | Encoder, manifest: pd.DataFrame, fingerprint: str
-) -> dict[str, Any]:
+def identify(name: str, encoder: Encoder | None, spec: str | Path | Encoder, tested: Tested) -> dict[str, Any]:
     """What ``metrics.json`` says of an encoder, apart from its own fingerprint.
 
     Args:
         name: display name.
         encoder: None when it could not be loaded; its family's provenance stands in.
         spec: as it was asked for.
-        manifest, fingerprint: of the evaluated corpus.
+        tested: what it is judged on.
 
     Returns:
         among others ``contamination`` by source and ``seen``, the gravest of it.
@@ -152,7 +150,7 @@ def identify(
     family = word.partition(":")[0]
     provenance = ENCODERS[family].provenance if family in ENCODERS else Provenance(sources=None)
     provenance = encoder.provenance if encoder else provenance
-    by_source = contamination(provenance, sorted(manifest["source"].astype(str).unique()), fingerprint)
+    by_source = contamination(provenance, tested)
     return {
         "name": name,
         "spec": word,

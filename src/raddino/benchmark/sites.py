@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.benchmark.cases import is_case_task
+from raddino.benchmark.contamination import Tested
 from raddino.benchmark.measure import Measured
 from raddino.benchmark.plan import absence
 from raddino.benchmark.suite import Suite
@@ -35,11 +36,13 @@ class Site:
         name: a source of the corpus, or the name of another corpus's folder.
         corpus: training and validation images are those of the inside, test images those of the site.
         left_out: images of the site that are not measured, by reason.
+        beyond_test: sources of the measured images that stand in other splits than test of their corpus.
     """
 
     name: str
     corpus: Corpus
     left_out: dict[str, int] = field(default_factory=dict)
+    beyond_test: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ class Population:
     manifest: pd.DataFrame
     scope: str = ""
     train_on: tuple[str, ...] = ()
+
+    def tested(self, all_splits: bool = False) -> Tested:
+        """What an encoder is judged on; ``all_splits`` where every image is tested, in folds."""
+        sources = sorted(self.manifest["source"].astype(str).unique())
+        beyond = sources if all_splits else sorted(set().union(*(site.beyond_test for site in self.sites)))
+        return Tested(sources, self.inside.fingerprints, beyond)
 
     def scope_at(self, site: str) -> str:
         """The scope of numbers of a site."""
@@ -148,8 +157,9 @@ def _site(whole: Corpus, inside: np.ndarray, at: np.ndarray, name: str) -> Site:
     leave_out(patient.isin(patient[inside & ~fitted]).to_numpy(), SHARED_TEST)
     if "sha256" in manifest:
         leave_out(manifest["sha256"].isin(manifest.loc[fitted, "sha256"].dropna()).to_numpy(), SAME_PIXELS)
+    beyond = frozenset(manifest["source"][kept & (split != "test")].astype(str))
     split[kept] = "test"
-    return Site(name, CorpusView(whole, np.flatnonzero(fitted | kept), split), left_out)
+    return Site(name, CorpusView(whole, np.flatnonzero(fitted | kept), split), left_out, beyond)
 
 
 def name_at(task: str, site: str) -> str:
