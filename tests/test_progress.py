@@ -3,6 +3,7 @@
 import pytest
 
 from raddino import progress
+from raddino.progress import about, subject
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +28,12 @@ def test_a_bar_inside_another_is_silent(capsys: pytest.CaptureFixture[str]) -> N
     assert "a word" in said
     assert "outer 2/2" in said
     assert "alone 1/1" in said
+
+
+def test_bars_call_an_encoder_by_its_display_name_and_forget_it_after_a_failure() -> None:
+    assert subject("hog") == "hog"
+    with about("trained"):
+        with pytest.raises(KeyError, match="inner"), about("inner"):
+            raise KeyError(subject("hog"))
+        assert subject("hog") == "trained"
+    assert subject("hog") == "hog"

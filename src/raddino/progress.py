@@ -9,6 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 LOG_EVERY_SECONDS = 10.0
 _open: "list[Bar]" = []
+_subjects: list[str] = []
 
 
 class Bar:
@@ -77,6 +78,21 @@ def bar(description: str, total: int | None = None, done: int = 0) -> Iterator[B
     finally:
         _open.remove(shown)
         shown.close()
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Let bars and messages within call an encoder by its display name."""
+    _subjects.append(name)
+    try:
+        yield
+    finally:
+        _subjects.pop()
+
+
+def subject(own: str) -> str:
+    """What to call an encoder: its display name within :func:`about`, else its ``own``."""
+    return _subjects[-1] if _subjects else own
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -111,7 +111,8 @@ def test_every_number_has_its_signature(results, corpus):
         assert one["split"] == "test"
         assert one["data_fingerprint"] == corpus.fingerprint
         assert one["encoder_fingerprint"] in {"halves-1", "noise-1"}
-        scale = {"mae": "log", "r2": "log(1 - x)"}.get(one["metric"], "logit")
+        known = {"mae": "log", "r2": "log(1 - x)", "brier": "log", "ece": "square"}
+        scale = known.get(one["metric"].removesuffix("_temperature"), "logit")
         assert one["interval"] == f"patient bootstrap, t, scale {scale}"
         assert (one["resamples"], one["seed"]) == (200, 0)
         assert one["signature"].startswith(one["metric"])
@@ -348,3 +349,16 @@ def test_a_folder_that_is_no_result_is_refused(tmp_path, damage):
         (tmp_path / "metrics.json").write_text("{" if damage == "text" else '{"format": 99}')
     with pytest.raises(RaddinoError):
         Results.open(tmp_path)
+
+
+def test_an_encoder_has_one_name_on_the_terminal_and_in_reasons(corpus, suite, tmp_path, capsys):
+    encoders, names = [Halves(), Noise()], ["mine", "yours"]
+    probe = {"kind": "attentive", "seeds": 1, "steps": 2}
+    with pytest.raises(RaddinoError, match="every encoder failed: yours has no patch features"):
+        evaluate(corpus, encoders, suite=suite, out=tmp_path / "a", names=names, probe=probe)
+    evaluate(corpus, encoders, suite=suite, out=tmp_path / "r", names=names, resamples=20)
+    told = capsys.readouterr().err
+    assert "embed mine" in told
+    assert "probe yours" in told
+    assert "halves" not in told
+    assert "noise" not in told.replace("label_noise", "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from raddino.errors import RaddinoError
+from raddino.progress import subject
 from raddino.tasks.base import SPLITS
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ def check_images(manifest: pd.DataFrame) -> None:
 def misfit(encoder: Encoder, probe: ProbeConfig) -> str:
     """Why a probe cannot read an encoder at all, known before anything is computed; empty when it can."""
     if getattr(encoder, "supervised", False):
-        return f"{encoder.name} is trained on masks and has no features to probe"
+        return f"{subject(encoder.name)} is trained on masks and has no features to probe"
     if probe.kind == "zero_shot" and not hasattr(encoder, "encode_text"):
-        return f"{encoder.name} has no text encoder, which zero_shot asks: use another probe"
+        return f"{subject(encoder.name)} has no text encoder, which zero_shot asks: use another probe"
     if probe.features != "cls" and encoder.grid is None:
         remedy = "use another probe" if probe.features == "patches" else "let the probe read features: cls"
-        return f"{encoder.name} has no patch features: {remedy}"
+        return f"{subject(encoder.name)} has no patch features: {remedy}"
     return ""
 
 

@@ -50,7 +50,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.files import lock
-from raddino.progress import track
+from raddino.progress import about, track
 from raddino.tasks.base import TASKS, Examples
 from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
@@ -168,30 +168,31 @@ def evaluate(
         scores: dict[str, dict[str, Scores]] = {}
         judged: dict[str, dict[str, Scores | CaseScores]] = {}
         for name, encoder in loaded.items():
-            failed: dict[str, str] = {}
-            if probed and (reason := misfit(encoder, plan.probe)):
-                absent.append(absence(None, name, reason))
-            elif probed:
-                try:
-                    patches = plan.probe.features == "patches"
-                    features[name] = embed(
-                        corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision,
-                        patches=patches,
-                    )  # fmt: skip
-                except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
-                    failures[name] = dict.fromkeys(tasks, reason_of(f"encoder {name}", error))
-                    continue
-                identities[name]["fingerprint"] = features[name].encoder
-                asked = partial(Request, seed=seed, device=device, encoder=encoder)
-                found, failed = _probe_all(name, features[name], probed, visited, plan.probe, asked)
-                if found:
-                    scores[name] = found
-                    judged[name] = dict(found)
-            job = partial(
-                Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
-                batch_size=batch_size, precision=precision, device=device, cache=cache,
-            )  # fmt: skip
-            failures[name] = failed | _train_all(name, cased, job, judged, identities)
+            with about(name):
+                failed: dict[str, str] = {}
+                if probed and (reason := misfit(encoder, plan.probe)):
+                    absent.append(absence(None, name, reason))
+                elif probed:
+                    try:
+                        patches = plan.probe.features == "patches"
+                        features[name] = embed(
+                            corpus, encoder, rows=needed, batch_size=batch_size, cache=cache, precision=precision,
+                            patches=patches,
+                        )  # fmt: skip
+                    except Exception as error:  # foreign code: whatever an encoder raises costs its own rows only
+                        failures[name] = dict.fromkeys(tasks, reason_of(f"encoder {name}", error))
+                        continue
+                    identities[name]["fingerprint"] = features[name].encoder
+                    asked = partial(Request, seed=seed, device=device, encoder=encoder)
+                    found, failed = _probe_all(name, features[name], probed, visited, plan.probe, asked)
+                    if found:
+                        scores[name] = found
+                        judged[name] = dict(found)
+                job = partial(
+                    Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
+                    batch_size=batch_size, precision=precision, device=device, cache=cache,
+                )  # fmt: skip
+                failures[name] = failed | _train_all(name, cased, job, judged, identities)
         absent += _lost(failures, tasks)
         if not judged:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
@@ -250,24 +251,25 @@ def _cross_validate(
     scores: dict[str, dict[str, FoldScores]] = {}
     with lock(out, BUSY.format(out=out)):
         for name, bare in loaded.items():
-            if reason := misfit(bare, plan.probe) or (f"{name}: {FITTED}" if hasattr(bare, "fit") else ""):
-                absent.append(absence(None, name, reason))
-                continue
-            failed = failures.setdefault(name, {})
-            encoder = Flipped(bare) if plan.probe.flips else bare
-            try:
-                features = embed(corpus, encoder, rows=needed, patches=patches, **embedding)
-            except Exception as error:
-                failed |= dict.fromkeys([one.config.name for one in pools], reason_of(f"encoder {name}", error))
-                continue
-            identities[name]["fingerprint"] = features.encoder
-            asked = partial(Request, device=device, encoder=encoder)
-            for one in track(pools, f"probe {name} in folds"):
+            with about(name):
+                if reason := misfit(bare, plan.probe) or (f"{name}: {FITTED}" if hasattr(bare, "fit") else ""):
+                    absent.append(absence(None, name, reason))
+                    continue
+                failed = failures.setdefault(name, {})
+                encoder = Flipped(bare) if plan.probe.flips else bare
                 try:
-                    found = probe_folds(features, one, plan.probe, setting, asked, seed)
-                    scores.setdefault(name, {})[one.config.name] = found
+                    features = embed(corpus, encoder, rows=needed, patches=patches, **embedding)
                 except Exception as error:
-                    failed[one.config.name] = reason_of(f"probe of {name}", error)
+                    failed |= dict.fromkeys([one.config.name for one in pools], reason_of(f"encoder {name}", error))
+                    continue
+                identities[name]["fingerprint"] = features.encoder
+                asked = partial(Request, device=device, encoder=encoder)
+                for one in track(pools, f"probe {name} in folds"):
+                    try:
+                        found = probe_folds(features, one, plan.probe, setting, asked, seed)
+                        scores.setdefault(name, {})[one.config.name] = found
+                    except Exception as error:
+                        failed[one.config.name] = reason_of(f"probe of {name}", error)
         absent += _lost(failures, [one.config.name for one in pools])
         if not scores:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")

@@ -25,7 +25,7 @@ from raddino.features.forward import (
 from raddino.features.patches import PatchFile, PatchRows
 from raddino.features.ranks import Ranks, join_ranks
 from raddino.features.reading import deaths_told, read_batches
-from raddino.progress import bar
+from raddino.progress import bar, subject
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
@@ -174,7 +174,7 @@ def _fill(
         return
     whose = f" (rank 0 of {ranks.size})" if ranks.size > 1 else ""
     done = 0 if whose else done
-    with bar(f"embed {encoder.name}{whose}", total=len(rows) + done, done=done) as shown:
+    with bar(f"embed {subject(encoder.name)}{whose}", total=len(rows) + done, done=done) as shown:
         if engine == "ray":
             from raddino.features.cluster import embed_on_cluster
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from raddino.encoders.base import Encoder, Features
 from raddino.errors import ConfigError, RaddinoError
+from raddino.progress import subject
 
 Precision = Literal["fp32", "bf16", "auto"]
 HALF_MAX = 65504.0
@@ -174,4 +175,6 @@ def _check_shapes(encoder: Encoder, features: Features, n: int) -> None:
         tensor = getattr(features, name)
         found = None if tensor is None else tuple(tensor.shape)
         if found != shape:
-            raise RaddinoError(f"encoder {encoder.name!r} returned {name} of shape {found}; it promised {shape}")
+            raise RaddinoError(
+                f"encoder {subject(encoder.name)!r} returned {name} of shape {found}; it promised {shape}"
+            )

@@ -14,7 +14,7 @@ from raddino.device import resolve_device
 from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
 from raddino.features.forward import resolve_precision
-from raddino.progress import bar
+from raddino.progress import bar, subject
 from raddino.tasks.findings.data import Example, PatchTokens, Writer, check_length
 from raddino.tasks.findings.tower import reader
 
@@ -73,7 +73,7 @@ def generate_findings(
         cached=config.features == "cached", batch_size=batch_size, precision=precise, cache=cache,
     )  # fmt: skip
     texts: list[str] = []
-    with bar(f"write findings on {encoder.name}", total=len(examples)) as progress:
+    with bar(f"write findings on {subject(encoder.name)}", total=len(examples)) as progress:
         for start in range(0, len(examples), batch_size):
             part = examples[start : start + batch_size]
             tokens = patches([row for one in part for row in one.pictures])

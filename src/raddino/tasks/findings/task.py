@@ -17,6 +17,7 @@ from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError, did_you_mean
 from raddino.files import owner_only, read_json, write_json, writing
 from raddino.metrics import clinical
+from raddino.progress import subject
 from raddino.tables import write_table
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, TEXTS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
@@ -116,7 +117,7 @@ class FindingsTask:
 
     def needs(self, encoder: Encoder, options: Any) -> str:
         """An encoder without a patch grid cannot serve."""
-        return "" if encoder.grid else f"{encoder.name} has no patch features, which a findings writer reads"
+        return "" if encoder.grid else f"{subject(encoder.name)} has no patch features, which a findings writer reads"
 
     def run(self, job: Job) -> Sequence[Cases]:
         """Train, write, and judge the model and what it has to beat; all texts go to ``reports.parquet``.

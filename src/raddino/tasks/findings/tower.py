@@ -12,6 +12,7 @@ from raddino.encoders.base import Encoder, Features
 from raddino.encoders.huggingface import quiet, refuse_lost
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
+from raddino.progress import subject
 from raddino.vit.weights import to_huggingface
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def reader(encoder: Encoder, final_norm: bool) -> Encoder:
         RaddinoError: it has no patches.
     """
     if encoder.grid is None:
-        raise RaddinoError(f"encoder {encoder.name!r} has no patch features, which findings generation reads")
+        raise RaddinoError(f"encoder {subject(encoder.name)!r} has no patch features, which findings generation reads")
     return BeforeNorm(encoder) if isinstance(encoder, VitEncoder) and not final_norm else encoder
 
 
@@ -81,7 +82,7 @@ def vision_tower(encoder: Encoder) -> Any:
     from transformers import AutoConfig, Dinov2Model, Dinov2WithRegistersModel
 
     if not isinstance(encoder, VitEncoder):
-        raise RaddinoError(f"encoder {encoder.name!r} is not DINOv2-shaped: its model cannot carry it")
+        raise RaddinoError(f"encoder {subject(encoder.name)!r} is not DINOv2-shaped: its model cannot carry it")
     values, state = to_huggingface(encoder.model)
     config = AutoConfig.for_model(**values)
     factory: Any = Dinov2WithRegistersModel if encoder.model.config.num_register_tokens else Dinov2Model

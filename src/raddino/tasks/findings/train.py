@@ -22,6 +22,7 @@ from raddino.errors import RaddinoError
 from raddino.features.forward import resolve_precision
 from raddino.features.ranks import PATIENCE, Ranks, join_ranks
 from raddino.files import draft_of, read_json, sha256, write_json
+from raddino.progress import subject
 from raddino.tasks.findings.data import Collator, Example, PatchTokens, Reports, Writer, check_length
 from raddino.tasks.findings.language import identity, load_language
 from raddino.tasks.findings.prompts import load_template
@@ -106,7 +107,7 @@ def train_findings(
     def again() -> Any:
         return assemble(seen, load_language(config, kept, seed, dtype), config, seed)
 
-    options = {"name": encoder.name, "seed": seed, "device": place, "bf16": bf16}
+    options = {"name": subject(encoder.name), "seed": seed, "device": place, "bf16": bf16}
     model = assemble(seen, language, config, seed)
     model, results = _run(model, again, (learnt, selecting), collator, config, folder, ranks, options)
     chosen = {

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raddino.errors import RaddinoError
+from raddino.progress import subject
 from raddino.tasks.probes.base import CHUNK, PROBES, Method, ProbeConfig, Request, Split, check_finite
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def fit_zero_shot(train: Split, val: Split, config: ZeroShotConfig, request: Req
     if request.loss == "squared":
         raise RaddinoError(f"zero-shot asks for labels in words; {', '.join(request.labels)} is a number")
     if encoder is None or not hasattr(encoder, "encode_text"):
-        name = "this encoder" if encoder is None else encoder.name
+        name = "this encoder" if encoder is None else subject(encoder.name)
         raise RaddinoError(f"zero-shot needs an encoder with text; {name} has none. Use another kind of probe")
     text = cast("TextEncoder", encoder)
     directions, chosen = [], []

@@ -15,6 +15,7 @@ from raddino.encoders.base import Encoder
 from raddino.encoders.depths import AtDepths
 from raddino.errors import RaddinoError
 from raddino.features.forward import device_of, make_encode, resolve_precision
+from raddino.progress import subject
 from raddino.tasks.segmentation.frame import Squared, square
 from raddino.tasks.segmentation.heads import build_head
 from raddino.tasks.segmentation.settings import SegmentationConfig
@@ -73,7 +74,7 @@ class PatchNetwork(nn.Module):
         tuned = deepcopy(encoder) if options.finetune else encoder
         self.trunk = module_of(tuned) if options.finetune else None
         if options.finetune and self.trunk is None:
-            raise RaddinoError(f"{encoder.name} cannot be fine-tuned: leave finetune out")
+            raise RaddinoError(f"{subject(encoder.name)} cannot be fine-tuned: leave finetune out")
         self.encoder = framed(tuned, options)
         rows, columns = self.encoder.grid
         self.margin = self.encoder.margin

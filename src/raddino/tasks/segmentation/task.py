@@ -11,7 +11,7 @@ import pandas as pd
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
-from raddino.progress import track
+from raddino.progress import subject, track
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
 from raddino.tasks.segmentation.network import framed, is_supervised, module_of, public
@@ -60,9 +60,9 @@ class Segmentation:
                 return str(error)
             return ""
         if encoder.grid is None:
-            return f"{encoder.name} has no patch features, which a segmentation head reads"
+            return f"{subject(encoder.name)} has no patch features, which a segmentation head reads"
         if options.finetune and module_of(encoder) is None:
-            return f"{encoder.name} cannot be fine-tuned: leave finetune out"
+            return f"{subject(encoder.name)} cannot be fine-tuned: leave finetune out"
         try:
             framed(encoder, options)
         except RaddinoError as error:
