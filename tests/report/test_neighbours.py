@@ -1,7 +1,11 @@
+import shutil
+
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.neighbors import NearestNeighbors
 
+from raddino.features.extract import embed
 from raddino.report.neighbours import agreement, nearest, retrieve
 
 from .fabricated import FakeCorpus, FakeEncoder, FloorEncoder
@@ -56,6 +60,34 @@ def test_retrieval_shows_strangers_from_training(corpus: FakeCorpus) -> None:
         words = {mark.text for mark in query.marks}
         for shown in neighbours:
             assert all(mark.agrees == (mark.text in words) for mark in shown.marks)
+
+
+class Counting(FakeEncoder):
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode(self, batch):
+        self.encoded += len(batch)
+        return super().encode(batch)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nothing_is_embedded_but_what_is_shown(tmp_path, monkeypatch, precision) -> None:
+    encoder, corpus = Counting(), FakeCorpus(path=tmp_path)
+    monkeypatch.setattr("raddino.report.neighbours.FRESH", 7)
+    fresh = retrieve(corpus, encoder, ["sex"])
+    assert fresh is not None
+    assert fresh.searched == 7
+    assert encoder.encoded == 14
+    shutil.rmtree(corpus.path / "features")
+    evaluated = np.concatenate([corpus.rows("train")[:8], corpus.rows("test")[:3]])
+    embed(corpus, encoder, rows=evaluated, precision=precision)
+    before = encoder.encoded
+    found = retrieve(corpus, encoder, ["sex"])
+    assert found is not None
+    assert encoder.encoded == before
+    assert found.searched == 8
+    assert len(found.queries) == 3
 
 
 def test_a_corpus_too_small_to_search(corpus: FakeCorpus) -> None:

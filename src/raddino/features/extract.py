@@ -124,6 +124,12 @@ def embed(
     return replace(features, path=path)
 
 
+def rows_held(corpus: Corpus, encoder: Encoder, precision: str, cache: Path | None = None) -> np.ndarray:
+    """(M,) row numbers, in order, of which :func:`embed` would compute nothing."""
+    store = FeatureCache(cache or corpus.path / "features", feature_key(encoder, precision), corpus.fingerprint)
+    return np.unique(np.concatenate([np.empty(0, np.int64), *(part.rows for part in store.load())]))
+
+
 def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:
     """Fit an encoder that has a ``fit`` and has not run it, on the training rows."""
     if hasattr(encoder, "fit") and not getattr(encoder, "fitted", False):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from raddino.encoders.base import Encoder
 
 K, QUERIES, SIDE, MOST = 5, 6, 300, 2000
+FRESH = 200
+"""Images on either side, at most, whose features are computed for the report alone."""
 ALL_MARKS = 3  # with more labels than this, those that are 0 in both images are not written out
 
 
@@ -90,21 +92,26 @@ def nearest(
 def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int = 0) -> Retrieval | None:
     """Search the training images for the neighbours of test images; None when the corpus is too small for it.
 
+    Only images whose features an evaluation left in the cache take part, up to :data:`MOST` a side; where there are too
+    few, :data:`FRESH` a side are embedded.
+
     Args:
         targets: manifest columns whose values are compared, for example ``"label_pneumonia"`` or ``"sex"``.
     """
-    from raddino.features.extract import embed
+    from raddino.features.extract import embed, rows_held
 
     draw, allowed = np.random.default_rng(seed), showable(corpus)
-    asked, stored = (np.intersect1d(allowed, corpus.rows(split=name)) for name in ("test", "train"))
-    by_split = bool(len(asked)) and len(stored) > K
-    if not by_split:
-        asked = stored = allowed
-    asked, stored = (np.sort(draw.permutation(rows)[:MOST]) for rows in (asked, stored))
+    held = {precision: rows_held(corpus, encoder, precision) for precision in ("fp32", "bf16")}
+    precision = max(held, key=lambda one: len(held[one]))
+    asked, stored, by_split = _sides(corpus, np.intersect1d(allowed, held[precision]))
+    most = MOST
+    if len(stored) <= K or not len(asked):
+        (asked, stored, by_split), most = _sides(corpus, allowed), FRESH
+    asked, stored = (np.sort(draw.permutation(rows)[:most]) for rows in (asked, stored))
     if len(stored) <= K:
         return None
     rows = np.union1d(asked, stored)
-    features = np.asarray(embed(corpus, encoder, rows=rows).cls)
+    features = np.asarray(embed(corpus, encoder, rows=rows, precision=precision).cls)
     at = {int(row): i for i, row in enumerate(rows)}
     patients = corpus.manifest["patient"].to_numpy()
     found, cosine = nearest(
@@ -130,6 +137,13 @@ def retrieve(corpus: Corpus, encoder: Encoder, targets: Sequence[str], seed: int
         len(stored),
         by_split,
     )
+
+
+def _sides(corpus: Corpus, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Who asks and who is searched among the rows, and whether these are the test and the training images."""
+    asked, stored = (np.intersect1d(rows, corpus.rows(split=name)) for name in ("test", "train"))
+    by_split = bool(len(asked)) and len(stored) > K
+    return (asked, stored, True) if by_split else (rows, rows, False)
 
 
 def agreement(
