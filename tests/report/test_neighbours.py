@@ -87,7 +87,7 @@ def test_nothing_is_embedded_but_what_is_shown(tmp_path, monkeypatch, precision)
     assert found is not None
     assert encoder.encoded == before
     assert found.searched == 8
-    assert len(found.queries) == 3
+    assert found.agreement[0].queries == 3
 
 
 def test_a_corpus_too_small_to_search(corpus: FakeCorpus) -> None:
