@@ -123,7 +123,6 @@ def test_verify_prints_a_row_each_and_exits_by_the_result(tmp_path):
         (["pretrain", "absent", "--out", "run"], "no corpus"),
         (["pretrain", "absent", "--out", "run", "--preset", "smal-batch"], "Did you mean 'small-batch'"),
         (["pretrain", "absent", "--out", "run", "--set", "ssl.koleo=1"], "Did you mean 'koleo_weight'"),
-        (["pretrain", "absent", "--out", "run", "--preset", "rad-dino-vit-b-518"], "--init none for random weights"),
         (["pretrain", "absent", "--out", "run", "--preset", "rad-dino-vit-b-518", "--init", "none"], "no corpus"),
         (["prepare", "absent", "--out", "corpus"], "absent"),
         (["verify", "absent.safetensors"], "is missing"),

@@ -1,11 +1,27 @@
 """Collectives: nothing alone, and sum, maximum and mean over two ranks of gloo."""
 
-import multiprocessing
+import json
+import subprocess
+import sys
 
 import torch
-import torch.distributed as dist
 
 from raddino.dist import all_max, all_mean, all_sum, world_size
+
+ONE_RANK = """
+import json, sys
+import torch
+import torch.distributed as dist
+from raddino.dist import all_max, all_mean, all_sum, world_size
+
+store, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+values = [torch.tensor([1.0 + rank, -4.0 * rank]) for _ in range(3)]
+found = [collective(value) for collective, value in zip((all_sum, all_max, all_mean), values)]
+assert all(a is b for a, b in zip(found, values)), "in place"
+print(json.dumps([world_size(), [value.tolist() for value in found]]))
+dist.destroy_process_group()
+"""
 
 
 def test_alone_they_change_nothing():
@@ -16,22 +32,12 @@ def test_alone_they_change_nothing():
         assert value.tolist() == [1.5, -2.0]
 
 
-def one_rank(rank, store, answers):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    values = [torch.tensor([1.0 + rank, -4.0 * rank]) for _ in range(3)]
-    found = [collective(value) for collective, value in zip((all_sum, all_max, all_mean), values, strict=True)]
-    assert all(a is b for a, b in zip(found, values, strict=True)), "in place"
-    answers.put((world_size(), [value.tolist() for value in found]))
-    dist.destroy_process_group()
-
-
 def test_over_two_ranks(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    ranks = [context.Process(target=one_rank, args=(rank, tmp_path / "store", answers)) for rank in range(2)]
-    for rank in ranks:
-        rank.start()
-    found = [answers.get(timeout=300) for _ in ranks]
-    for rank in ranks:
-        rank.join()
-    assert found == [(2, [[3, -4], [2, 0], [1.5, -2]])] * 2
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_RANK, str(tmp_path / "store"), str(rank)], stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    found = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]
+    assert found == [[2, [[3, -4], [2, 0], [1.5, -2]]]] * 2

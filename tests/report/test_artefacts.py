@@ -70,12 +70,14 @@ def test_random_weights_are_called_so_wherever_a_name_stands(tmp_path: Path) -> 
     assert tagged(metrics) is metrics
     for encoder in metrics["encoders"][:2]:
         encoder["provenance"]["note"] = "random weights"
-    metrics["analyses"] = {"calibration": [{"encoder": "trained", "task": "trained"}]}
+    row = {"encoder": "trained", "task": "trained", "metric": None, "value": None, "low": None, "high": None, "n": None,
+           "role": None, "reason": "too few"}  # fmt: skip
+    metrics["analyses"] = {"calibration": [row]}
     found = read_results(write_results(tmp_path, metrics, predictions))
     assert {row["encoder"] for row in found.metrics["rows"]} == {
         "trained (random weights)", "initial (random weights)", "pca", "hog"
     }  # fmt: skip
     assert set(found.predictions["encoder"]) == {row["encoder"] for row in found.metrics["rows"]}
     assert found.metrics["rows"][1]["difference"]["to"] == "trained (random weights)"
-    assert found.metrics["analyses"]["calibration"] == [{"encoder": "trained (random weights)", "task": "trained"}]
+    assert found.metrics["analyses"]["calibration"] == [row | {"encoder": "trained (random weights)"}]
     assert tagged(found.metrics) is found.metrics

@@ -94,7 +94,7 @@ def write_official(encoder: VitEncoder, folder: Path, precision: str) -> dict[st
                 f"mean {getattr(told, field)}: export it as huggingface or timm, which write it down"
             )
     normalisation = Normalisation((encoder.mean,) * 3, (encoder.std,) * 3)
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"} | normalisation_header(normalisation))
+    save_file(state, folder / WEIGHTS, metadata=normalisation_header(normalisation))
     return {"Names": "dinov2.models.vision_transformer.DinoVisionTransformer, block_chunks=0"}
 
 

@@ -36,7 +36,7 @@ class Fall:
 
 def falls(metrics: dict[str, Any]) -> list[Fall]:
     """What became of each task at other sites; empty where none was visited."""
-    rows = metrics["rows"]
+    rows = metrics.get("rows", ())
     away = [row for row in rows if row.get("site") and row.get("drop")]
     found = []
     for task in dict.fromkeys(row["drop"]["from"] for row in away):

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from raddino.vit.pickles import check_pickles
 State = dict[str, Tensor]
 OFFICIAL_HEAD_DIM = 64
 PREPROCESSOR = "preprocessor_config.json"
+HEADER = "preprocessor"
 
 _TO_HUGGINGFACE = {
     "cls_token": "embeddings.cls_token",
@@ -135,15 +136,18 @@ def told_normalisation(file: Path) -> Normalisation | None:
     if file.suffix == ".safetensors":
         with safe_open(file, "pt") as held:
             header = held.metadata() or {}
-        if normalisation := _normalisation(file, header, json.loads):
-            return normalisation
+        if HEADER in header:
+            return _normalisation(file, _parsed(file, header[HEADER]))
     beside = file.parent / PREPROCESSOR
     return _normalisation(beside, read_json(beside, "save the image processor again")) if beside.is_file() else None
 
 
 def normalisation_header(normalisation: Normalisation) -> dict[str, str]:
-    """Entries of a safetensors header from which :func:`told_normalisation` reads it back."""
-    return {"image_mean": json.dumps(normalisation.mean), "image_std": json.dumps(normalisation.std)}
+    """The entry of a safetensors header from which :func:`told_normalisation` reads it back.
+
+    It is one, for safetensors writes several in any order, and equal weights are to be equal files.
+    """
+    return {HEADER: json.dumps({"image_mean": normalisation.mean, "image_std": normalisation.std})}
 
 
 def check_finite(name: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -442,9 +446,17 @@ def _from_huggingface_folder(folder: Path) -> Backbone:
     return Backbone(backbone.config, backbone.state, told)
 
 
-def _normalisation(
-    file: Path, values: dict[str, Any], parse: Callable[[Any], Any] = lambda value: value
-) -> Normalisation | None:
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (RecursionError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise RaddinoError(f"{file} is damaged: its header entry {HEADER!r} is no image processor's settings")
+    return values
+
+
+def _normalisation(file: Path, values: dict[str, Any]) -> Normalisation | None:
     """Mean and SD of input in [0, 1] that an image processor's settings come to, None where they hold none."""
     told: list[tuple[float, ...]]
     try:
@@ -453,7 +465,7 @@ def _normalisation(
         elif "image_mean" not in values or "image_std" not in values:
             return None
         else:
-            told = [tuple(float(part) for part in parse(values[key])) for key in ("image_mean", "image_std")]
+            told = [tuple(float(part) for part in values[key]) for key in ("image_mean", "image_std")]
         maximum = 255 * float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 255.0
         mean, std = (tuple(part / maximum for part in parts) for parts in told)
         if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not 0 < min(std) <= max(std) < 1e9:
