@@ -1,20 +1,22 @@
 """Coverage of the 95 % intervals and sizes of the tests, counted on simulated test sets whose truth is known.
 
 A setting says how many patients, how many images each at most, and what is planted; images of one patient are
-correlated. The truth is the metric of 200,000 images. Each replicate draws a test set, resamples its patients, and
+correlated. The truth is the metric of 100,000 images. Each replicate draws a test set, resamples its patients, and
 asks whether the interval holds the truth and what p the tests give where nothing differs.
 
-    python benchmarks/coverage.py --replicates 500 --out coverage.csv
+    python benchmarks/coverage.py --out docs/results/coverage
+
+Rows are kept as they come; the same command continues after the settings that the files hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,41 @@ from scipy.stats import beta, norm
 
 from raddino.metrics import calibration, clinical, multiclass, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p
-from raddino.metrics.scales import IDENTITY, effective_patients, scale_of
-from raddino.metrics.text import bleu_4
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_interval, paired_randomisation_p, unpaired_interval
+from raddino.metrics.scales import (
+    carriers_of_average,
+    defined_patients,
+    effective_patients,
+    scale_of,
+)
 from raddino.progress import track
 from raddino.tasks.base import Statistic
 
 Floats = np.ndarray
-LARGE = 200_000
+LARGE = 100_000
 FINDINGS = 8
+
+
+def quick_auroc(target: Floats, score: Floats, weights: Floats | None = None) -> Floats:
+    """:func:`raddino.metrics.ranking.auroc` of many weightings (R, N) of few images, as one matrix product."""
+    if weights is None:
+        return ranking.auroc(target, score)
+    positive, w = np.asarray(target) == 1, weights.astype(np.float32)
+    ours, others = score[positive], score[~positive, None]
+    won = w[:, ~positive] @ ((others < ours) + 0.5 * (others == ours)).astype(np.float32)
+    found, missed = w[:, positive], w[:, ~positive].sum(-1, dtype=float)
+    return ranking.ratio((won.astype(float) * found).sum(-1), found.sum(-1, dtype=float) * missed)
+
+
+def quick_auprc(target: Floats, score: Floats, weights: Floats | None = None) -> Floats:
+    """:func:`raddino.metrics.ranking.auprc`, as :func:`quick_auroc`."""
+    if weights is None:
+        return ranking.auprc(target, score)
+    positive, w = np.asarray(target) == 1, weights.astype(np.float32)
+    above = (score[:, None] >= score[positive]).astype(np.float32)
+    found = w[:, positive]
+    precision = np.divide(found @ above[positive], np.maximum(w @ above, 1))
+    return ranking.ratio((found * precision).sum(-1, dtype=float), found.sum(-1, dtype=float))
 
 
 @dataclass(frozen=True)
@@ -43,19 +71,28 @@ class Sample:
     Attributes:
         patients: (N,) of the images.
         ours, theirs: statistics by metric of either system.
-        classes: (N,) or None, whose rarest carries the metrics.
+        classes: (N,) each, whose rarest carries the metrics; none of masks, reports and numbers.
+        findings: (N, L) of reports, which carry a macro F1.
     """
 
     patients: Floats
     ours: dict[str, Statistic]
     theirs: dict[str, Statistic] = field(default_factory=dict)
     classes: Sequence[Floats] = ()
+    findings: Floats | None = None
 
-    @property
-    def carriers(self) -> int:
-        """Patients that carry the metrics."""
-        found = [effective_patients(self.patients, one) for one in self.classes]
-        return min(found, default=effective_patients(self.patients))
+    def carriers(self, metric: str) -> int:
+        """Patients that carry a metric, as ``evaluate`` counts them."""
+        if self.classes:
+            return carriers_of_average(metric, [effective_patients(self.patients, one) for one in self.classes])
+        if self.findings is not None and metric.endswith("_macro"):
+            each = [len(np.unique(self.patients[one == 1])) for one in self.findings.T]
+            return carriers_of_average(metric, [m for m in each if m])
+        return (
+            effective_patients(self.patients)
+            if "r2" in self.ours
+            else defined_patients(self.patients, self.ours[metric].compute)
+        )
 
 
 def people(rng: np.random.Generator, patients: int, most: int) -> Floats:
@@ -83,8 +120,8 @@ def binary(rng: np.random.Generator, patients: int, most: int, prevalence: float
         probability = expit(1.3 * (effect * s - effect**2 / 2) + np.log(prevalence / (1 - prevalence)))
         sides.append(
             {
-                "auroc": Statistic.of(ranking.auroc, y, s, ranks=True),
-                "auprc": Statistic.of(ranking.auprc, y, s, ranks=True),
+                "auroc": Statistic.of(quick_auroc, y, s, ranks=True),
+                "auprc": Statistic.of(quick_auprc, y, s, ranks=True),
                 "sensitivity_at_specificity_90": Statistic.of(
                     partial(ranking.sensitivity, threshold=1), y, (s > norm.ppf(0.9)).astype(float)
                 ),
@@ -96,19 +133,26 @@ def binary(rng: np.random.Generator, patients: int, most: int, prevalence: float
 
 
 def averaged(
-    rng: np.random.Generator, patients: int, most: int, common: float, rare: float, ours: float, theirs: float
+    rng: np.random.Generator,
+    patients: int,
+    most: int,
+    findings: int,
+    common: float,
+    rare: float,
+    ours: float,
+    theirs: float,
 ) -> Sample:
-    """The mean over a common, a middling and a rare finding on the same images."""
+    """The mean over findings, from a common one to a rare one, on the same images."""
     patient = people(rng, patients, most)
     shared = spread(rng, patient)
-    targets = [ill(rng, patient, one) for one in (common, (common + rare) / 2, rare)]
+    targets = [ill(rng, patient, one) for one in np.geomspace(common, rare, findings)]
     sides = []
     for effect in (ours, theirs):
         scores = [effect * y + np.sqrt(0.5) * (shared + spread(rng, patient)) for y in targets]
         outputs, target = np.stack(scores, 1), np.stack(targets, 1)
         sides.append({
             name: Statistic.of(partial(_mean_over_findings, metric), target, outputs, ranks=True)
-            for name, metric in (("auroc", ranking.auroc), ("auprc", ranking.auprc))
+            for name, metric in (("auroc", quick_auroc), ("auprc", quick_auprc))
         })  # fmt: skip
     return Sample(patient, *sides, classes=targets)
 
@@ -131,10 +175,14 @@ def classes(rng: np.random.Generator, patients: int, most: int, rarest: float, o
         sides.append({
             "accuracy": Statistic.of(multiclass.accuracy, y, s),
             "balanced_accuracy": Statistic.of(partial(multiclass.balanced_accuracy, classes=range(3)), y, s),
-            "auroc_macro_ovr": Statistic.of(partial(multiclass.auroc_macro, classes=range(3)), y, s, ranks=True),
-            "auprc_macro_ovr": Statistic.of(partial(multiclass.auprc_macro, classes=range(3)), y, s, ranks=True),
+            "auroc_macro_ovr": Statistic.of(partial(_one_against_rest, quick_auroc), y, s, ranks=True),
+            "auprc_macro_ovr": Statistic.of(partial(_one_against_rest, quick_auprc), y, s, ranks=True),
         })  # fmt: skip
     return Sample(patient, *sides, classes=[y])
+
+
+def _one_against_rest(metric: Callable[..., Floats], target: Floats, output: Floats, weights: Floats | None) -> Floats:
+    return np.mean([metric(target == one, output[:, one], weights) for one in range(3)], axis=0)
 
 
 def numbers(rng: np.random.Generator, patients: int, most: int, slope: float, tail: float, other: float) -> Sample:
@@ -150,9 +198,13 @@ def numbers(rng: np.random.Generator, patients: int, most: int, slope: float, ta
         sides.append({
             "mae": Statistic.of(regression.mae, age, predicted),
             "r2": Statistic.of(regression.r2, age, predicted),
-            "auroc_binned": Statistic.of(partial(regression.auroc_binned, edges=edges), age, predicted, ranks=True),
+            "auroc_binned": Statistic.of(partial(_above_edges, edges), age, predicted, ranks=True),
         })  # fmt: skip
     return Sample(patient, *sides)
+
+
+def _above_edges(edges: Floats, target: Floats, output: Floats, weights: Floats | None) -> Floats:
+    return np.mean([quick_auroc(target > edge, output, weights) for edge in edges], axis=0)
 
 
 def masks(
@@ -173,7 +225,6 @@ def masks(
         values = {
             "dice": dice,
             "dice_nonempty": np.where(absent, np.nan, found),
-            "dice_all": np.where(absent & ~alarm, 1, dice),
             "iou": dice / (2 - dice),
             "hd95": distance,
         } | ({"false_alarm_rate": np.where(absent, alarm, np.nan)} if empty else {})
@@ -188,7 +239,7 @@ def _mean(_: Floats, values: Floats, weights: Floats | None) -> Floats:
 
 
 def reports(rng: np.random.Generator, patients: int, most: int, sees: float, invents: float, better: float) -> Sample:
-    """Eight findings of 3 to 40 %, named with a sensitivity and a false-alarm rate; ROUGE and BLEU-like sums."""
+    """Eight findings of 3 to 40 %, named with a sensitivity and a false-alarm rate; and a ROUGE."""
     patient = people(rng, patients, most)
     prevalence = np.geomspace(0.4, 0.03, FINDINGS)
     y = np.stack([ill(rng, patient, one) for one in prevalence], 1)
@@ -198,9 +249,6 @@ def reports(rng: np.random.Generator, patients: int, most: int, sees: float, inv
         counts = clinical.label_counts(y, said)
         like = norm.cdf(spread(rng, patient))
         rouge = beta.ppf(like, 2 * found, 2) * (rng.random(len(patient)) > 0.1)
-        words = np.round(20 + 15 * beta.ppf(norm.cdf(spread(rng, patient)), 2, 2))
-        sums = np.stack([words, np.full(len(words), 28.0)] + [np.round(words * like * found**k) for k in range(1, 5)]
-                        + [words - k for k in range(4)], 1)  # fmt: skip
         nothing = np.zeros(len(patient))
         sides.append({
             "rules_f1_14_micro": Statistic.of(partial(_of_sums, clinical.f1_micro), nothing, counts),
@@ -208,9 +256,8 @@ def reports(rng: np.random.Generator, patients: int, most: int, sees: float, inv
             "rules_f1 (common)": Statistic.of(partial(_of_sums, _single), nothing, counts[:, :1]),
             "rules_f1 (rare)": Statistic.of(partial(_of_sums, _single), nothing, counts[:, 4:5]),
             "rouge_l": Statistic.of(_mean, nothing, rouge),
-            "bleu_4": Statistic.of(partial(_of_sums, bleu_4), nothing, sums),
         })  # fmt: skip
-    return Sample(patient, *sides)
+    return Sample(patient, *sides, findings=y)
 
 
 def _single(sums: Floats) -> Floats:
@@ -229,11 +276,10 @@ WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
         (300, 2, 0.1, 2.1, 1.5), (400, 1, 0.25, 1.5, 1.3), (1000, 1, 0.08, 1.2, 1.5),
     )),
     "aggregate": (averaged, (
-        (60, 2, 0.5, 0.25, 1.0, 1.4), (80, 1, 0.4, 0.2, 1.5, 1.0),
-        (100, 2, 0.3, 0.15, 0.5, 1.0), (100, 4, 0.3, 0.1, 1.0, 1.3),
-        (150, 1, 0.5, 0.1, 1.5, 1.8), (150, 3, 0.2, 0.08, 1.0, 0.7),
-        (200, 1, 0.3, 0.08, 2.1, 1.7), (200, 2, 0.4, 0.2, 0.2, 0.5),
-        (300, 1, 0.2, 0.08, 1.0, 1.2), (400, 1, 0.5, 0.08, 1.5, 1.4),
+        (60, 2, 3, 0.5, 0.25, 1.0, 1.4), (80, 1, 3, 0.4, 0.2, 1.5, 1.0), (100, 2, 5, 0.3, 0.15, 0.5, 1.0),
+        (100, 4, 3, 0.3, 0.1, 1.0, 1.3), (150, 1, 14, 0.4, 0.08, 1.5, 1.8), (150, 3, 5, 0.2, 0.08, 1.0, 0.7),
+        (200, 1, 8, 0.3, 0.06, 2.1, 1.7), (200, 2, 3, 0.4, 0.2, 0.2, 0.5), (300, 1, 14, 0.3, 0.04, 1.0, 1.2),
+        (400, 1, 5, 0.5, 0.08, 1.5, 1.4),
     )),
     "multiclass": (classes, (
         (60, 1, 0.33, 1.0, 1.5), (60, 3, 0.25, 1.5, 1.0), (100, 1, 0.2, 2.0, 1.5), (100, 4, 0.15, 0.5, 1.0),
@@ -254,45 +300,67 @@ WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
     )),
     "findings": (reports, (
         (60, 1, 0.7, 0.5, 0.5), (60, 3, 0.5, 0.5, 0.6), (100, 1, 0.9, 0.1, 0.8), (100, 2, 0.6, 0.3, 0.7),
-        (150, 1, 0.6, 0.5, 0.8), (200, 2, 0.8, 0.3, 0.75), (200, 1, 0.4, 0.5, 0.5), (300, 2, 0.3, 0.5, 0.4),
+        (150, 1, 0.6, 0.5, 0.8), (200, 2, 0.8, 0.3, 0.75), (200, 1, 0.4, 0.5, 0.5), (300, 2, 0.45, 0.5, 0.55),
         (300, 1, 0.7, 0.2, 0.65), (400, 1, 0.6, 0.5, 0.65),
     )),
 }  # fmt: skip
 """Simulated test sets and their settings: patients, most images a patient, and the arguments of the function."""
 
 
-def coverage(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
-    """Rows of one setting and metric: share of replicates covered, by the rule and by percentiles; mean widths."""
+def coverage(
+    name: str, replicates: int, resamples: int, done: Collection[tuple[str, str]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of one setting and metric: share of replicates covered, by the rule and by percentiles; mean widths.
+
+    A metric stands for the first system, ``difference of`` for the second less the first, ``drop of`` for the first
+    less the second on the patients of the replicate before.
+
+    Args:
+        name: of the world.
+        replicates, resamples: how many.
+        done: pairs of a world and a setting that are left out.
+    """
     world, settings = WORLDS[name]
     for setting in track(settings, f"coverage {name}"):
-        truth = _truth(world, setting)
-        seen: dict[str, list[tuple[float, ...]]] = {}
+        if (name, _said(setting)) in done:
+            continue
+        truth, seen = _truth(world, setting), defaultdict(list)
+        elsewhere: dict[str, tuple[float, tuple[float, float], Floats]] = {}
         for replicate in range(replicates):
             sample = world(np.random.default_rng([replicate, *map(int, setting[:2])]), *setting)
             draw = PatientBootstrap(sample.patients, resamples, replicate)
-            for metric, ours in sample.ours.items():
-                theirs = sample.theirs[metric]
-                values = [float(one.compute(None)) for one in (ours, theirs)]
-                if not np.isfinite(values).all() or sample.carriers < 5:
+            for metric in sample.ours:
+                one, two = (float(side[metric].compute(None)) for side in (sample.ours, sample.theirs))
+                m, n, scale = sample.carriers(metric), len(sample.patients), scale_of(metric, name == "aggregate")
+                if not np.isfinite([one, two]).all() or m < 2:
                     continue
-                drawn = [draw.distribution(one.compute) for one in (ours, theirs)]
-                for kind, value, samples, target, scale in (
-                    (metric, values[0], drawn[0], truth[metric][0], scale_of(metric)),
-                    (f"difference of {metric}", values[1] - values[0], drawn[1] - drawn[0],
-                     truth[metric][1] - truth[metric][0], IDENTITY),
-                ):  # fmt: skip
-                    bounds = interval(value, samples, sample.carriers, scale, len(sample.patients))
-                    low, high = np.nanquantile(samples, [0.025, 0.975])
-                    seen.setdefault(kind, []).append((
-                        bounds.low <= target <= bounds.high, bounds.high - bounds.low,
-                        low <= target <= high, high - low,
-                    ))  # fmt: skip
+                drawn, others = (draw.distribution(side[metric].compute) for side in (sample.ours, sample.theirs))
+                here, there = (interval(*side, m, scale, n) for side in ((one, drawn), (two, others)))
+                first, second = truth[metric]
+                bounds = here.low, here.high
+                seen[metric].append(_held(bounds, first, drawn))
+                paired = paired_interval(two, others, one, drawn, m, scale, n)
+                seen[f"difference of {metric}"].append(_held(paired, second - first, others - drawn))
+                if metric in elsewhere:
+                    other, other_bounds, before = elsewhere[metric]
+                    drop = unpaired_interval(one, bounds, other, other_bounds)
+                    seen[f"drop of {metric}"].append(_held(drop, first - second, drawn - before))
+                elsewhere[metric] = two, (there.low, there.high), others
         for kind, found in seen.items():
-            covered, width, before, width_before = np.array(found, dtype=float).mean(0)
+            covered, width, before_covered, before_width = np.array(found, dtype=float).mean(0)
             yield {
-                "what": name, "metric": kind, "setting": " ".join(map(str, setting)), "replicates": len(found),
-                "covered": covered, "width": width, "percentile covered": before, "percentile width": width_before,
+                "what": name, "metric": kind, "setting": _said(setting), "replicates": len(found), "covered": covered,
+                "width": width, "percentile covered": before_covered, "percentile width": before_width,
             }  # fmt: skip
+
+
+def _said(setting: tuple[Any, ...]) -> str:
+    return " ".join(map(str, setting))
+
+
+def _held(bounds: tuple[float, float], truth: float, samples: Floats) -> tuple[float, ...]:
+    low, high = np.quantile(samples[np.isfinite(samples)], [0.025, 0.975])
+    return bounds[0] <= truth <= bounds[1], bounds[1] - bounds[0], low <= truth <= high, high - low
 
 
 def _truth(world: World, setting: tuple[Any, ...]) -> dict[str, tuple[float, float]]:
@@ -302,10 +370,14 @@ def _truth(world: World, setting: tuple[Any, ...]) -> dict[str, tuple[float, flo
     }
 
 
-def sizes(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+def sizes(
+    name: str, replicates: int, resamples: int, done: Collection[tuple[str, str]] = ()
+) -> Iterator[dict[str, Any]]:
     """Rows of one setting and metric: how often p < 0.05 and p < 0.2 where two systems are equal."""
     world, settings = WORLDS[name]
-    for setting in track(settings[:: max(1, len(settings) // 5)], f"sizes {name}"):
+    for setting in track(settings[::2][:4], f"sizes {name}"):
+        if (name, _said(setting)) in done:
+            continue
         equal = _equal(name, setting)
         found: dict[str, list[float]] = {}
         for replicate in range(replicates):
@@ -326,9 +398,11 @@ def _equal(name: str, setting: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*setting[:-1], setting[first])
 
 
-def gaps(replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
+def gaps(replicates: int, resamples: int, done: Collection[tuple[str, str]] = ()) -> Iterator[dict[str, Any]]:
     """Rows of subgroup gaps: two to four groups of patients with one AUROC."""
-    for setting in track(((80, 2, 2), (100, 1, 3), (100, 3, 4), (200, 1, 2), (250, 2, 3)), "sizes of gaps"):
+    for setting in track(((80, 2, 2), (100, 1, 3), (100, 3, 4), (200, 1, 2)), "sizes of gaps"):
+        if ("subgroups", _said(setting)) in done:
+            continue
         patients, most, groups = setting
         found: dict[str, list[float]] = {}
         for replicate in range(replicates):
@@ -337,7 +411,7 @@ def gaps(replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
             group = rng.integers(0, groups, patients)[sample.patients]
             draw = PatientBootstrap(sample.patients, resamples, replicate)
             y, s = sample.classes[0], sample.ours["auroc"].outputs
-            for metric, function in (("auroc", ranking.auroc), ("auprc", ranking.auprc)):
+            for metric, function in (("auroc", quick_auroc), ("auprc", quick_auprc)):
                 values = [float(function(y[group == one], s[group == one])) for one in range(groups)]
                 drawn = [
                     draw.distribution(lambda w, at=group == one, f=function, y=y, s=s: f(y[at], s[at], w[:, at]))
@@ -347,9 +421,11 @@ def gaps(replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
         yield from _rejected("subgroups", setting, found)
 
 
-def families(replicates: int) -> Iterator[dict[str, Any]]:
+def families(replicates: int, done: Collection[tuple[str, str]] = ()) -> Iterator[dict[str, Any]]:
     """Rows of Holm's correction: how often any of a family is below the level where nothing differs."""
-    for setting in track(((60, 2, 3), (100, 1, 5), (100, 3, 10), (200, 1, 5), (200, 2, 20)), "sizes of families"):
+    for setting in track(((60, 2, 3), (100, 1, 5), (100, 3, 10), (200, 1, 5)), "sizes of families"):
+        if ("families", _said(setting)) in done:
+            continue
         patients, most, members = setting
         smallest = []
         for replicate in range(replicates):
@@ -368,7 +444,7 @@ def _rejected(name: str, setting: tuple[Any, ...], found: dict[str, list[float]]
     for test, p in found.items():
         values = np.array(p)[np.isfinite(p)]
         yield {
-            "what": name, "test": test, "setting": " ".join(map(str, setting)), "replicates": len(values),
+            "what": name, "test": test, "setting": _said(setting), "replicates": len(values),
             "p < 0.05": (values < 0.05).mean(), "p < 0.2": (values < 0.2).mean(),
         }  # fmt: skip
 
@@ -409,7 +485,7 @@ def size_table(rows: pd.DataFrame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=500)
-    parser.add_argument("--resamples", type=int, default=300)
+    parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--only", nargs="*", choices=[*WORLDS, "subgroups", "families"], default=None)
     parser.add_argument("--skip", choices=("coverage", "sizes"), default=None)
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for coverage.csv and sizes.csv")
@@ -417,25 +493,23 @@ def main() -> None:
     chosen = options.only or [*WORLDS, "subgroups", "families"]
     options.out.mkdir(parents=True, exist_ok=True)
     start, amount = time.perf_counter(), (options.replicates, options.resamples)
-    covered = chain.from_iterable(coverage(name, *amount) for name in chosen if name in WORLDS)
-    rejected = chain.from_iterable(_sizes(name, *amount) for name in chosen)
-    tables = [("coverage", covered, coverage_table), ("sizes", rejected, size_table)]
-    for name, rows, table in tables:
-        if name == options.skip:
-            continue
-        kept: list[dict[str, Any]] = []
-        for row in rows:
-            kept.append(row)
-            pd.DataFrame(kept).to_csv(options.out / f"{name}.csv", index=False, float_format="%.4g")
+    for name, rows_of, table in (("coverage", coverage, coverage_table), ("sizes", _sizes, size_table)):
+        file = options.out / f"{name}.csv"
+        kept = pd.read_csv(file).to_dict("records") if file.is_file() else []
+        done = {(row["what"], row["setting"]) for row in kept}
+        for what in () if name == options.skip else chosen:
+            for row in rows_of(what, *amount, done) if name == "sizes" or what in WORLDS else ():
+                kept.append(row)
+                pd.DataFrame(kept).to_csv(file, index=False, float_format="%.4g")
         if kept:
             print(table(pd.DataFrame(kept)) + "\n")
     print(f"{options.replicates} replicates, {options.resamples} resamples, {time.perf_counter() - start:.0f} s")
 
 
-def _sizes(name: str, replicates: int, resamples: int) -> Iterator[dict[str, Any]]:
-    if name == "subgroups":
-        return gaps(replicates, resamples)
-    return families(replicates) if name == "families" else sizes(name, replicates, resamples)
+def _sizes(name: str, replicates: int, resamples: int, done: Collection[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    if name == "families":
+        return families(replicates, done)
+    return gaps(replicates, resamples, done) if name == "subgroups" else sizes(name, replicates, resamples, done)
 
 
 if __name__ == "__main__":

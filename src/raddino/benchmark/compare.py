@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from raddino.benchmark.measure import DELONG, PAIRED_RANDOMISATION, adjust, rand
 from raddino.benchmark.results import Results, members_of, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
-from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p
+from raddino.metrics.bootstrap import PatientBootstrap
+from raddino.metrics.comparison import delong_p, paired_interval
 from raddino.metrics.ranking import Floats
-from raddino.metrics.scales import effective_patients
+from raddino.metrics.scales import carriers_of_average, carriers_of_case, effective_patients, scale_of
 from raddino.tasks.base import Statistic
 from raddino.tasks.cases import CASE_TASKS
 
@@ -164,17 +164,19 @@ def _difference(
         if not abs(value - row["value"]) < TOLERANCE * max(1.0, abs(row["value"])):
             raise RaddinoError(f"{row['value']:.4f} in metrics.json, but the predictions beside it give {value:.4f}")
 
-    def gap(weights: Floats) -> Floats:
-        values = [
-            theirs.compute(weights[:, at]) - ours.compute(weights[:, at])
-            for ours, theirs, at in zip(*sides, places, strict=True)
-        ]
-        return np.mean(values, axis=0)
+    def mean(side: Sequence[Statistic], weights: Floats) -> Floats:
+        return np.mean([part.compute(weights[:, at]) for part, at in zip(side, places, strict=True)], axis=0)
 
-    value, samples = two["value"] - one["value"], bootstrap.distribution(gap)
-    classes = [table["target"] if one["positives"] is not None else None for table in tables]
-    m = min(effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True))
-    bounds = interval(value, samples, m)
+    first_drawn, second_drawn = (bootstrap.distribution(partial(mean, side)) for side in sides)
+    if cases is not None:
+        m = _carriers(one["metric"], _kind(first, one["task"]), cases[0])
+    else:
+        classes = [table["target"] if one["positives"] is not None else None for table in tables]
+        each = [effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True)]
+        m = carriers_of_average(one["metric"], each)
+    low, high = paired_interval(
+        two["value"], second_drawn, one["value"], first_drawn, m, scale_of(one["metric"]), len(images)
+    )
     test, p = DELONG, np.nan
     if one["metric"] == "auroc" and cases is None and len(tables) == 1:
         table = tables[0]
@@ -186,7 +188,7 @@ def _difference(
             ours, theirs = (table.drop(columns=["id", "patient"]) for table in cases)
             joined = [both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]]
         test, p = PAIRED_RANDOMISATION, randomisation(joined, places, images["patient"].to_numpy(), bootstrap)
-    return {"to": "A", "value": value, "low": bounds.low, "high": bounds.high, "p": p, "test": test}
+    return {"to": "A", "value": two["value"] - one["value"], "low": low, "high": high, "p": p, "test": test}
 
 
 def _only(first: Results, second: Results, task: str, side: str) -> str:
@@ -215,6 +217,11 @@ def _joined_cases(
     if not np.array_equal(found[0]["patient"].astype(str), other["patient"].astype(str)):
         raise RaddinoError("the test images belong to different patients")
     return found[0], other
+
+
+def _carriers(metric: str, kind: str, records: pd.DataFrame) -> int:
+    computed = CASE_TASKS[kind].statistics(records.drop(columns=["id", "patient"]))
+    return carriers_of_case(metric, computed, records["patient"].to_numpy())
 
 
 def _kind(results: Results, task: str) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p
+from raddino.metrics.comparison import delong_p, holm, paired_interval, paired_randomisation_p
 from raddino.metrics.ranking import Floats
-from raddino.metrics.scales import effective_patients, method, scale_of
+from raddino.metrics.scales import carriers_of_average, carriers_of_case, effective_patients, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import TASKS, Examples, Statistic
 from raddino.tasks.cases import Compute
@@ -162,12 +162,11 @@ def measure(
     by_seed = [[one.statistics(seed) for one in members] for seed in range(members[0].seeds)]
     targets = np.concatenate([one.examples.target[one.examples.at["test"]] for one in members])
     binary = members[0].examples.config.kind == "binary"
-    carried = carriers([one.examples for one in members])
     measured = []
     for metric in overall[0] if len(members) == 1 else AGGREGATED:
-        samples, scale = draw.distribution([one[metric] for one in overall]), scale_of(metric)
+        samples, scale = draw.distribution([one[metric] for one in overall]), scale_of(metric, len(members) > 1)
         value = _mean(overall, metric)
-        bounds = interval(value, samples, carried, scale, len(draw))
+        bounds = interval(value, samples, carried(members, metric), scale, len(draw))
         seeds = [_mean(one, metric) for one in by_seed]
         names, of = _averaged(members, overall[0][metric], listed)
         signature = Signature(
@@ -230,7 +229,15 @@ def compare(
         if other is None:
             continue
         difference = one.row["value"] - other.row["value"]
-        bounds = interval(difference, one.samples - other.samples, carriers([part.examples for part in scores]))
+        low, high = paired_interval(
+            one.row["value"],
+            one.samples,
+            other.row["value"],
+            other.samples,
+            carried(scores, metric),
+            scale_of(metric),
+            len(draw),
+        )
         test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
         if not np.isfinite(p):
             pairs = zip(ours, theirs, strict=True)
@@ -239,8 +246,8 @@ def compare(
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,
-            "low": bounds.low,
-            "high": bounds.high,
+            "low": low,
+            "high": high,
             "p": p,
             "test": test,
         }
@@ -266,9 +273,18 @@ def randomisation(
     return paired_randomisation_p(mean, patients, bootstrap.resamples, bootstrap.seed)
 
 
-def carriers(tasks: Sequence[Examples]) -> int:
-    """Patients whose test images carry a number: those of the rarest class, of the task that has fewest."""
-    return min(_carriers(one) for one in tasks)
+def carriers(tasks: Sequence[Examples], metric: str = "") -> int:
+    """Patients whose test images carry a number: those of the rarest class, averaged over the tasks."""
+    return carriers_of_average(metric, [_carriers(one) for one in tasks])
+
+
+def carried(members: Sequence[Scores | CaseScores], metric: str) -> int:
+    """As :func:`carriers`, of scores; of masks and reports the patients who define the metric."""
+    first = members[0]
+    if not isinstance(first, CaseScores):
+        return carriers([one.examples for one in members], metric)
+    computed = {name: one.compute for name, one in first.statistics().items()}
+    return carriers_of_case(metric, computed, first.examples.patients[first.examples.at["test"]])
 
 
 def adjust(rows: Sequence[dict[str, Any]]) -> None:

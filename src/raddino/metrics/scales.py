@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
+from raddino.metrics.clinical import FINDINGS_5, FINDINGS_14
 from raddino.metrics.ranking import Floats
 
+CHUNK_CELLS = 4_000_000
 Function = Callable[[Floats], Floats]
 
 
@@ -23,7 +26,8 @@ class Scale:
         low, high: ends of the metric's range.
         forward, back: to the scale and from it; ``forward`` rises or falls throughout.
         unbiased: whether the resamples' median stands about the value as the value about the truth. Where it does not
-            (an error that noise can only enlarge), the interval is moved back by what resampling moved it.
+            (an error that noise can only enlarge, an average that keeps its members' bias and loses their spread),
+            the interval is moved back by what resampling moved it.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Scale:
 
 IDENTITY = Scale("identity", -np.inf, np.inf, lambda x: x, lambda z: z)
 LOGIT = Scale("logit", 0.0, 1.0, logit, expit)
+BIASED_LOGIT = Scale("logit, moved back", 0.0, 1.0, logit, expit, unbiased=False)
 LOG = Scale("log", 0.0, np.inf, np.log, np.exp)
 COMPLEMENT = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda z: -np.expm1(z))
 FISHER = Scale("atanh", -1.0, 1.0, np.arctanh, np.tanh)
@@ -55,12 +60,19 @@ _SHARES = (
 )  # fmt: skip
 
 
-def scale_of(metric: str) -> Scale:
+_BIASED_AVERAGE = re.compile(r"auprc_macro_ovr|\w+_f1_\d+\+?_macro")
+_MACRO_F1 = re.compile(r"(\w+)_f1_(5|14)\+?_macro")
+
+
+def scale_of(metric: str, averaged: bool = False) -> Scale:
     """The scale of a metric by the name that results call it; of one that is not known, the identity.
 
     Args:
         metric: for example ``"auroc"``, ``"dice (heart)"`` or ``"rules_f1_14_micro"``.
+        averaged: over tasks.
     """
+    if (averaged and metric == "auprc") or _BIASED_AVERAGE.fullmatch(metric):
+        return BIASED_LOGIT
     if metric in _BY_NAME:
         return _BY_NAME[metric]
     return LOGIT if metric.startswith(_SHARES) or "_f1" in metric else IDENTITY
@@ -80,6 +92,47 @@ def effective_patients(patients: ArrayLike, classes: ArrayLike | None = None, le
     names, counts = np.unique(np.asarray(classes), return_counts=True)
     found = (len(np.unique(member[np.asarray(classes) == name])) for name in names[counts >= least])
     return min(found, default=0)
+
+
+def defined_patients(patients: ArrayLike, compute: Callable[[Floats], Floats]) -> int:
+    """Patients whose own images define a metric: those with the finding, or with a border to measure a distance to.
+
+    Args:
+        patients: (N,) of each image.
+        compute: from image weights (P, N) to values (P,), NaN where not defined.
+    """
+    names, member = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    rows = max(1, CHUNK_CELLS // max(1, len(member)))
+    starts = range(0, len(names), rows)
+    chunks = [np.arange(at, min(at + rows, len(names)))[:, None] == member for at in starts]
+    return sum(int(np.isfinite(compute(chunk.astype(np.float64))).sum()) for chunk in chunks)
+
+
+def carriers_of_average(metric: str, members: Sequence[int]) -> int:
+    """Patients that carry an average: the harmonic mean of its members' (poor ones weigh most), of AUPRC the least.
+
+    Args:
+        metric: that is averaged.
+        members: patients that carry each.
+    """
+    if len(members) < 2 or "auprc" in metric or not all(members):
+        return min(members, default=0)
+    return int(len(members) / sum(1 / m for m in members))
+
+
+def carriers_of_case(metric: str, statistics: Mapping[str, Callable[[Floats], Floats]], patients: ArrayLike) -> int:
+    """Patients that carry a metric of masks or reports: those who define it, of a macro F1 the findings' average.
+
+    Args:
+        metric: one of ``statistics``.
+        statistics: every metric of the task as a function of image weights.
+        patients: (N,) of each image.
+    """
+    if not (macro := _MACRO_F1.fullmatch(metric)):
+        return defined_patients(patients, statistics[metric])
+    names = FINDINGS_5 if macro[2] == "5" else FINDINGS_14
+    each = (defined_patients(patients, statistics[f"{macro[1]}_f1 ({name})"]) for name in names)
+    return carriers_of_average(metric, [m for m in each if m])
 
 
 def method(scale: Scale) -> str:

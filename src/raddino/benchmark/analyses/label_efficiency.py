@@ -24,6 +24,7 @@ from raddino.benchmark.checks import some
 from raddino.benchmark.measure import Average, carriers
 from raddino.errors import RaddinoError
 from raddino.metrics.ranking import Floats
+from raddino.metrics.scales import scale_of
 from raddino.progress import track
 from raddino.tasks.base import TASKS, Examples, Statistic
 from raddino.tasks.probes import Request, fit_linear_probes, patient_shares
@@ -125,7 +126,8 @@ def _rows(
         singles = [[point.statistics[one][metric] for one in draws] for point in points]
         by_seed: Floats = np.mean([[one.compute(None) for one in single] for single in singles], axis=0)
         sizes = counts(examples[0]) if len(examples) == 1 else {
-            "n": n, "patients": draw.bootstrap.patients, "effective_n": carriers(examples),
+            "n": n, "patients": draw.bootstrap.patients, "effective_n": carriers(examples, metric),
+            "scale": scale_of(metric, averaged=True),
         }  # fmt: skip
         rows.append(measured(
             context, encoder, part.name, metric, float(np.mean(by_seed)),
