@@ -177,6 +177,7 @@ def test_only_case_tasks_need_no_probe(corpus, suite, tmp_path):
     results = judge(corpus, suite, tmp_path / "r", 1.0)
     assert set(results.rows()["task"]) == {"age"}
     assert results.predictions.empty
+    assert set(results.rows()["encoder_fingerprint"].str.split("/").str[0]) == {"scale1.0-1", "constant"}
     assert results.open(tmp_path / "r").rows().equals(results.rows())
 
 

@@ -1,7 +1,9 @@
 """The whole evaluation on a corpus whose truth is known: numbers, refusals, failures, repeatability."""
 
+import inspect
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,12 @@ import yaml
 from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
 
 from memory_corpus import toy_corpus
+from raddino import cli
 from raddino.benchmark.compare import compare
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.leaderboard import leaderboard
 from raddino.benchmark.results import Results
+from raddino.benchmark.suite import CrossValidation
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
@@ -362,3 +366,25 @@ def test_an_encoder_has_one_name_on_the_terminal_and_in_reasons(corpus, suite, t
     assert "probe yours" in told
     assert "halves" not in told
     assert "noise" not in told.replace("label_noise", "")
+
+
+def test_python_and_the_commands_have_the_same_defaults():
+    ours, judged, embedded = (
+        {name: one.default for name, one in inspect.signature(function).parameters.items()}
+        for function in (evaluate, cli.evaluate, cli.embed)
+    )
+    for name in ("seed", "resamples", "precision", "device"):
+        assert ours[name] == judged[name]
+    assert ours["batch_size"] == embedded["batch_size"]
+    documented = (Path(__file__).parents[2] / "docs/evaluate.md").read_text(encoding="utf-8")
+    assert f"{ours['resamples']:,} resamples" in documented
+
+
+def test_where_no_encoder_can_be_judged_in_folds_nothing_is_written(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    with pytest.raises(RaddinoError, match="every encoder failed: pca: it is fitted on training images"):
+        evaluate(
+            corpus, [PixelPCA(8, 4)], out=tmp_path / "out", targets=["label_left"], probe=PROBE,
+            cross_validation=CrossValidation(folds=3, repeats=1), resamples=20, cache=tmp_path / "cache", device="cpu",
+        )  # fmt: skip
+    assert not (tmp_path / "out/metrics.json").exists()

@@ -16,6 +16,15 @@ def test_a_record_is_read_back_with_all_that_was_before():
     assert Provenance.from_dict({"sources": None, "supervision": "unknown"}).before == []
 
 
+def test_corpora_are_names_of_splits_by_fingerprint():
+    sound = DINO.to_dict() | {"corpora": {"f1": ["train", "val"], "f2": []}}
+    assert Provenance.from_dict(sound).corpora == sound["corpora"]
+    assert Provenance.from_dict(DINO.to_dict() | {"corpora": None}).corpora is None
+    for damaged in ({"f1": ["train"], "f2": "train"}, {"f1": ["train"], "f2": [1]}, ["f1"], "f1"):
+        with pytest.raises(RaddinoError, match="its provenance is damaged"):
+            Provenance.from_dict(DINO.to_dict() | {"corpora": damaged})
+
+
 @pytest.mark.parametrize(
     "before",
     ["dinov2", {}, [7], [{}], [DINO.to_dict() | {"sources": 7}], [OURS.to_dict()], [DINO.to_dict() | {"more": 1}]],

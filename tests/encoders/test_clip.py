@@ -105,6 +105,7 @@ def test_weights_in_parts_are_read_and_each_is_in_the_digest(tmp_path):
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     parts = load_encoder(f"clip-vit-l-14:{tmp_path}")
     assert parts.fingerprint == whole.fingerprint
+    assert parts.provenance.synthetic is False
     assert parts.provenance.sha256 == sha256(*sorted(tmp_path.glob("model-*.safetensors")))
 
 

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from raddino.images.dicom import read_dicom
+from raddino.images.elements import values
+from raddino.images.orientation import orientation_notes
 
 TURNED = "stored turned or mirrored: PatientOrientation is {}"
 CONTRADICTS = "PatientOrientation {} contradicts the view {}"
@@ -16,7 +21,7 @@ UNREADABLE = "PatientOrientation cannot be read"
     [
         ("PA", "L\\F", None), ("AP", "L\\F", None), ("LL", "A\\F", None), ("RL", "P\\F", None), (None, "A\\F", None),
         (None, "L\\F", None), ("RAO", "L\\F", None), ("LAO", "R\\F", None), ("PA", "LH\\FP", None), ("PA", "", None),
-        ("PA", "l\\f", None), ("LLD", "L\\F", None), ("PA", None, None),
+        ("PA", "l\\f", None), ("PA", "\\", None), ("LLD", "L\\F", None), ("PA", None, None),
         *(("PA", said, TURNED.format(said)) for said in ("R\\F", "L\\H", "R\\H", "F\\L", "H\\L", "F\\R", "H\\R")),
         *(("AP", said, TURNED.format(said)) for said in ("R\\F", "L\\H", "F\\L")),
         *((None, said, TURNED.format(said)) for said in ("R\\F", "L\\H", "A\\H", "F\\P")),
@@ -32,6 +37,14 @@ def test_patient_orientation_against_the_view(make_dicom, ramp, view, orientatio
     radiograph = read_dicom(make_dicom(ramp, ViewPosition=view, PatientOrientation=value))
     assert radiograph.warnings == (() if note is None else (note,))
     np.testing.assert_array_equal(radiograph.pixels, ramp)
+
+
+def test_an_orientation_that_is_no_text_cannot_be_read():
+    dataset = Dataset()
+    tag = tag_for_keyword("PatientOrientation")
+    dataset[tag] = RawDataElement(Tag(tag), "FD", 3, b"L\\F", 0, False, True)
+    assert values(dataset, "PatientOrientation") == []
+    assert orientation_notes(dataset, "PA") == [UNREADABLE]
 
 
 @pytest.mark.parametrize(

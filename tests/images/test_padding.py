@@ -140,7 +140,7 @@ def test_sign_bits_belong_to_their_pixel(make_dicom):
 
 
 def test_overlay_planes_are_all_that_is_read_of_overlays(make_dicom_with, ramp):
-    planes = [overlay(group, 15) for group in range(0x6000, 0x6020, 2)]
+    planes = [overlay(group, 15) for group in range(0x6000, 0x6024, 2)]
     text = DataElement(0x60001500, "LO", "Jane Doe")
     dataset = parse(make_dicom_with([*planes, text], ramp))
     assert overlay_bits(dataset) == [15] * 16

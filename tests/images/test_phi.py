@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from raddino.errors import RaddinoError
-from raddino.images.phi import key_name, key_path, keyed_hash, load_key, patient_hash, study_hash
+from raddino.images.phi import OVERLAY_BIT_POSITIONS, key_name, key_path, keyed_hash, load_key, patient_hash, study_hash
 
 KEY = "a key of this test alone"
 
@@ -79,3 +79,7 @@ def test_readable_key_file_is_refused():
     key_path().chmod(0o644)
     with pytest.raises(RaddinoError, match="chmod 600"):
         load_key()
+
+
+def test_overlays_lie_in_sixteen_groups():
+    assert [divmod(tag, 0x10000) for tag in OVERLAY_BIT_POSITIONS] == [(n, 0x0102) for n in range(0x6000, 0x6020, 2)]

@@ -24,7 +24,7 @@ def with_wrong_byte(data: bytes, place: int) -> bytes:
 
 def test_bytes_after_the_end_are_no_fault(grey):
     data = png(grey.shape, 8, GREY, zlib.compress(rows(grey)))
-    for more in (b"\0", b"\r\n", b"trailing bytes" * 50, data):
+    for more in (b"\0", b"\r\n", b"trailing bytes" * 50, bytes(64), chunk(b"tEXt", b"Comment\0late"), data):
         radiograph = read_raster(data + more, "PNG")
         np.testing.assert_array_equal(radiograph.pixels, grey)
         assert radiograph.warnings == ()

@@ -78,4 +78,6 @@ def test_bad_labels_are_refused():
     with pytest.raises(ValueError, match="do not belong together"):
         clinical.label_counts(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="none of 1, 0, -1"):
-        clinical.label_counts([[0.5]], [[1]])
+        clinical.label_counts([[0.5, 1, np.nan]], [[1, 0, -1]])
+    with pytest.raises(ValueError, match="none of 1, 0, -1"):
+        clinical.label_counts([[1, 0, -1]], [[1, np.nan, 2]])

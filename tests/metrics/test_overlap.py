@@ -58,6 +58,7 @@ def test_each_rule_on_each_kind_of_empty_mask():
     np.testing.assert_array_equal(overlap.dice_all(both, p, t), [0, 0, 1, 0.5])
     np.testing.assert_array_equal(overlap.iou(both, p, t), [0, 0, np.nan, 2 / 6])
     np.testing.assert_array_equal(overlap.false_alarm(p, t), [np.nan, 1, 0, np.nan])
+    np.testing.assert_array_equal(overlap.false_alarm([1, 1, 0], [1, 0, 1]), [np.nan, 1, np.nan])
 
 
 @pytest.mark.parametrize("name", PAIRS)

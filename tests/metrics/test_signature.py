@@ -29,7 +29,9 @@ def test_an_average_names_its_members():
     signature = Signature(*numbers, members=("left", "noise"), listed=3)
     assert str(signature).startswith("auroc|mean of:left, noise (2 of 3)|split:test")
     assert signature.to_dict()["members"] == ["left", "noise"]
-    assert "mean of" not in str(Signature(*numbers))
+    alone = Signature(*numbers)
+    assert "mean of" not in str(alone)
+    assert (alone.members, alone.listed) == ((), 0)
 
 
 def test_numbers_have_no_positives():

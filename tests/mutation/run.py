@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -35,15 +36,19 @@ class Verdict:
 class Bench:
     """A copy of the repository in ``place``, in which one fault at a time is put and tests are run.
 
-    Libraries are imported once and every run is a fork of this process, which has not imported raddino.
+    Libraries are imported once and every run is a fork of this process, which has not imported raddino. Files of
+    tests that take longer than ``most_seconds`` without a fault are not run.
     """
 
-    def __init__(self, repository: Path, place: Path, package: str = "src/raddino") -> None:
+    def __init__(
+        self, repository: Path, place: Path, package: str = "src/raddino", most_seconds: float = math.inf
+    ) -> None:
         ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info")
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(repository, place, ignore=ignored, symlinks=True)
         self.place, self.package = place.resolve(), place.resolve() / package
         self.normal: dict[str, float] = {}
+        self.most_seconds = most_seconds
         self.edits = 0
         if (repository.parent / "shared").is_dir():
             os.environ.setdefault("RADDINO_SHARED", str(repository.parent / "shared"))
@@ -51,14 +56,17 @@ class Bench:
             with suppress(ImportError):
                 importlib.import_module(name)
 
-    def judge(self, mutant: Mutant, whole_room: bool = False) -> Verdict:
-        """The tests of the mutant's file one by one until one fails, then, if asked or it has none, its room's."""
-        began = time.monotonic()
+    def judge(self, mutant: Mutant, whole_room: bool = False) -> Verdict | None:
+        """The tests of the mutant's file one by one until one fails, then, if asked or it has none, its room's.
+
+        None where no test failed and one that would have been asked is too slow.
+        """
         own, room = own_and_room(mutant.file, self.place / "tests")
-        for stage, tests in (("own", own), ("room", room if whole_room or not own else [])):
-            if any(self._catches(mutant, test) for test in tests):
-                return Verdict(mutant, stage, time.monotonic() - began)
-        return Verdict(mutant, "", time.monotonic() - began)
+        asked = [("own", test) for test in own] + [("room", test) for test in room if whole_room or not own]
+        quick = [(stage, test) for stage, test in asked if self._normal_seconds(test) <= self.most_seconds]
+        began = time.monotonic()
+        caught = next((stage for stage, test in quick if self._catches(mutant, test)), "")
+        return Verdict(mutant, caught, time.monotonic() - began) if caught or quick == asked else None
 
     def _catches(self, mutant: Mutant, test: str) -> bool:
         limit = NORMAL_TIMES * self._normal_seconds(test) + MORE_SECONDS
@@ -76,7 +84,10 @@ class Bench:
     def _normal_seconds(self, test: str) -> float:
         if test not in self.normal:
             began = time.monotonic()
-            status = self._run(test, 3600)
+            status = self._run(test, min(3600, self.most_seconds))
+            if status == -1 and self.most_seconds < math.inf:
+                self.normal[test] = math.inf
+                return math.inf
             if status not in (0, 5):
                 raise SystemExit(f"{test} ends with {status} without any fault:\n{(self.place / 'log').read_text()}")
             self.normal[test] = time.monotonic() - began

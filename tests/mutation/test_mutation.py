@@ -128,6 +128,19 @@ def test_a_weak_test_lets_a_fault_live_and_the_room_finds_it(house, tmp_path):
         Bench.judge(Bench(tmp_path / "copy", tmp_path / "again", "src/pack"), mutants["guard"])
 
 
+def test_slow_tests_are_left_out_and_a_fault_that_only_they_could_see_is_not_judged(house, tmp_path):
+    slow = "import time\ntime.sleep(60)\n"
+    own = house / "tests/room/test_double.py"
+    mutants = {
+        one.operator: one for one in mutants_of((house / "src/pack/room/double.py").read_text(), "room/double.py")
+    }
+    (house / "tests/room/test_other.py").write_text(slow)
+    bench = Bench(house, tmp_path / "copy", "src/pack", most_seconds=20)
+    assert bench.judge(mutants["guard"]).caught == "own"
+    own.write_text(slow)
+    assert Bench(house, tmp_path / "again", "src/pack", most_seconds=1).judge(mutants["guard"]) is None
+
+
 def test_a_fault_that_never_ends_is_caught(house, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{Bench.__module__}.MORE_SECONDS", 0.5)
     monkeypatch.setattr(f"{Bench.__module__}.NORMAL_TIMES", 1)

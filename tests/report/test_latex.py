@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raddino.report.latex import escape, latex_table
+from raddino.report.latex import HEAD_LETTERS, _head, escape, latex_table
 
 HOSTILE = "50% of a_b & {c} $d$ #e ~f ^g \\input{x} <é> ² 漢\n"
 
@@ -41,6 +41,19 @@ def test_structure_and_marks(metrics: dict) -> None:
     assert "differs from trained" in by_metric["auroc"]
     assert "lower is better" in by_metric["mae"]
     assert "no positives in the test split" in absent
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a b", ["a b"]), ("abcde fghij", ["abcde fghij"]), ("abcde fghijk", ["abcde", "fghijk"]),
+        ("pleural effusion of the left side", ["pleural", "effusion of", "the left", "side"]),
+        ("cardiomegalomania", ["cardiomegalomania"]),
+    ],
+)  # fmt: skip
+def test_a_name_is_broken_where_a_line_is_full(name: str, lines: list[str]) -> None:
+    assert all(len(line) <= HEAD_LETTERS or " " not in line for line in lines)
+    assert _head(name) == rf"\shortstack{{{(chr(92) * 2).join(lines)}}}"
 
 
 def test_no_rows_and_many(metrics: dict) -> None:

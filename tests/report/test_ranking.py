@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from raddino.metrics.bootstrap import PatientBootstrap
-from raddino.report.ranking import GRID, precision_recall, roc
+from raddino.report.ranking import GRID, Curve, draw_agreement, draw_precision_recall, draw_roc, precision_recall, roc
 
 
 def scores(n: int = 150, ties: bool = False) -> tuple[np.ndarray, np.ndarray, PatientBootstrap]:
@@ -56,5 +58,56 @@ def test_resamples_without_a_class_are_left_out() -> None:
     target, score = np.array([1.0, 0, 0]), np.array([0.9, 0.1, 0.2])
     curve = roc(target, score, PatientBootstrap(["a", "b", "c"], 50, 0))
     assert (curve.low == 1).all()
+    wrong = np.array([0.1, 0.2, 0.9])
+    for one in (target, 1 - target):
+        whole = roc(one, np.where(one == 1, wrong.min(), wrong.max()), PatientBootstrap(["a", "b", "c"], 50, 0))
+        assert (whole.high[:-1] == 0).all()
     alone = roc(target, score, PatientBootstrap(["a", "a", "a"], 5, 0))
     np.testing.assert_allclose(alone.low, alone.high)
+
+
+def curves(number: int) -> dict[str, Curve]:
+    """Curves of areas 1 / number, 2 / number, ..., 1 with bands half as high; the first is the reference."""
+    x = np.linspace(0, 1, 5)
+    heights = np.arange(1, number + 1) / number
+    return {f"e{n}": Curve(x, np.full(5, y), x, np.full(5, y / 2), np.full(5, y)) for n, y in enumerate(heights)}
+
+
+@pytest.mark.parametrize(("number", "bands"), [(1, 1), (3, 3), (4, 2)])
+@pytest.mark.parametrize("kind", ["roc", "precision-recall"])
+def test_every_curve_is_drawn_and_bands_of_few(kind: str, number: int, bands: int) -> None:
+    axes, shown = Figure().add_subplot(), curves(number)
+    colours = {name: place for place, name in enumerate(shown)}
+    if kind == "roc":
+        draw_roc(axes, shown, colours)
+    else:
+        draw_precision_recall(axes, shown, colours, 0.2)
+    chance, *lines = axes.lines
+    assert list(chance.get_ydata()) == ([0, 1] if kind == "roc" else [0.2, 0.2])
+    assert [line.get_drawstyle() for line in lines] == ["default" if kind == "roc" else "steps-pre"] * number
+    for line, curve in zip(lines, shown.values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), curve.x)
+        np.testing.assert_array_equal(line.get_ydata(), curve.y)
+    assert len({line.get_color() for line in lines}) == number
+    drawn = [band.get_paths()[0].get_extents() for band in axes.collections]
+    kept = list(shown.values()) if number <= 3 else [shown["e0"], shown[f"e{number - 1}"]]
+    assert len(drawn) == bands
+    np.testing.assert_allclose([(box.y0, box.y1) for box in drawn], [(one.low[0], one.high[0]) for one in kept])
+    names = ("1 − specificity", "sensitivity") if kind == "roc" else ("recall", "precision")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == names
+    assert axes.get_xlim() == axes.get_ylim() == (-0.02, 1.02)
+    assert axes.get_xticks().tolist() == axes.get_yticks().tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize(("images", "shown"), [(7, 7), (5000, 400)])
+def test_agreement_shows_at_most_400_images_from_first_to_last(images: int, shown: int) -> None:
+    axes = Figure().add_subplot()
+    predictions = pd.DataFrame({"target": np.arange(images) + 0.5, "score": -np.arange(images)})
+    draw_agreement(axes, predictions, 0, (10.0, 20.0))
+    perfect, points = axes.lines
+    assert list(perfect.get_xdata()) == list(perfect.get_ydata()) == [10, 20]
+    assert len(points.get_xdata()) == shown
+    np.testing.assert_array_equal(points.get_xdata(), 0.5 - points.get_ydata())
+    assert (points.get_xdata()[0], points.get_xdata()[-1]) == (0.5, images - 0.5)
+    assert axes.get_xlim() == axes.get_ylim() == pytest.approx((9.6, 20.4))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", "predicted")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raddino.report.style import THEME, data_uri, hue, svg
+from raddino.report.style import THEME, data_uri, hue, stamp_of, svg
 
 
 def luminance(colour: str) -> float:
@@ -47,3 +47,11 @@ def test_pictures_are_shrunk_but_never_enlarged(shape: tuple[int, ...]) -> None:
     uri = data_uri(np.zeros(shape, np.uint8), 100, lossless=True)
     image = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
     assert max(image.size) == min(100, max(shape[:2]))
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "words"),
+    [(True, "synthetic data"), ("mixed", "partly synthetic data"), (False, ""), (None, "")],
+)
+def test_figures_say_what_was_drawn(synthetic: bool | str | None, words: str) -> None:
+    assert stamp_of(synthetic) == words

@@ -11,7 +11,8 @@ from raddino.sample.anatomy import Anatomy
 from raddino.sample.devices import DEVICES, Devices
 from raddino.sample.findings import FINDINGS, Findings
 from raddino.sample.patient import draw_patient
-from raddino.sample.scene import Rendering, Scene, render
+from raddino.sample.scene import Masks, Rendering, Scene, _bones, render
+from raddino.sample.skeleton import vertebrae, vertebral_density
 from raddino.sample.studies import draw_scene
 
 SIZE = 160
@@ -172,3 +173,12 @@ def test_all_findings_and_devices_occur():
         name: sum({**s.findings.labels, **s.devices.labels}[name] for s in scenes()) for name in (*FINDINGS, *DEVICES)
     }
     assert min(counts.values()) >= 5, counts
+
+
+@pytest.mark.parametrize("view", ["PA", "AP", "LATERAL"])
+def test_the_spine_is_drawn_whole(view):
+    scene = next(scene for scene in scenes() if scene.view == view)
+    column = vertebrae(scene.body).interval(scene.camera).length
+    column *= vertebral_density(scene.body, scene.camera.axes(0.0)[1])[:, None]
+    assert column.max() > 0.3
+    assert (_bones(scene.body, scene.camera, view, (), Masks(SIZE)) > column - 1e-3).all()

@@ -70,3 +70,13 @@ def test_an_image_is_a_function_of_seed_and_index():
     assert draw_scene(5, 37, 64).scene.exposure == draw_scene(5, 37, 64).scene.exposure
     assert draw_scene(5, 37, 64).scene.findings == draw_scene(5, 37, 128).scene.findings
     assert draw_patient(5, 8) != draw_patient(6, 8)
+
+
+def test_a_supine_patient_lies_on_the_detector_and_others_face_it():
+    seen = set()
+    for index in range(80):
+        scene = draw_scene(5, index, 64).scene
+        front, back = scene.camera.magnification(5.0), scene.camera.magnification(-5.0)
+        assert (front > back) == (scene.view == "AP")
+        seen.add(scene.view)
+    assert seen == {"PA", "AP", "LATERAL"}

@@ -43,6 +43,18 @@ def test_text_and_labels_agree(start):
         assert mentioned(text) == {name for name, value in labels.items() if value}, text
 
 
+def test_what_is_denied_is_not_there():
+    denied = set()
+    for index in range(300):
+        image, text = drawn(index)
+        labels = {**image.scene.findings.labels, **image.scene.devices.labels}
+        for sentence in re.findall(r"\b(?:No|There is no)\b[^.]*", text):
+            named = {name for name in ("effusion", "pneumothorax") if name in sentence}
+            assert not any(labels[name] for name in named), text
+            denied |= named
+    assert denied == {"effusion", "pneumothorax"}
+
+
 def test_sides_are_the_patients():
     for index in range(300):
         image, text = drawn(index)

@@ -38,6 +38,7 @@ def test_tags_say_what_the_manifest_says(both):
         assert (data.PatientSex, int(data.PatientAge[:3]), data.PatientAge[3]) == (row.sex, row.age, "Y")
         assert float(data.PatientWeight) == row.weight
         assert data.ViewPosition == {"LATERAL": "LL"}.get(row.view, row.view)
+        assert list(data.PatientOrientation) == (["A", "F"] if row.view == "LATERAL" else ["L", "F"])
         assert data.PatientID == row.patient_id
         assert "Synthetic" in str(data.PatientName)
         assert (data.Rows, data.Columns, data.BitsStored, data.BitsAllocated, data.HighBit) == (

@@ -1,8 +1,11 @@
 """What the two kinds of task measure, and that nothing of it is chosen on test images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, mean_absolute_error, roc_auc_score
 
 from memory_corpus import toy_corpus
@@ -44,6 +47,18 @@ def test_thresholds_and_temperature_come_from_validation(examples):
         assert {key: before[name].detail[key] for key in fixed} == {key: after[name].detail[key] for key in fixed}
 
 
+@pytest.mark.parametrize("level", [90, 95])
+def test_the_threshold_is_the_lowest_that_keeps_the_specificity_on_validation(examples, level):
+    many = np.repeat(np.arange(len(examples.target)), 8)
+    enough = replace(examples, target=examples.target[many], split=examples.split[many])
+    val, test = outputs(enough)
+    detail = Classification().statistics(enough, val, test)[f"sensitivity_at_specificity_{level}"].detail
+    negatives = np.sort(expit(val[enough.target[enough.at["val"]] == 0]))
+    below = (negatives < detail["threshold"]).sum()
+    assert below == np.ceil(level / 100 * len(negatives))
+    assert len(negatives) > 150
+
+
 @pytest.mark.parametrize("scale", [0.0, 1.0, 80.0])
 def test_the_stored_threshold_gives_the_stored_sensitivity(examples, scale):
     """Constant and saturated scores too: expit of 80 times a logit is 1 for many."""
@@ -64,6 +79,8 @@ def test_metadata(tmp_path):
     train = examples.target[examples.at["train"]]
     np.testing.assert_allclose(statistics["auroc_binned"].detail["edges"], np.quantile(train, [0.25, 0.5, 0.75]))
     assert set(statistics) == {"mae", "r2", "auroc_binned"}
+    np.testing.assert_array_equal(statistics["auroc_binned"].outputs, rankdata(test))
+    np.testing.assert_array_equal(statistics["mae"].outputs, test)
 
 
 def test_scores_are_what_a_person_reads():

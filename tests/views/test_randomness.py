@@ -32,6 +32,7 @@ def test_integers_have_63_bits():
     assert len(set(found)) == 200
     assert min(found) >= 0
     assert 2**62 < max(found) < 2**63
+    assert integer(3, "views") == integer(3, "views", 0) == int(generator(3, "views", 0).integers(2**63))
 
 
 def test_an_unknown_purpose_is_an_error():

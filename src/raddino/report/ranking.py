@@ -123,16 +123,16 @@ def _shares(*counts: np.ndarray) -> list[np.ndarray]:
 
 
 def _interpolate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """y on the grid: the upper end of a vertical step, else the straight line between thresholds."""
+    """y on the grid: the upper end of a vertical step, else the straight line between thresholds; NaN where x is."""
     left = np.searchsorted(x, GRID + 1e-9, side="right") - 1
     right = np.minimum(left + 1, len(x) - 1)
     width = x[right] - x[left]
-    part = np.divide(GRID - x[left], width, out=np.zeros(len(GRID)), where=width > 0)
+    part = np.divide(GRID - x[left], width, out=np.zeros(len(GRID)), where=width != 0)
     return y[left] + np.clip(part, 0, 1) * (y[right] - y[left])
 
 
 def _band(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles over the resamples in which both classes occur."""
+    """Percentiles over the resamples in which there is a curve."""
     whole = resampled[np.isfinite(resampled).all(axis=1)]
     if not len(whole):
         return np.full(resampled.shape[1], np.nan), np.full(resampled.shape[1], np.nan)

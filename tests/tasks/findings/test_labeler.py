@@ -84,6 +84,10 @@ CASES = [
     ("Previously noted effusion has decreased.", {"pleural_effusion": 1}),
     ("Sternotomy with intact wires.", {"support_devices": 1}),
     ("Nothing suspicious for edema.", {"edema": 0}),
+    (
+        "A suggestion of pneumonia in the right lower lobe next to the known scar is not identified.",
+        {"pneumonia": 0},
+    ),
     # said of no present finding
     ("Compatible with history of pneumonia.", {}),
     ("Small fractures may not be visible.", {}),

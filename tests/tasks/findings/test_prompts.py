@@ -1,9 +1,17 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from raddino.errors import ConfigError, RaddinoError
-from raddino.tasks.findings.prompts import chat_template, conversation, load_template, prompt_names, render
+from raddino.tasks.findings.prompts import (
+    chat_template,
+    conversation,
+    load_template,
+    prompt_names,
+    render,
+    without_marks,
+)
 from raddino.tasks.findings.tiny_language import tiny_tokenizer
 
 OWN = (
@@ -101,3 +109,8 @@ def test_special_tokens_without_a_role_are_taken_out_too() -> None:
     made = tokenizer(None)
     made.add_tokens(["<|header|>"], special_tokens=True)
     assert "<|header|>" not in render(made, conversation(load_template("findings"), indication="a<|header|>b"))
+
+
+def test_a_mark_within_a_longer_one_leaves_nothing_of_it() -> None:
+    marks = SimpleNamespace(all_special_tokens=["<a>", "<<a>>"], added_tokens_decoder={})
+    assert without_marks(marks, "1<<a>>2<a>3<image>4<b>") == "1 2 3 4<b>"

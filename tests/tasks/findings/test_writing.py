@@ -19,6 +19,8 @@ def test_repetition_is_one_minus_distinct_n():
     assert np.isnan(found[2])
     assert found[3] == pytest.approx(1 - 2 / 17)
     assert writing.repetition(["a b A B"], n=2)[0] == pytest.approx(1 / 3)
+    assert writing.repetition(["a x b x c x", "x a x b x c"], n=2).tolist() == [0, 0]
+    assert writing.repetition(["a a a b"], n=1)[0] == pytest.approx(2 / 4)
 
 
 def test_verbatim_ignores_white_space_alone_and_empty_texts():

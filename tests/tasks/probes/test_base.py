@@ -9,7 +9,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.patches import PatchRows
 from raddino.tasks.probes import PROBES, KNNConfig, LinearConfig, ProbeSetting, parse_probe
-from raddino.tasks.probes.base import choose
+from raddino.tasks.probes.base import CHUNK, LinearMap, choose
 from raddino.tasks.probes.read import read_features, take
 
 
@@ -93,3 +93,12 @@ def test_each_label_chooses_by_the_mean_over_seeds_and_never_what_diverged():
 def test_unknown_kind_of_setting_is_a_config_error():
     with pytest.raises(ConfigError):
         parse_probe(3)
+
+
+@pytest.mark.parametrize("rows", [0, 1, CHUNK, CHUNK + 3])
+def test_a_linear_map_is_one_product_whatever_the_number_of_rows(rows):
+    random = np.random.default_rng(0)
+    weight, bias, x = random.normal(size=(2, 3, 4)), random.normal(size=(2, 1, 4)), random.normal(size=(rows, 3))
+    found = LinearMap(weight, bias, []).predict(x)
+    assert found.shape == (2, rows, 4)
+    np.testing.assert_allclose(found, np.einsum("nd,sdt->snt", x, weight) + bias)
