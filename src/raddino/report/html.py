@@ -16,7 +16,7 @@ from raddino.report.case_parts import case_parts
 from raddino.report.findings_page import SIGNS
 from raddino.report.latex import latex_table
 from raddino.report.style import DASHES, HUES, OUTLINES, THEME, stamp_of, svg
-from raddino.report.tables import CASE_KINDS, DETAILED, Block, Sheet, blocks, metric, sheets, unplaced
+from raddino.report.tables import CASE_KINDS, DETAILED, Block, Sheet, blocks, crossed, interval_rule, metric, sheets, unplaced
 from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def report(
         verdict=verdict(shown, [one for one in found.metrics.get("encoders", []) if one["name"] not in variants]),
         blocks=shown,
         unplaced=unplaced(found.metrics),
+        folds=crossed(found.metrics),
+        rule=interval_rule(found.metrics),
         sheets=[sheet for sheet in sheets(shown) if any(_leads(sheet, block) for block in sheet.blocks)],
         synthetic=stamp_of(synthetic),
         theme=THEME,
