@@ -127,8 +127,8 @@ def _missing(absent: list[Block]) -> list[str]:
 def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
     synthetic = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
     better = "" if sheet.metric.higher_is_better else ", lower is better"
-    text = f"{synthetic.get(metrics.get('synthetic'), '')}{sheet.metric.label}{better}, {crossed(metrics) or 'test images'}. "
-    text += "Best in bold, second underlined."
+    text = f"{synthetic.get(metrics.get('synthetic'), '')}{sheet.metric.label}{better}, "
+    text += f"{crossed(metrics) or 'test images'}. Best in bold, second underlined."
     if sheet.marked:
         text += " A dagger marks what differs from " + " or ".join(sheet.references)
         text += ": p below 0.05 after Holm's correction over tasks and encoders."

@@ -31,7 +31,8 @@ def text_table(metrics: dict[str, Any]) -> str:
     seeds = (
         [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
     )
-    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, "", FOLDS if folds else LEGEND, *seeds])
+    legend = ["", FOLDS if folds else LEGEND, *seeds]
+    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, *legend])
 
 
 def _lines(block: Block, width: int, folds: str) -> list[str]:
@@ -43,7 +44,8 @@ def _lines(block: Block, width: int, folds: str) -> list[str]:
     facts += [block.counts] if block.counts else []
     facts += [f"positive: {block.positive}"] if block.positive else []
     facts += [f"left out: {block.left_out}"] if block.left_out else []
-    lines = ["", f"{block.task}  {folds or 'test'} {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
+    head = f"{folds or 'test'} {' '.join(facts)}" if block.lines else block.absent
+    lines = ["", f"{block.task}  {head}"]
     for start in range(0, len(block.metrics), COLUMNS) if block.lines else ():
         part = slice(start, start + COLUMNS)
         heads = [block.head(metric) for metric in block.metrics[part]]
