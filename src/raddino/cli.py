@@ -302,6 +302,7 @@ def evaluate(
     from raddino.errors import ConfigError
     from raddino.report.artefacts import read_run
     from raddino.report.html import report as write
+    from raddino.report.html import worth_showing
     from raddino.report.terminal import text_table
 
     names, specs = [], []
@@ -321,10 +322,7 @@ def evaluate(
         where=where, train_on=arguments.names(train_on), test_on=arguments.names(test_on),
         cross_validation=arguments.cross_validation(cross_validate),
     )  # fmt: skip
-    measured = {row["encoder"] for row in results.data["rows"]}
-    asked = results.data["encoders"][: len(specs)]  # variants of findings tasks stand behind them
-    shown = [spec for spec, one in zip(specs, asked, strict=True) if one["name"] in measured and one["dim"]]
-    page = write(out, run=run, corpus=opened, encoder=next(iter(shown), None))
+    page = write(out, run=run, corpus=opened, encoder=worth_showing(specs, results.data))
     print(text_table(results.data))
     models = dict.fromkeys(row["detail"]["model"] for row in results.data["rows"] if "model" in row["detail"])
     for model in models:

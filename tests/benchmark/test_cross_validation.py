@@ -21,6 +21,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.features.extract import embed
 from raddino.metrics.folds import corrected_mean
 from raddino.report.html import report
+from raddino.report.terminal import text_table
 from raddino.tasks.base import TaskConfig, select_pool
 from raddino.tasks.probes import LinearConfig, Request
 
@@ -128,6 +129,23 @@ def test_values_are_means_over_folds_and_differences_are_paired(corpus, suite, t
     assert opened.data["rows"] == results.data["rows"]
     assert not (tmp_path / "results" / "probes").exists()
     report(tmp_path / "results")
+    page, paper = ((tmp_path / "results" / name).read_text() for name in ("report.html", "table.tex"))
+    terminal = text_table(results.data)
+    for text in (page, paper, terminal):
+        assert "4-fold cross-validation by patient, 2 times" in text
+        assert not any(word in text for word in ("on test patients", "test images.", "over patients", "  test n="))
+    assert "over folds" in terminal
+    assert "8 folds" in page
+    assert "8 folds" in paper
+
+
+def test_images_without_a_value_are_counted(corpus, suite, tmp_path):
+    some = np.flatnonzero(corpus.manifest["label_left"].notna())[:7]
+    corpus.manifest.loc[corpus.manifest.index[some], "label_left"] = np.nan
+    results = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "results")
+    one = row(results, "left", "halves", "auroc")
+    assert one["excluded"] == len(corpus) - one["n"] >= 7
+    assert f"excluded={one['excluded']}" in text_table(results.data)
 
 
 def test_the_value_is_that_of_a_plain_loop(corpus, suite, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from raddino.benchmark.contamination import MEANING
 from raddino.encoders.base import Provenance
 from raddino.errors import RaddinoError
-from raddino.report.html import report
+from raddino.report.html import report, worth_showing
 from raddino.report.tables import blocks
 
 from .fabricated import (
@@ -171,11 +171,31 @@ def test_missing_pieces_leave_a_sentence(results: Path) -> None:
 def test_no_encoder_no_patches_and_credentialed_images(results: Path, corpus: FakeCorpus) -> None:
     assert "No encoder was given" in report(results, corpus=corpus).read_text()
     floor = report(results, corpus=corpus, encoder="floor").read_text()
-    assert "this encoder has no patch features" in floor
+    assert "initial has no patch features to show." in floor
+    assert "Nearest neighbours" in floor
     corpus.manifest["source"] = "mimic-cxr"
     closed = report(results, corpus=corpus, encoder="fake").read_text()
     assert "credentialed" in closed
     assert "<img" not in closed
+
+
+def test_the_galleries_show_an_encoder_that_has_something_to_show() -> None:
+    known = [("unet", 0, None), ("hog", 9, None), ("vit", 9, (2, 2)), ("lost", 9, (2, 2))]
+    unet, hog, vit, lost = ({"name": name, "dim": dim, "grid": grid} for name, dim, grid in known)
+    rows = [{"encoder": one["name"]} for one in (unet, hog, vit)]
+    for asked, shown in [([hog, lost, vit], "VIT"), ([unet, hog, lost], "HOG"), ([unet, lost], None), ([], None)]:
+        specs = [one["name"].upper() for one in asked]
+        assert worth_showing(specs, {"rows": rows, "encoders": [*asked, vit]}) == shown
+
+
+def test_the_rule_of_intervals_names_a_scale_only_where_all_have_it(results: Path, metrics: dict) -> None:
+    for row in metrics["rows"]:
+        row["interval"] = "patient bootstrap, t, scale " + ("log" if row["metric"] == "mae" else "logit")
+    (results / "metrics.json").write_text(json.dumps(metrics))
+    assert "(patient bootstrap, t, on the scale of each metric, " in Page(report(results).read_text()).text
+    metrics["rows"] = [row for row in metrics["rows"] if row["metric"] == "mae"]
+    (results / "metrics.json").write_text(json.dumps(metrics))
+    assert "(patient bootstrap, t, scale log, " in Page(report(results).read_text()).text
 
 
 def test_results_without_any_row(tmp_path: Path) -> None:

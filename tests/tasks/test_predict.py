@@ -26,6 +26,7 @@ TASKS = [
     {"name": "x", "target": "label_x", "kind": "binary"},
     {"name": "kind of view", "target": "view", "kind": "multiclass"},
     {"name": "age", "target": "age", "kind": "regression"},
+    {"name": "PA", "target": "view", "kind": "binary", "positive": "PA"},
 ]
 PROBE = {"seeds": 2, "steps": 60, "learning_rates": [0.1], "weight_decays": [0.01], "features": "both"}
 
@@ -78,6 +79,7 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
             continue
         found = found.set_index("image").loc[own["image"]]
         column = "value" if task == "age" else "uncalibrated"
+        assert set(found["class"]) == {"PA" if task == "PA" else ""}
         np.testing.assert_allclose(found[column].astype(float), own["score"], atol=1e-5)
         if task == "x":
             scaled = expit(logit(own["score"].to_numpy()) / temperature)

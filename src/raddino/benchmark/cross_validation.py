@@ -165,7 +165,8 @@ def fold_rows(
                     "task": task, "encoder": encoder, "value": mean.value, "low": mean.low, "high": mean.high,
                     "median": float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan,
                     "undefined_resamples": int((~np.isfinite(values)).sum()),
-                    "seed_mean": mean.value, "seed_sd": None, "difference": None,
+                    "excluded": sum(examples.excluded.values()), "seed_mean": mean.value, "seed_sd": None,
+                    "difference": None,
                     "detail": {**one.chosen, "folds": setting.folds, "repeats": setting.repeats},
                 }  # fmt: skip
                 other = scores[reference].get(task)

@@ -156,6 +156,7 @@ def identify(name: str, encoder: Encoder | None, spec: str | Path | Encoder, tes
         "spec": word,
         "fingerprint": None,
         "dim": encoder.dim if encoder else None,
+        "grid": encoder.grid if encoder else None,
         "provenance": provenance.to_dict(),
         "contamination": by_source,
         "seen": gravest(by_source),
@@ -167,7 +168,7 @@ def identify_variant(name: str, encoder: dict[str, Any], alone: bool) -> dict[st
     if not alone:
         return {**encoder, "name": name}
     nothing = {"contamination": {}, "provenance": Provenance(note="no encoder").to_dict(), "seen": "clean"}
-    return {**nothing, "name": name, "spec": name, "fingerprint": name, "dim": None}
+    return {**nothing, "name": name, "spec": name, "fingerprint": name, "dim": None, "grid": None}
 
 
 def shown_name(encoder: dict[str, Any]) -> str:

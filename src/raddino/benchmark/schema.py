@@ -39,6 +39,8 @@ class _Detail(_Part):
     model: str = ""
     variant: str = ""
     options: dict[str, Any] | None = None
+    folds: int = 0
+    repeats: int = 0
 
 
 class _Row(_Part):

@@ -209,7 +209,7 @@ def visits(population: Population, examples: Iterable[Examples]) -> tuple[list[V
 
 def _examples_at(site: Site, inside: Examples, name: str) -> Examples:
     config = inside.config.model_copy(update={"name": name})
-    found = select_examples(site.corpus, config)
+    found = select_examples(site.corpus, config, whole=True)
     asked = len(site.corpus.rows(split="test", where=config.where))
     lacking = asked - len(found.at["test"])
     return replace(found, excluded={"no usable value": lacking} if lacking else {})

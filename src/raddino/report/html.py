@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,18 @@ from raddino.report.case_parts import case_parts
 from raddino.report.findings_page import SIGNS
 from raddino.report.latex import latex_table
 from raddino.report.style import DASHES, HUES, OUTLINES, THEME, stamp_of, svg
-from raddino.report.tables import CASE_KINDS, DETAILED, Block, Sheet, blocks, metric, sheets, unplaced
+from raddino.report.tables import (
+    CASE_KINDS,
+    DETAILED,
+    Block,
+    Sheet,
+    blocks,
+    crossed,
+    interval_rule,
+    metric,
+    sheets,
+    unplaced,
+)
 from raddino.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -65,6 +76,8 @@ def report(
         verdict=verdict(shown, [one for one in found.metrics.get("encoders", []) if one["name"] not in variants]),
         blocks=shown,
         unplaced=unplaced(found.metrics),
+        folds=crossed(found.metrics),
+        rule=interval_rule(found.metrics),
         sheets=[sheet for sheet in sheets(shown) if any(_leads(sheet, block) for block in sheet.blocks)],
         synthetic=stamp_of(synthetic),
         theme=THEME,
@@ -91,6 +104,19 @@ def report(
     with owner_only(any(one.pairs for part in cases for one in part.shown)):
         write_text(file, page)
     return file
+
+
+def worth_showing(specs: Sequence[str], metrics: dict[str, Any]) -> str | None:
+    """Of the encoders that were measured, the first with patch features, else the first with features, else None.
+
+    Args:
+        specs: as they were asked for.
+        metrics: ``metrics.json``; variants of findings tasks stand behind the encoders that were asked for.
+    """
+    measured = {row["encoder"] for row in metrics["rows"]}
+    asked = zip(specs, metrics["encoders"], strict=False)
+    able = [(spec, one) for spec, one in asked if one["name"] in measured and one["dim"]]
+    return next((spec for spec, one in able if one["grid"]), next((spec for spec, _ in able), None))
 
 
 def _words_seen(metrics: dict[str, Any]) -> set[str]:
@@ -218,7 +244,7 @@ def _panel(title: str, draw: Callable[[Any], None], stamp: str, square: bool = F
 
 def _galleries(corpus: Corpus | None, spec: str | None, metrics: dict[str, Any], shown: list[Block]) -> dict[str, Any]:
     """Pictures and neighbours, or in ``no_gallery`` the sentence that says why there are none."""
-    nothing: dict[str, Any] = {"gallery": [], "retrieval": None, "encoder": None, "no_gallery": ""}
+    nothing: dict[str, Any] = {"gallery": [], "retrieval": None, "encoder": None, "no_gallery": "", "no_patches": ""}
     if corpus is None:
         return nothing | {"no_gallery": "No corpus was given to this report, so there are no images to show."}
     if spec is None:
@@ -234,10 +260,12 @@ def _galleries(corpus: Corpus | None, spec: str | None, metrics: dict[str, Any],
         return nothing | {"no_gallery": "All images come from credentialed sources, whose images are not shown."}
     fit_where_needed(encoder, corpus)
     targets = [block.target for block in shown if block.kind == "binary"]
+    name = _display_name(encoder, metrics)
     return nothing | {
-        "gallery": gallery(corpus, encoder, list(rows)),
+        "gallery": gallery(corpus, encoder, list(rows)) if encoder.grid else [],
         "retrieval": retrieve(corpus, encoder, targets),
-        "encoder": _display_name(encoder, metrics),
+        "encoder": name,
+        "no_patches": "" if encoder.grid else f"{name} has no patch features to show.",
         "fitted": len(rows),
         "drawn": stamp_of(corpus.info.get("synthetic", corpus.synthetic)),
         "elsewhere": corpus.fingerprint != (metrics.get("corpus") or {}).get("fingerprint"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raddino.report.sites import Fall, falls
-from raddino.report.tables import Block, Cell, Sheet, blocks, sheets
+from raddino.report.tables import Block, Cell, Sheet, blocks, crossed, sheets
 
 HEAD_LETTERS = 11
 _ESCAPES = {
@@ -127,15 +127,16 @@ def _missing(absent: list[Block]) -> list[str]:
 def _caption(sheet: Sheet, metrics: dict[str, Any]) -> str:
     synthetic = {True: "Synthetic radiographs. ", "mixed": "Partly synthetic radiographs. "}
     better = "" if sheet.metric.higher_is_better else ", lower is better"
-    text = f"{synthetic.get(metrics.get('synthetic'), '')}{sheet.metric.label}{better}, test split. "
-    text += "Best in bold, second underlined."
+    text = f"{synthetic.get(metrics.get('synthetic'), '')}{sheet.metric.label}{better}, "
+    text += f"{crossed(metrics) or 'test images'}. Best in bold, second underlined."
     if sheet.marked:
         text += " A dagger marks what differs from " + " or ".join(sheet.references)
         text += ": p below 0.05 after Holm's correction over tasks and encoders."
     if sheet.spread:
         text += " Beside a value the SD over single seeds; the value is that of their averaged outputs."
     first = next(row for row in metrics["rows"] if row["metric"] == sheet.metric.key)
-    how = [first.get("interval"), first.get("resamples") and f"{first['resamples']} resamples"]
+    counted = "folds" if crossed(metrics) else "resamples"
+    how = [first.get("interval"), first.get("resamples") and f"{first['resamples']} {counted}"]
     how.append(f"seed {first['seed']}" if "seed" in first else None)
     text += f" Below each value its 95 % interval{': ' if any(how) else ''}{', '.join(filter(None, how))}."
     means = [f"{block.task} averages {', '.join(block.members)}" for block in sheet.blocks if block.members]

@@ -255,6 +255,23 @@ def blocks(metrics: dict[str, Any]) -> list[Block]:
     return [_block(task, metrics, colours) for task in tasks.values()]
 
 
+def crossed(metrics: dict[str, Any]) -> str:
+    """``5-fold cross-validation by patient, 3 times``; empty where the numbers are of a test split."""
+    detail = next(((row.get("detail") or {}) for row in metrics["rows"]), {})
+    folds, repeats = (detail.get(key) for key in ("folds", "repeats"))
+    times = "once" if repeats == 1 else f"{repeats} times"
+    return f"{folds}-fold cross-validation by patient, {times}" if folds and repeats else ""
+
+
+def interval_rule(metrics: dict[str, Any]) -> str:
+    """How the intervals were made, the scale left open where metrics have different ones; empty where not said."""
+    said = list(dict.fromkeys(row["interval"] for row in metrics["rows"] if row.get("interval")))
+    if len(said) < 2:
+        return said[0] if said else ""
+    rule, scale, _ = said[0].partition(", scale ")
+    return f"{rule}, on the scale of each metric" if scale else rule
+
+
 def unplaced(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """What is absent beside any task, with its reason: an encoder, an analysis, or differences."""
     found = []

@@ -6,12 +6,13 @@ from typing import Any
 
 from raddino.report.artefacts import tagged
 from raddino.report.sites import site_lines
-from raddino.report.tables import Block, Cell, blocks, unplaced
+from raddino.report.tables import Block, Cell, blocks, crossed, unplaced
 
 WIDTH = 44
 COLUMNS = 4
 """Metrics side by side."""
-LEGEND = "* best, + second, ! differs from the first encoder (p < 0.05, Holm); 95 % intervals over patients"
+MARKS = "* best, + second, ! differs from the first encoder (p < 0.05, Holm); 95 % intervals over "
+LEGEND, FOLDS = f"{MARKS}patients", f"{MARKS}folds"
 SEEDS = "± SD over single seeds; the value is that of the outputs averaged over seeds"
 
 
@@ -23,17 +24,18 @@ def text_table(metrics: dict[str, Any]) -> str:
     """
     synthetic = {True: ["data: synthetic"], "mixed": ["data: partly synthetic"]}.get(metrics.get("synthetic"), [])
     metrics = tagged(metrics)
-    shown = blocks(metrics)
+    shown, folds = blocks(metrics), crossed(metrics)
     width = max((len(line.encoder) for block in shown for line in block.lines), default=0)
-    lines = [text for block in shown for text in _lines(block, min(width + 2, WIDTH))]
+    lines = [text for block in shown for text in _lines(block, min(width + 2, WIDTH), folds)]
     lost = [f"{what}: {reason}" for what, reason in unplaced(metrics)]
     seeds = (
         [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
     )
-    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, "", LEGEND, *seeds])
+    legend = ["", FOLDS if folds else LEGEND, *seeds]
+    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, *legend])
 
 
-def _lines(block: Block, width: int) -> list[str]:
+def _lines(block: Block, width: int, folds: str) -> list[str]:
     facts = [f"n={block.n}"]
     if block.excluded is not None:
         facts.append(f"excluded={block.excluded}")
@@ -42,7 +44,8 @@ def _lines(block: Block, width: int) -> list[str]:
     facts += [block.counts] if block.counts else []
     facts += [f"positive: {block.positive}"] if block.positive else []
     facts += [f"left out: {block.left_out}"] if block.left_out else []
-    lines = ["", f"{block.task}  test {' '.join(facts)}" if block.lines else f"{block.task}  {block.absent}"]
+    head = f"{folds or 'test'} {' '.join(facts)}" if block.lines else block.absent
+    lines = ["", f"{block.task}  {head}"]
     for start in range(0, len(block.metrics), COLUMNS) if block.lines else ():
         part = slice(start, start + COLUMNS)
         heads = [block.head(metric) for metric in block.metrics[part]]

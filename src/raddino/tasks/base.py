@@ -213,14 +213,16 @@ def target_columns(manifest: pd.DataFrame) -> list[str]:
     return [str(name) for name in manifest if name not in PLACES + TEXTS and not str(name).startswith("mask_")]
 
 
-def select_examples(corpus: Corpus, config: TaskConfig) -> Examples:
+def select_examples(corpus: Corpus, config: TaskConfig, whole: bool = False) -> Examples:
     """The images of ``corpus`` that carry the target, with missing and unusable values excluded and counted.
+
+    ``whole`` where the test images are those of a site, of whatever split, so that reasons speak of no split.
 
     Raises:
         Absent: the column is missing, or a split has too little of it to train, select or measure.
     """
     examples = _select(corpus, config, pooled=False)
-    _require_enough(examples)
+    _require_enough(examples, whole)
     return examples
 
 
@@ -284,9 +286,9 @@ def _binary(values: pd.Series, config: TaskConfig) -> pd.Series:
 
 def _multiclass(values: pd.Series, split: pd.Series, config: TaskConfig) -> tuple[pd.Series, tuple[str, ...]]:
     """Positions in the classes, NaN for other values, and the classes that training images have."""
-    words = values.map(_word, na_action="ignore")
+    words = values.map(value_text, na_action="ignore")
     trained = set(words[split == "train"].dropna())
-    classes = list(dict.fromkeys(map(_word, config.classes))) or sorted(trained)
+    classes = list(dict.fromkeys(map(value_text, config.classes))) or sorted(trained)
     for name in classes:
         if name not in trained:
             hint = did_you_mean(name, trained)
@@ -296,34 +298,38 @@ def _multiclass(values: pd.Series, split: pd.Series, config: TaskConfig) -> tupl
     return words.map({name: code for code, name in enumerate(classes)}).astype(float), tuple(classes)
 
 
-def _word(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of a column as classes are called: numbers without needless digits."""
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _require_enough(examples: Examples) -> None:
+def _require_enough(examples: Examples, whole: bool) -> None:
+    """Refuse what cannot be measured; ``whole`` where the test images are those of a site and not of a split."""
     config = examples.config
+    tested = "it" if whole else "test split"
     for split, at in examples.at.items():
         target = examples.target[at]
         if not len(at):
-            raise Absent(f"no image of the {split} split has a value")
+            raise Absent(f"no image of {'it' if whole and split == 'test' else f'the {split} split'} has a value")
         if len(np.unique(target)) < 2:
             value = examples.classes[int(target[0])] if examples.classes else f"{target[0]:g}"
-            raise Absent(f"{split} split: all {len(at)} values are {value}")
+            where = "" if whole and split == "test" else f"{split} split: "
+            raise Absent(f"{where}all {len(at)} values are {value}")
     test = examples.target[examples.at["test"]]
     if config.kind == "binary":
         positives, fewest = int(test.sum()), int(min(test.sum(), (1 - test).sum()))
         if fewest < config.min_positives:
             raise Absent(
-                f"test split has {positives} positives among {len(test)} images; at least "
+                f"{tested} has {positives} positives among {len(test)} images; at least "
                 f"{config.min_positives} of either class are needed"
             )
     if config.kind == "multiclass":
         counts = np.bincount(test.astype(int), minlength=len(examples.classes))
         if (counts >= config.min_positives).sum() < 2:
             raise Absent(
-                f"test split has {', '.join(map(str, counts))} images of its classes; at least two need "
+                f"{tested} has {', '.join(map(str, counts))} images of its classes; at least two need "
                 f"{config.min_positives}"
             )
     patients = len(set(examples.patients[examples.at["test"]]))
     if patients < MIN_TEST_PATIENTS:
-        raise Absent(f"test split has {patients} patients; at least {MIN_TEST_PATIENTS} are needed")
+        raise Absent(f"{tested} has {patients} patients; at least {MIN_TEST_PATIENTS} are needed")

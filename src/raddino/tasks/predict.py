@@ -21,7 +21,8 @@ from raddino.features.forward import encode_all, make_encode
 from raddino.files import draft_of, owner_only
 from raddino.images.errors import ImageError
 from raddino.progress import bar
-from raddino.tasks.probes.kept import NOT_CLINICAL, KeptProbe
+from raddino.tasks.base import value_text
+from raddino.tasks.probes.kept import NOT_CLINICAL, KeptProbe, ProbeRecord
 from raddino.tasks.segmentation.segment import listed, read_ahead
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def predict(
 ) -> Predicted:
     """Apply kept probes to files and write a CSV that its owner alone can read: names of files may name patients.
 
-    Columns: ``image`` (its name), ``task``, ``encoder``, ``class`` (of a multiclass task), ``value`` (a probability
+    Columns: ``image`` (its name), ``task``, ``encoder``, ``class`` (of a multiclass task; of text, the
+    value that counts as positive), ``value`` (a probability
     after the temperature that validation images chose, or a number in the target's unit), ``uncalibrated`` (the
     probability as ``predictions.parquet`` has it), ``reason`` (why an image has no value) and ``note``.
 
@@ -137,7 +139,7 @@ class _Reader:
                 raise RaddinoError(f"the probe {record.task!r} reads {record.features}, but its encoder has no patches")
             values, raw = probe.answers(read), probe.answers(read, calibrated=False)
             for lines, value, plain in zip(found, values, raw, strict=True):
-                for at, name in enumerate(record.classes or [""]):
+                for at, name in enumerate(record.classes or [_positive(record)]):
                     uncalibrated = "" if record.kind == "regression" else f"{plain[at]:.6f}"
                     lines.append([record.task, record.encoder, name, f"{value[at]:.6f}", uncalibrated])
         return found
@@ -149,6 +151,11 @@ class _Reader:
 
     def _batch(self, images: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Tensor]]:
         yield np.arange(len(images)), self.encoder.preprocess(images)
+
+
+def _positive(record: ProbeRecord) -> str:
+    """Of a column of text, or of numbers other than 0 and 1, the value whose probability is told; else empty."""
+    return "" if record.positive is None else value_text(record.positive)
 
 
 def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str | None, device: str) -> list[_Reader]:
