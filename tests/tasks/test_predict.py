@@ -135,6 +135,8 @@ def test_impossible_requests_are_one_line(place, tmp_path):
         predict(place / "images", [], tmp_path / "out.csv")
     with pytest.raises(ConfigError, match="batch_size"):
         predict(place / "images", folders(place), tmp_path / "out.csv", batch_size=0)
+    with pytest.raises(ConfigError, match="is a folder"):
+        predict(place / "images", folders(place), tmp_path)
     with pytest.raises(RaddinoError, match="holds no probe"):
         predict(place / "images", [place / "images"], tmp_path / "out.csv")
     lacking = shutil.copytree(folders(place)[0], tmp_path / "lacking")
