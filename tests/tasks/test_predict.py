@@ -19,6 +19,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.corpus.prepare import prepare
 from raddino.encoders.ours import save_encoder
 from raddino.errors import ConfigError, RaddinoError
+from raddino.files import write_json
 from raddino.tasks.predict import predict
 from raddino.tasks.probes.kept import KeptProbe
 
@@ -134,6 +135,8 @@ def test_impossible_requests_are_one_line(place, tmp_path):
         predict(place / "images", [], tmp_path / "out.csv")
     with pytest.raises(ConfigError, match="batch_size"):
         predict(place / "images", folders(place), tmp_path / "out.csv", batch_size=0)
+    with pytest.raises(ConfigError, match="is a folder"):
+        predict(place / "images", folders(place), tmp_path)
     with pytest.raises(RaddinoError, match="holds no probe"):
         predict(place / "images", [place / "images"], tmp_path / "out.csv")
     lacking = shutil.copytree(folders(place)[0], tmp_path / "lacking")
@@ -145,6 +148,24 @@ def test_impossible_requests_are_one_line(place, tmp_path):
     with pytest.raises(RaddinoError, match="not the file"):
         predict(place / "images", [swapped], tmp_path / "out.csv")
     assert load_file(folders(place)[0] / "probe.safetensors")["weight"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shorter_side": 0}, "damaged .shorter_side"),
+        ({"bits": 64}, "damaged .bits"),
+        ({"spec": "x" * 5000}, "cannot be loaded"),
+    ],
+)
+def test_a_foreign_record_is_one_line(place, tmp_path, changes, words):
+    foreign = shutil.copytree(folders(place)[0], tmp_path / "foreign")
+    said = json.loads((foreign / "probe.json").read_text())
+    said.pop("seal")
+    write_json(foreign / "probe.json", said | changes)
+    with pytest.raises(RaddinoError, match=words):
+        predict(place / "images", [foreign], tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_probes_of_an_earlier_evaluation_do_not_stay(place, tmp_path):

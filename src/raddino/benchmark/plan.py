@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -110,7 +111,7 @@ def _open(spec: str | Path | Encoder, device: str) -> tuple[Encoder | None, str]
     try:
         return load_encoder(spec, device), ""
     except Exception as error:
-        if str(spec).partition(":")[0] not in ENCODERS and not Path(spec).is_dir():
+        if str(spec).partition(":")[0] not in ENCODERS and not os.path.isdir(spec):
             raise
         return None, reason_of(f"encoder {spec_word(spec)}", error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def populate(corpus: Corpus, plan: Suite) -> Population:
     known = list(dict.fromkeys(sources))
     folders = {name: Path(name) for name in plan.test_on if name not in known}
     for name, folder in folders.items():
-        if not (folder / "corpus.json").is_file():
+        if not os.path.isfile(folder / "corpus.json"):
             hint = did_you_mean(name, known)
             raise ConfigError(
                 f"test_on {name!r} is no source of the corpus and no corpus folder.{hint} Sources: {', '.join(known)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def load_encoder(spec: str | Path, device: str = "auto") -> Encoder:
         RaddinoError: neither a known name nor a folder with weights in it, or the weights are not to be had.
     """
     name, colon, place = str(spec).partition(":")
-    if str(spec) not in ENCODERS and Path(spec).is_dir():
+    if str(spec) not in ENCODERS and os.path.isdir(spec):
         return load_folder(Path(spec), device)
     if name not in ENCODERS and ("/" in name or name.startswith(".")):
         raise RaddinoError(

@@ -73,7 +73,7 @@ def predict(
         device: where it runs.
 
     Raises:
-        ConfigError: no probe, or probes of differently prepared corpora.
+        ConfigError: no probe, ``out`` is a folder, or probes of differently prepared corpora.
         RaddinoError: no image, no probe or a damaged one, an encoder that cannot be had or is another than the probe
             was trained on, or ``out`` cannot be written.
     """
@@ -81,7 +81,10 @@ def predict(
         raise ConfigError("no probe: give at least one folder RESULTS/probes/TASK/ENCODER")
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-    out, loaded = Path(out), [KeptProbe.load(folder) for folder in probes]
+    out = Path(out)
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder: give the name of a CSV file")
+    loaded = [KeptProbe.load(folder) for folder in probes]
     prepared = {(one.record.shorter_side, one.record.bits) for one in loaded}
     if len(prepared) > 1:
         raise ConfigError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit, softmax
@@ -55,8 +55,8 @@ class ProbeRecord(BaseModel):
     features: Literal["cls", "mean_patch", "both"]
     flips: bool
     precision: Literal["fp32", "bf16"]
-    shorter_side: int | None
-    bits: int
+    shorter_side: int | None = Field(ge=1)
+    bits: Literal[8, 16]
     temperature: float
     thresholds: dict[str, float]
     sources: list[str]
