@@ -244,3 +244,9 @@ def test_one_system_is_no_different_from_itself_and_one_without_interval_has_no_
     perfect = paired_interval(1.0, np.ones(100), 0.8, samples, 12, LOGIT)
     assert perfect[0] < 0.2 < perfect[1]
     assert np.isnan(paired_interval(0.8, samples, 0.8, np.full(100, np.nan), 12, LOGIT)).all()
+
+
+def test_a_paired_interval_holds_the_difference_at_an_end_of_the_range():
+    perfect, middle = np.ones(50), np.full(50, 0.5)
+    assert paired_interval(1.0, perfect, 0.5, middle, 12, LOGIT)[1] == 0.5
+    assert paired_interval(0.5, middle, 1.0, perfect, 12, LOGIT)[0] == -0.5
