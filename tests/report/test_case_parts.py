@@ -151,7 +151,7 @@ def test_hostile_reports_stay_text(place: Path, masked: MaskedCorpus) -> None:
 
 def test_tables_for_paper_and_terminal(dense: dict) -> None:
     tex = latex_table(only_case_tasks(dense))
-    assert "Rule-based F1-14, micro, test split" in tex
+    assert "Rule-based F1-14, micro, test images" in tex
     assert "Hausdorff-95 in pixels, lower is better" in tex
     assert [sheet.metric.key for sheet in sheets(blocks(only_case_tasks(dense)))][:2] == ["dice", "surface_dice"]
     text = text_table(json.loads(json.dumps(only_case_tasks(dense))))
