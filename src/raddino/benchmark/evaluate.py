@@ -18,13 +18,13 @@ from raddino.benchmark.cases import (
     CaseScores,
     is_case_task,
     misfit_case,
-    public_suite,
     run_case,
     save_cases,
     variant_name,
 )
 from raddino.benchmark.checks import check_images, misfit, some, without_differences
 from raddino.benchmark.contamination import declare
+from raddino.benchmark.contents import contents, describe_task, used_by_source
 from raddino.benchmark.cross_validation import (
     FITTED,
     FoldScores,
@@ -38,8 +38,7 @@ from raddino.benchmark.cross_validation import (
 from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
-from raddino.benchmark.results import PREDICTED, Results, environment, identify_variant
-from raddino.benchmark.schema import FORMAT
+from raddino.benchmark.results import PREDICTED, Results, identify_variant
 from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
 from raddino.benchmark.suite import CrossValidation, Suite
 from raddino.corpus.dataset import labelling
@@ -217,9 +216,9 @@ def evaluate(
         rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
         further, lost = _analyse(context)
-        described = [_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
+        described = [describe_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
         lacking = absent + undefined + lost
-        data = _data(corpus, population, plan, seed, identities, described, rows, lacking, further)
+        data = contents(corpus, population, plan, seed, identities, described, rows, lacking, further)
         results = Results(Path(out), data, _predictions(scores))
         results.withdraw()
         save_cases(Path(out), judged)
@@ -278,41 +277,14 @@ def _cross_validate(
         rows = [row for row in rows if np.isfinite(row["value"])]
         adjust(rows)
         absent += [absence(None, None, why) for why in without_differences(rows, scores, identities)]
-        tasks = [describe_pool(one) | {"by_source": _by_source(corpus, one)} for one in pools]
-        data = _data(corpus, population, plan, seed, identities, tasks, rows, absent, {})
+        tasks = [describe_pool(one) | {"by_source": used_by_source(corpus, one)} for one in pools]
+        data = contents(corpus, population, plan, seed, identities, tasks, rows, absent, {})
         results = Results(out, data, fold_predictions(scores))
         results.withdraw()
         save_cases(out, {})
         keep_probes(out, corpus, {}, {}, {}, plan.probe, embedding["precision"], [])
         results.save()
         return results
-
-
-def _data(
-    corpus: Corpus,
-    population: Population,
-    plan: Suite,
-    seed: int,
-    identities: dict[str, dict[str, Any]],
-    tasks: list[dict[str, Any]],
-    rows: list[dict[str, Any]],
-    absent: list[dict[str, Any]],
-    analyses: dict[str, list[Row]],
-) -> dict[str, Any]:
-    """Contents of ``metrics.json``."""
-    return {
-        "format": FORMAT,
-        "synthetic": corpus.info["synthetic"],
-        "suite": public_suite(plan),
-        "corpus": _describe(corpus, population),
-        "environment": environment(),
-        "seed": seed,
-        "encoders": list(identities.values()),
-        "tasks": tasks,
-        "rows": rows,
-        "absent": absent,
-        "analyses": analyses,
-    }
 
 
 def _probe_all(
@@ -529,48 +501,6 @@ def _listed(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
 def _inside(by_task: dict[str, Scores], probed: list[Examples]) -> dict[str, Scores]:
     """The scores without those of sites."""
     return {one.config.name: by_task[one.config.name] for one in probed if one.config.name in by_task}
-
-
-def _task(corpus: Corpus, one: Examples, visited: list[Visit]) -> dict[str, Any]:
-    """What ``metrics.json`` says of a task."""
-    for visit in visited:
-        if visit.examples is one:
-            return one.describe() | visit.describe() | {"by_source": _by_source(visit.site.corpus, one, "test")}
-    return one.describe() | {"by_source": _by_source(corpus, one)}
-
-
-def _describe(corpus: Corpus, population: Population) -> dict[str, Any]:
-    manifest = population.manifest
-    sites = {"train_on": list(population.train_on), "sites": [site.name for site in population.sites]}
-    return {
-        "name": corpus.path.name,
-        "fingerprint": corpus.fingerprint,
-        "images": len(manifest),
-        "patients": int(manifest["patient"].nunique()),
-        "sources": {str(source): int(n) for source, n in manifest["source"].value_counts().items()},
-        "read": {key: corpus.info[key] for key in ("source", "fraction") if key in corpus.info},
-        "left_out": _left_out(corpus.info),
-        **(sites if population.sites else {}),
-    }
-
-
-def _left_out(info: dict[str, Any]) -> dict[str, Any]:
-    """What ``prepare`` says of the images that are not in the corpus, and of what is not known of those that are."""
-    notes = [*((info.get("source") or {}).get("notes") or []), *(info.get("notes") or [])]
-    counts = {key: {str(why): int(n) for why, n in (info.get(key) or {}).items()} for key in ("skipped", "warnings")}
-    return {**counts, "notes": [str(note) for note in notes]}
-
-
-def _by_source(corpus: Corpus, one: Examples, split: str | None = None) -> dict[str, dict[str, int]]:
-    """Images that the task used and left out, of each source that it left one out of; of one split, or of all."""
-    asked = corpus.rows(split, one.config.where)
-    sources = corpus.manifest["source"].astype(str)
-    rows = one.rows if split is None else one.rows[one.at[split]]
-    used, all_of = sources.iloc[rows].value_counts(), sources.iloc[asked].value_counts()
-    counts = {
-        name: {"used": int(used.get(name, 0)), "left_out": int(n - used.get(name, 0))} for name, n in all_of.items()
-    }
-    return {str(name): count for name, count in sorted(counts.items()) if count["left_out"]}
 
 
 def _predictions(scores: dict[str, dict[str, Scores]]) -> pd.DataFrame:
