@@ -117,7 +117,7 @@ def test_every_number_has_its_signature(results, corpus):
         assert one["encoder_fingerprint"] in {"halves-1", "noise-1"}
         known = {"mae": "log", "r2": "log(1 - x)", "brier": "log", "ece": "square"}
         scale = known.get(one["metric"].removesuffix("_temperature"), "logit")
-        scale += ", moved back" if one["members"] and one["metric"].startswith("auprc") else ""
+        scale += ", moved back" if one.get("members") and one["metric"].startswith("auprc") else ""
         assert one["interval"] == f"patient bootstrap, t, scale {scale}"
         assert (one["resamples"], one["seed"]) == (200, 0)
         assert one["signature"].startswith(one["metric"])
