@@ -27,7 +27,7 @@ from scipy.stats import beta, norm
 
 from raddino.metrics import calibration, clinical, multiclass, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_interval, paired_randomisation_p, unpaired_interval
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p, unpaired_interval
 from raddino.metrics.scales import (
     carriers_of_average,
     defined_patients,
@@ -339,8 +339,8 @@ def coverage(
                 first, second = truth[metric]
                 bounds = here.low, here.high
                 seen[metric].append(_held(bounds, first, drawn))
-                paired = paired_interval(two, others, one, drawn, m, scale, n)
-                seen[f"difference of {metric}"].append(_held(paired, second - first, others - drawn))
+                paired = interval(two - one, others - drawn, m)
+                seen[f"difference of {metric}"].append(_held((paired.low, paired.high), second - first, others - drawn))
                 if metric in elsewhere:
                     other, other_bounds, before = elsewhere[metric]
                     drop = unpaired_interval(one, bounds, other, other_bounds)

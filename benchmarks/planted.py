@@ -53,6 +53,7 @@ class Planted:
         liability = np.sqrt(0.5) * (rng.normal(size=patients)[patient] + rng.normal(size=n))
         age = rng.normal(50, AGE_SD, patients)[patient]
         self.path, self.info, self.fingerprint = path, {"synthetic": True}, f"planted-{seed}"
+        self.fingerprints = [self.fingerprint]
         self.manifest = pd.DataFrame(
             {
                 "id": [f"image{i}" for i in range(n)],

@@ -230,7 +230,9 @@ def test_a_number_is_carried_by_the_rarest_class_of_the_smallest_task():
     assert carriers([binary]) == len(set(binary.patients[at[:6]])) == 3
     regression = examples("regression", n=40)
     assert carriers([regression]) == len(set(regression.patients[regression.at["test"]])) == 10
-    assert carriers([regression, binary]) == carriers([binary, regression]) == 3
+    harmonic_mean = 2 / (1 / 10 + 1 / 3)
+    assert carriers([regression, binary]) == carriers([binary, regression]) == int(harmonic_mean)
+    assert carriers([regression, binary], "auprc") == 3
     classes = examples("multiclass", min_positives=5)
     classes.target[at] = np.arange(len(at)) % 2
     classes.target[at[:4]] = 2

@@ -7,10 +7,8 @@ import pytest
 from scipy.stats import kstest, norm
 from sklearn.metrics import average_precision_score
 
-from raddino.metrics.bootstrap import interval
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_interval, paired_randomisation_p, unpaired_interval
+from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p, unpaired_interval
 from raddino.metrics.ranking import auprc, auroc
-from raddino.metrics.scales import BIASED_LOGIT, LOG, LOGIT
 from raddino.tasks.base import Statistic
 
 
@@ -218,35 +216,3 @@ def test_unpaired_differences_of_shares_are_newcombes(hits, others):
 
 def test_an_unpaired_difference_without_bounds_has_none():
     assert np.isnan(unpaired_interval(0.8, (np.nan, np.nan), 0.7, (0.6, 0.8))).all()
-
-
-def test_a_paired_interval_is_that_of_normal_differences_far_from_the_ends_of_the_range():
-    rng = np.random.default_rng(0)
-    shared, a, b = 0.003 * rng.normal(size=(3, 20_000))
-    ours, theirs = 0.55 + shared + a, 0.5 + shared + b
-    bounds = paired_interval(0.55, ours, 0.5, theirs, 10_000, LOGIT)
-    expected = 0.05 + np.array([-1.96, 1.96]) * np.sqrt(2) * 0.003
-    np.testing.assert_allclose(bounds, expected, atol=2e-4)
-    assert paired_interval(0.55, ours, 0.5, theirs, 10_000, BIASED_LOGIT) == bounds
-    opposite = paired_interval(0.5, theirs, 0.55, ours, 10_000, LOGIT)
-    np.testing.assert_allclose(opposite, (-bounds[1], -bounds[0]))
-
-
-def test_a_paired_interval_of_unbounded_metrics_is_that_of_the_resampled_differences():
-    ours, theirs = np.random.default_rng(1).normal(5, 1, (2, 500))
-    bounds = interval(0.3, ours - theirs, 20)
-    assert paired_interval(5.3, ours, 5.0, theirs, 20, LOG) == pytest.approx((bounds.low, bounds.high))
-
-
-def test_one_system_is_no_different_from_itself_and_one_without_interval_has_no_difference():
-    samples = np.append(np.random.default_rng(2).uniform(0.6, 0.9, 99), np.nan)
-    assert paired_interval(0.8, samples, 0.8, samples, 12, LOGIT) == pytest.approx((0, 0))
-    perfect = paired_interval(1.0, np.ones(100), 0.8, samples, 12, LOGIT)
-    assert perfect[0] < 0.2 < perfect[1]
-    assert np.isnan(paired_interval(0.8, samples, 0.8, np.full(100, np.nan), 12, LOGIT)).all()
-
-
-def test_a_paired_interval_holds_the_difference_at_an_end_of_the_range():
-    perfect, middle = np.ones(50), np.full(50, 0.5)
-    assert paired_interval(1.0, perfect, 0.5, middle, 12, LOGIT)[1] == 0.5
-    assert paired_interval(0.5, middle, 1.0, perfect, 12, LOGIT)[0] == -0.5

@@ -19,10 +19,10 @@ from raddino.benchmark.measure import DELONG, PAIRED_RANDOMISATION, adjust, rand
 from raddino.benchmark.results import Results, members_of, shown_name
 from raddino.errors import RaddinoError
 from raddino.metrics import calibration, ranking, regression
-from raddino.metrics.bootstrap import PatientBootstrap
-from raddino.metrics.comparison import delong_p, paired_interval
+from raddino.metrics.bootstrap import PatientBootstrap, interval
+from raddino.metrics.comparison import delong_p
 from raddino.metrics.ranking import Floats
-from raddino.metrics.scales import carriers_of_average, carriers_of_case, effective_patients, scale_of
+from raddino.metrics.scales import carriers_of_average, carriers_of_case, effective_patients
 from raddino.tasks.base import Statistic
 from raddino.tasks.cases import CASE_TASKS
 
@@ -174,9 +174,8 @@ def _difference(
         classes = [table["target"] if one["positives"] is not None else None for table in tables]
         each = [effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True)]
         m = carriers_of_average(one["metric"], each)
-    low, high = paired_interval(
-        two["value"], second_drawn, one["value"], first_drawn, m, scale_of(one["metric"]), len(images)
-    )
+    value = two["value"] - one["value"]
+    bounds = interval(value, second_drawn - first_drawn, m)
     test, p = DELONG, np.nan
     if one["metric"] == "auroc" and cases is None and len(tables) == 1:
         table = tables[0]
@@ -188,7 +187,7 @@ def _difference(
             ours, theirs = (table.drop(columns=["id", "patient"]) for table in cases)
             joined = [both_metrics(_kind(first, one["task"]), theirs, ours)[one["metric"]]]
         test, p = PAIRED_RANDOMISATION, randomisation(joined, places, images["patient"].to_numpy(), bootstrap)
-    return {"to": "A", "value": two["value"] - one["value"], "low": low, "high": high, "p": p, "test": test}
+    return {"to": "A", "value": value, "low": bounds.low, "high": bounds.high, "p": p, "test": test}
 
 
 def _only(first: Results, second: Results, task: str, side: str) -> str:

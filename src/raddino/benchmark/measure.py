@@ -10,7 +10,7 @@ import numpy as np
 
 from raddino.benchmark.cases import CaseScores, both_metrics
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, holm, paired_interval, paired_randomisation_p
+from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import carriers_of_average, carriers_of_case, effective_patients, method, scale_of
 from raddino.metrics.signature import Signature
@@ -229,15 +229,7 @@ def compare(
         if other is None:
             continue
         difference = one.row["value"] - other.row["value"]
-        low, high = paired_interval(
-            one.row["value"],
-            one.samples,
-            other.row["value"],
-            other.samples,
-            carried(scores, metric),
-            scale_of(metric),
-            len(draw),
-        )
+        bounds = interval(difference, one.samples - other.samples, carried(scores, metric))
         test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
         if not np.isfinite(p):
             pairs = zip(ours, theirs, strict=True)
@@ -246,8 +238,8 @@ def compare(
         one.row["difference"] = {
             "to": other.row["encoder"],
             "value": difference,
-            "low": low,
-            "high": high,
+            "low": bounds.low,
+            "high": bounds.high,
             "p": p,
             "test": test,
         }

@@ -4,12 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from raddino.metrics.bootstrap import interval
 from raddino.metrics.ranking import Floats, checked
-from raddino.metrics.scales import BIASED_LOGIT, LOGIT, Scale
 
 CHUNK_CELLS = 4_000_000
 
@@ -76,34 +73,6 @@ def unpaired_interval(
     below = np.hypot(value - low, other_high - other)
     above = np.hypot(high - value, other - other_low)
     return float(value - other - below), float(value - other + above)
-
-
-def paired_interval(
-    value: float, samples: Floats, other: float, other_samples: Floats, effective_n: int, scale: Scale, n: int = 0
-) -> tuple[float, float]:
-    """Interval of ``value - other``, two systems on the same patients, from their resampled differences.
-
-    Of metrics on the logit scale, the differences are of logits, and come back at the mean of the two systems' logits:
-    near an end of the range a step is smaller than in its middle.
-
-    Args:
-        value, other: of either system on the images as they are.
-        samples, other_samples: (R,) of either in shared resamples.
-        effective_n, n: as :func:`raddino.metrics.bootstrap.interval` takes them.
-        scale: of the metric.
-    """
-    difference = value - other
-    if scale not in (LOGIT, BIASED_LOGIT):
-        whole = interval(difference, samples - other_samples, effective_n)
-        return whole.low, whole.high
-    margin = 0.5 / max(n, effective_n, 1)
-    first, second, drawn, other_drawn = (
-        logit(np.clip(one, margin, 1 - margin)) for one in (value, other, samples, other_samples)
-    )
-    bounds = interval(first - second, drawn - other_drawn, effective_n)
-    centre, half = (first + second) / 2, np.array([bounds.low, bounds.high]) / 2
-    low, high = expit(centre + half) - expit(centre - half)
-    return float(np.minimum(low, difference)), float(np.maximum(high, difference))
 
 
 def delong_p(target: ArrayLike, score: ArrayLike, other: ArrayLike, patients: ArrayLike) -> float:
