@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from cubic_kernel import keys
 from raddino.encoders.preparation import Preparation
 from raddino.errors import RaddinoError
 from transformers_folders import close
@@ -145,12 +146,3 @@ def test_bicubic_has_a_of_minus_one_half(backend, shape):
         rows, columns = keys(shape[0], 45, sharpness), keys(shape[1], 60, sharpness)
         expected = (rows @ image.astype(float) @ columns.T).clip(0, 255)
         assert (np.abs(found - expected).max() < 1.6) == equal
-
-
-def keys(old: int, new: int, a: float) -> np.ndarray:
-    """(new, old) weights of antialiased cubic convolution along one axis."""
-    step = old / new
-    x = np.abs((np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * step) / max(step, 1))
-    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
-    return weights / weights.sum(1, keepdims=True)

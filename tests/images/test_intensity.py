@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cubic_kernel import keys
 from raddino.images.errors import UnreadableImage
 from raddino.images.intensity import resize_nearest, target_shape, to_grey
 from raddino.images.types import Facts, Radiograph
@@ -99,12 +100,3 @@ def test_resizing_is_bicubic_with_a_of_minus_one_half(smooth, side):
         expected = rows @ noisy.astype(float) @ columns.T
         expected = (expected - expected.min()) * 65535 / np.ptp(expected)
         assert (np.abs(grey - expected).max() <= 1) == equal
-
-
-def keys(old: int, new: int, a: float) -> np.ndarray:
-    """(new, old) weights of antialiased cubic convolution along one axis."""
-    step = old / new
-    x = np.abs((np.arange(old) + 0.5 - (np.arange(new)[:, None] + 0.5) * step) / max(step, 1))
-    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
-    return weights / weights.sum(1, keepdims=True)
