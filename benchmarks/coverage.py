@@ -40,6 +40,7 @@ from raddino.tasks.base import Statistic
 Floats = np.ndarray
 LARGE = 100_000
 FINDINGS = 8
+SEED = 2026
 
 
 def quick_auroc(target: Floats, score: Floats, weights: Floats | None = None) -> Floats:
@@ -81,10 +82,11 @@ class Sample:
     classes: Sequence[Floats] = ()
     findings: Floats | None = None
 
-    def carriers(self, metric: str) -> int:
+    def carriers(self, metric: str, difference: bool = False) -> int:
         """Patients that carry a metric, as ``evaluate`` counts them."""
         if self.classes:
-            return carriers_of_average(metric, [effective_patients(self.patients, one) for one in self.classes])
+            each = [effective_patients(self.patients, one) for one in self.classes]
+            return carriers_of_average("" if difference else metric, each)
         if self.findings is not None and metric.endswith("_macro"):
             each = [len(np.unique(self.patients[one == 1])) for one in self.findings.T]
             return carriers_of_average(metric, [m for m in each if m])
@@ -105,9 +107,10 @@ def spread(rng: np.random.Generator, patient: Floats) -> Floats:
     return np.sqrt(0.5) * (rng.normal(size=patient.max() + 1)[patient] + rng.normal(size=len(patient)))
 
 
-def ill(rng: np.random.Generator, patient: Floats, prevalence: float) -> Floats:
-    """(N,) 0 and 1, correlated within a patient."""
-    return (spread(rng, patient) > norm.ppf(1 - prevalence)).astype(float)
+def ill(rng: np.random.Generator, patient: Floats, prevalence: float, also: Floats | float = 0) -> Floats:
+    """(N,) 0 and 1, correlated within a patient, and by 0.3 with findings of the same ``also`` (N,)."""
+    liability = np.sqrt(0.7) * spread(rng, patient) + np.sqrt(0.3) * also if np.ndim(also) else spread(rng, patient)
+    return (liability > norm.ppf(1 - prevalence)).astype(float)
 
 
 def binary(rng: np.random.Generator, patients: int, most: int, prevalence: float, ours: float, theirs: float) -> Sample:
@@ -144,8 +147,8 @@ def averaged(
 ) -> Sample:
     """The mean over findings, from a common one to a rare one, on the same images."""
     patient = people(rng, patients, most)
-    shared = spread(rng, patient)
-    targets = [ill(rng, patient, one) for one in np.geomspace(common, rare, findings)]
+    shared, sick = spread(rng, patient), spread(rng, patient)
+    targets = [ill(rng, patient, one, sick) for one in np.geomspace(common, rare, findings)]
     sides = []
     for effect in (ours, theirs):
         scores = [effect * y + np.sqrt(0.5) * (shared + spread(rng, patient)) for y in targets]
@@ -241,8 +244,8 @@ def _mean(_: Floats, values: Floats, weights: Floats | None) -> Floats:
 def reports(rng: np.random.Generator, patients: int, most: int, sees: float, invents: float, better: float) -> Sample:
     """Eight findings of 3 to 40 %, named with a sensitivity and a false-alarm rate; and a ROUGE."""
     patient = people(rng, patients, most)
-    prevalence = np.geomspace(0.4, 0.03, FINDINGS)
-    y = np.stack([ill(rng, patient, one) for one in prevalence], 1)
+    prevalence, sick = np.geomspace(0.4, 0.03, FINDINGS), spread(rng, patient)
+    y = np.stack([ill(rng, patient, one, sick) for one in prevalence], 1)
     sides = []
     for found in (sees, better):
         said = np.where(y == 1, rng.random(y.shape) < found, rng.random(y.shape) < invents * prevalence).astype(float)
@@ -297,6 +300,7 @@ WORLDS: dict[str, tuple[World, tuple[tuple[Any, ...], ...]]] = {
         (100, 4, 0.5, 0.1, 0.8, 0.7), (150, 1, 0.8, 0.4, 0.3, 0.4),
         (200, 2, 0.2, 0.1, 0.85, 0.87), (300, 1, 0.0, 0.0, 0.93, 0.92),
         (300, 3, 0.8, 0.3, 0.6, 0.65), (400, 1, 0.4, 0.2, 0.75, 0.7),
+        (100, 1, 0.3, 0.1, 0.8, 0.75), (150, 3, 0.6, 0.2, 0.7, 0.6), (200, 1, 0.5, 0.1, 0.9, 0.88),
     )),
     "findings": (reports, (
         (60, 1, 0.7, 0.5, 0.5), (60, 3, 0.5, 0.5, 0.6), (100, 1, 0.9, 0.1, 0.8), (100, 2, 0.6, 0.3, 0.7),
@@ -327,7 +331,7 @@ def coverage(
         truth, seen = _truth(world, setting), defaultdict(list)
         elsewhere: dict[str, tuple[float, tuple[float, float], Floats]] = {}
         for replicate in range(replicates):
-            sample = world(np.random.default_rng([replicate, *map(int, setting[:2])]), *setting)
+            sample = world(np.random.default_rng([SEED, replicate, *map(int, setting[:2])]), *setting)
             draw = PatientBootstrap(sample.patients, resamples, replicate)
             for metric in sample.ours:
                 one, two = (float(side[metric].compute(None)) for side in (sample.ours, sample.theirs))
@@ -339,7 +343,7 @@ def coverage(
                 first, second = truth[metric]
                 bounds = here.low, here.high
                 seen[metric].append(_held(bounds, first, drawn))
-                paired = interval(two - one, others - drawn, m)
+                paired = interval(two - one, others - drawn, sample.carriers(metric, difference=True))
                 seen[f"difference of {metric}"].append(_held((paired.low, paired.high), second - first, others - drawn))
                 if metric in elsewhere:
                     other, other_bounds, before = elsewhere[metric]
@@ -381,7 +385,7 @@ def sizes(
         equal = _equal(name, setting)
         found: dict[str, list[float]] = {}
         for replicate in range(replicates):
-            sample = world(np.random.default_rng([replicate, 77, *map(int, setting[:2])]), *equal)
+            sample = world(np.random.default_rng([SEED, replicate, 77, *map(int, setting[:2])]), *equal)
             for metric, ours in sample.ours.items():
                 theirs = sample.theirs[metric]
                 if name == "binary" and metric == "auroc":
@@ -406,7 +410,7 @@ def gaps(replicates: int, resamples: int, done: Collection[tuple[str, str]] = ()
         patients, most, groups = setting
         found: dict[str, list[float]] = {}
         for replicate in range(replicates):
-            rng = np.random.default_rng([replicate, 78, patients])
+            rng = np.random.default_rng([SEED, replicate, 78, patients])
             sample = binary(rng, patients, most, 0.35, 1.0, 1.0)
             group = rng.integers(0, groups, patients)[sample.patients]
             draw = PatientBootstrap(sample.patients, resamples, replicate)
@@ -429,7 +433,7 @@ def families(replicates: int, done: Collection[tuple[str, str]] = ()) -> Iterato
         patients, most, members = setting
         smallest = []
         for replicate in range(replicates):
-            rng = np.random.default_rng([replicate, 79, patients])
+            rng = np.random.default_rng([SEED, replicate, 79, patients])
             patient = people(rng, patients, most)
             p = []
             for _ in range(members):

@@ -12,9 +12,19 @@ def crash() -> None:
     _before_packing(os.abort)
 
 
-def hang() -> None:
-    """A file that takes for ever."""
+def sleep() -> None:
+    """A file that waits for ever."""
     _before_packing(lambda: time.sleep(3600))
+
+
+def spin() -> None:
+    """A file that computes for ever."""
+
+    def compute() -> None:
+        while True:
+            pass
+
+    _before_packing(compute)
 
 
 def traceback() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import re
 import shutil
@@ -26,13 +27,14 @@ from .subject import SOUND, Outcome, serve
 
 IMAGES = ("dicom", "raster")
 HEADER = "DICOM header"
-LIMIT_S, START_S, POLL_S = 10.0, 120.0, 0.05
+LIMIT_S, IDLE_S, START_S, POLL_S = 10.0, 120.0, 120.0, 0.05
 LARGEST_MEMORY = 7 * 2**30  # 6 GiB behind the wall, 1 GiB before it
 BATCH = 32
 BAR = re.compile(r"[\w ]+ \d+/\d+ ")
 ALIKE = 0.95
 MUSTS = ("ended", "hang", "traceback", "printed", "memory", "others lost")
-"""What must never happen: a process of ours ends, a file takes more than 10 s, an exception that is not ours, text on
+"""What must never happen: a process of ours ends, a file takes more than 10 s
+of processor time or two minutes, an exception that is not ours, text on
 the terminal, more memory than the bound, a sound file that is not read because it stands beside a damaged one."""
 
 
@@ -199,15 +201,15 @@ class Subject:
         if self._process is None:
             self._start()
         self._log.write_bytes(b"")
-        start = time.monotonic()
+        start = self._seconds()
         self._connection.send((job, str(folder), names))
-        broken, outcomes = self._wait(2 * LIMIT_S)
+        broken, outcomes = self._wait(IDLE_S, start + LIMIT_S)
         words = self._printed()
         if broken:
             self._end()
             return Answer([], broken, words)
-        if time.monotonic() - start > LIMIT_S:
-            return Answer(outcomes, "hang", f"{time.monotonic() - start:.0f} s")
+        if (used := self._seconds() - start) > LIMIT_S:
+            return Answer(outcomes, "hang", f"{used:.0f} s")
         for outcome in outcomes:
             if outcome.status == "traceback":
                 return Answer(outcomes, "traceback", outcome.words)
@@ -227,10 +229,10 @@ class Subject:
         if broken:
             raise RuntimeError(f"the process that tries files does not start: {self._log.read_text()}")
 
-    def _wait(self, limit: float) -> tuple[str, list[Outcome]]:
-        """The must that was broken while waiting, and the answer."""
-        until = time.monotonic() + limit
-        while time.monotonic() < until:
+    def _wait(self, patience: float, most: float = math.inf) -> tuple[str, list[Outcome]]:
+        """The must that was broken while waiting, and the answer; ``most`` is of :meth:`_seconds`."""
+        until = time.monotonic() + patience
+        while time.monotonic() < until and self._seconds() < most:
             try:
                 if self._connection.poll(POLL_S):
                     return "", self._connection.recv()
@@ -240,6 +242,16 @@ class Subject:
             if held > LARGEST_MEMORY:
                 return "memory", []
         return "hang", []
+
+    def _seconds(self) -> float:
+        """Of processor time, children's included: a busy machine makes nothing slower."""
+        used = 0.0
+        for process in self._tree():
+            try:
+                used += sum(process.cpu_times()[:4])
+            except psutil.Error:
+                continue
+        return used
 
     def _memory(self) -> int:
         held = 0
@@ -285,8 +297,6 @@ def _batches(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
 def _try(subject: Subject, trials: list[Trial]) -> Iterator[tuple[list[Trial], Answer]]:
     """Answers that tell of each file; a batch that broke a must is halved until the file is found that did it."""
     answer = subject.ask(trials)
-    if answer.broken == "hang" and len(trials) == 1:
-        answer = subject.ask(trials)  # the machine may have been busy
     if not answer.broken or len(trials) == 1:
         yield trials, answer
         return

@@ -66,9 +66,10 @@ def test_a_planted_fault_is_seen(sick, plant, must):
     assert findings.rows["PNG"].counts["tried"] == len(well) + 1
 
 
-def test_a_planted_hang_is_seen(sick, monkeypatch):
-    monkeypatch.setattr(run, "LIMIT_S", 1.0)
-    assert [broken for broken, _, _ in fuzz([sick], 1, "fuzz.plants:hang").broken] == ["hang"]
+@pytest.mark.parametrize(("plant", "limit"), [("sleep", "IDLE_S"), ("spin", "LIMIT_S")])
+def test_a_planted_hang_is_seen(plant, limit, sick, monkeypatch):
+    monkeypatch.setattr(run, limit, 1.0)
+    assert [broken for broken, _, _ in fuzz([sick], 1, f"fuzz.plants:{plant}").broken] == ["hang"]
 
 
 def test_a_planted_hog_is_seen(sick, monkeypatch):

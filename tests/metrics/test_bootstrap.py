@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 from scipy.stats import binom, binomtest, norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from raddino.metrics.bootstrap import CHUNK_CELLS, PatientBootstrap, interval
 from raddino.metrics.ranking import auroc
-from raddino.metrics.scales import COMPLEMENT, FISHER, IDENTITY, LOG, LOGIT, SQUARE
+from raddino.metrics.scales import BIASED_LOGIT, COMPLEMENT, FISHER, IDENTITY, LOG, LOGIT, SHARE, SQUARE
 
 
 def test_images_of_a_patient_are_drawn_together_and_patients_are_conserved():
@@ -107,6 +108,23 @@ def test_a_scale_is_left_as_it_was_entered(scale, value, forward, back):
     np.testing.assert_allclose((bounds.low, bounds.high), expected, rtol=1e-9)
 
 
+def test_a_share_has_the_normal_quantile_and_no_more_for_few_patients():
+    values = np.clip(0.7 + 0.1 * np.random.default_rng(1).normal(size=5000), 0.01, 0.99)
+    low, high = logit(np.quantile(values, norm.cdf([-1, 1])))
+    expected = expit(logit(0.7) + norm.ppf(0.975) * (high - low) / 2 * np.array([-1, 1]))
+    for m in (3, 300):
+        bounds = interval(0.7, values, m, SHARE, 300)
+        np.testing.assert_allclose((bounds.low, bounds.high), expected)
+
+
+@pytest.mark.parametrize(("scale", "forward"), [(IDENTITY, np.asarray), (BIASED_LOGIT, logit)])
+def test_a_smooth_scale_sees_the_tenth_of_resamples_that_moves(scale, forward):
+    values = np.repeat([0.4, 0.5, 0.8], [5, 90, 5])
+    half = student.ppf(0.975, 19) * forward(values).std() * np.sqrt(20 / 19)
+    bounds = interval(0.5, values, 20, scale)
+    np.testing.assert_allclose(forward(np.array([bounds.low, bounds.high])), forward(0.5) + half * np.array([-1, 1]))
+
+
 def test_an_error_that_noise_enlarges_is_moved_back_by_what_resampling_added():
     values = np.sqrt(0.05 + 0.01 * np.random.default_rng(2).normal(size=20_000).clip(-3, 3))
     bounds = interval(0.2, values, 2000, SQUARE)  # 0.2 squared is 0.04: resampling added 0.01
@@ -130,7 +148,7 @@ def test_nothing_varies_elsewhere():
         assert (bounds.low, bounds.high) == (value, value)
 
 
-@pytest.mark.parametrize("scale", [IDENTITY, LOGIT, LOG, COMPLEMENT, FISHER, SQUARE])
+@pytest.mark.parametrize("scale", [BIASED_LOGIT, IDENTITY, LOGIT, LOG, COMPLEMENT, FISHER, SHARE, SQUARE])
 def test_the_value_lies_inside_and_the_interval_in_the_range(scale):
     rng = np.random.default_rng(4)
     ends = [end for end in (scale.low, scale.high) if np.isfinite(end)]

@@ -11,6 +11,7 @@ from raddino.metrics.scales import (
     IDENTITY,
     LOG,
     LOGIT,
+    SHARE,
     SQUARE,
     carriers_of_average,
     carriers_of_case,
@@ -21,7 +22,7 @@ from raddino.metrics.scales import (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("scale", [BIASED_LOGIT, COMPLEMENT, FISHER, IDENTITY, LOG, LOGIT, SQUARE])
+@pytest.mark.parametrize("scale", [BIASED_LOGIT, COMPLEMENT, FISHER, IDENTITY, LOG, LOGIT, SHARE, SQUARE])
 def test_scales_are_monotone_and_invertible(scale):
     low, high = max(scale.low, -3), min(scale.high, 3)
     x = np.linspace(low, high, 102)[1:-1]
@@ -34,17 +35,18 @@ def test_scales_are_monotone_and_invertible(scale):
     ("metric", "scale"),
     [
         ("auroc", LOGIT), ("auroc_binned", LOGIT), ("auprc_macro_ovr", BIASED_LOGIT),
-        ("sensitivity_at_specificity_95", LOGIT),
-        ("dice (left lung)", LOGIT), ("dice_all", LOGIT), ("surface_dice", LOGIT), ("false_alarm_rate", LOGIT),
+        ("sensitivity_at_specificity_95", SHARE),
+        ("dice (left lung)", LOGIT), ("dice_all", LOGIT), ("surface_dice", LOGIT), ("false_alarm_rate", SHARE),
         ("rules_f1_14+_macro", BIASED_LOGIT), ("rules_f1_5_micro", LOGIT), ("auprc", LOGIT),
-        ("chexbert_f1 (edema)", LOGIT), ("bleu_4", LOGIT), ("radgraph_er_bar", LOGIT),
-        ("map@5", LOGIT), ("precision@1", LOGIT), ("accuracy", LOGIT), ("mae", LOG), ("hd95", LOG), ("r2", COMPLEMENT),
+        ("chexbert_f1 (edema)", SHARE), ("bleu_4", LOGIT), ("radgraph_er_bar", LOGIT),
+        ("map@5", LOGIT), ("precision@1", LOGIT), ("accuracy", SHARE), ("balanced_accuracy", LOGIT), ("mae", LOG), ("hd95", LOG), ("r2", COMPLEMENT),
         ("ece_temperature", SQUARE), ("cosine_same", FISHER), ("anything else", IDENTITY),
     ],
 )  # fmt: skip
 def test_every_metric_has_its_scale_and_a_signature_says_which(metric, scale):
     assert scale_of(metric) is scale
     assert method(scale).endswith(scale.name)
+    assert ("normal" in method(scale)) == (scale is SHARE)
 
 
 def test_carriers_are_the_patients_of_the_rarest_class():
@@ -94,13 +96,13 @@ def test_an_average_is_carried_by_the_harmonic_mean_of_its_members_that_of_auprc
     assert carriers_of_average("auroc", []) == 0
 
 
-@pytest.mark.parametrize(("group", "expected"), [("14", 3), ("5+", 4)])
+@pytest.mark.parametrize(("group", "expected"), [("14", 10), ("5+", 8)])
 def test_a_macro_f1_is_carried_by_the_patients_with_its_findings(group, expected):
     truth = np.zeros((9, 14))
     truth[:4, FINDINGS_14.index("edema")] = 1
     truth[:5, FINDINGS_14.index("atelectasis")] = 1
-    truth[:3, FINDINGS_14.index("fracture")] = 1  # harmonic means: of 4, 5 and 3; of the five, of 4 and 5
-    counts = label_counts(truth, truth)
+    truth[:3, FINDINGS_14.index("fracture")] = 1
+    counts = label_counts(truth, truth)  # (1/4 + 1/5 + 1/3)^2 / (1/4^3 + 1/5^3 + 1/3^3) = 10.1; without fracture 8.6
 
     def single(at):
         return lambda weights: f1_where_present(np.tensordot(weights, counts[:, [at]], 1))[..., 0]

@@ -173,7 +173,7 @@ def _difference(
     else:
         classes = [table["target"] if one["positives"] is not None else None for table in tables]
         each = [effective_patients(table["patient"], given) for table, given in zip(tables, classes, strict=True)]
-        m = carriers_of_average(one["metric"], each)
+        m = carriers_of_average("", each)
     value = two["value"] - one["value"]
     bounds = interval(value, second_drawn - first_drawn, m)
     test, p = DELONG, np.nan

@@ -229,7 +229,7 @@ def compare(
         if other is None:
             continue
         difference = one.row["value"] - other.row["value"]
-        bounds = interval(difference, one.samples - other.samples, carried(scores, metric))
+        bounds = interval(difference, one.samples - other.samples, carried(scores, metric, difference=True))
         test, p = DELONG, _delong(scores[0], reference_scores[0]) if metric == "auroc" and len(scores) == 1 else np.nan
         if not np.isfinite(p):
             pairs = zip(ours, theirs, strict=True)
@@ -266,15 +266,20 @@ def randomisation(
 
 
 def carriers(tasks: Sequence[Examples], metric: str = "") -> int:
-    """Patients whose test images carry a number: those of the rarest class, averaged over the tasks."""
+    """Patients whose test images carry a number: those of the rarest class, averaged over the tasks.
+
+    Args:
+        tasks: that it averages.
+        metric: as in :func:`raddino.metrics.scales.carriers_of_average`.
+    """
     return carriers_of_average(metric, [_carriers(one) for one in tasks])
 
 
-def carried(members: Sequence[Scores | CaseScores], metric: str) -> int:
+def carried(members: Sequence[Scores | CaseScores], metric: str, difference: bool = False) -> int:
     """As :func:`carriers`, of scores; of masks and reports the patients who define the metric."""
     first = members[0]
     if not isinstance(first, CaseScores):
-        return carriers([one.examples for one in members], metric)
+        return carriers([one.examples for one in members], "" if difference else metric)
     computed = {name: one.compute for name, one in first.statistics().items()}
     return carriers_of_case(metric, computed, first.examples.patients[first.examples.at["test"]])
 

@@ -72,11 +72,12 @@ def interval(
 ) -> Interval:
     """Where the metric of the population lies: value +- t x spread, on a scale that suits the metric.
 
-    The spread is half of the 16-to-84 % range of the resamples, times sqrt(m / (m - 1)), and t that of m - 1 degrees
-    of freedom; values are kept half an image's worth off the ends of a bounded scale, and a side of the range that
-    lies at an end says nothing of the spread. Where nothing varies at such an end, the other bound is the exact one of
-    m out of m (Clopper and Pearson 1934); where nothing varies elsewhere, both are the value. The interval holds the
-    value and lies in the metric's range.
+    The spread is half of the 16-to-84 % range of the resamples (on a smooth scale their standard deviation), times
+    sqrt(m / (m - 1)), and t that of m - 1 degrees of freedom (of a share the normal one, and the spread as it is); values
+    are kept half an image's worth off the ends of a bounded scale, and a side of the range that lies at an end says
+    nothing of the spread. Where nothing varies at such an end, the other bound is the exact one of m out of m (Clopper
+    and Pearson 1934); where nothing varies elsewhere, both are the value. The interval holds the value and lies in the
+    metric's range.
 
     Args:
         value: on the images as they are.
@@ -117,7 +118,10 @@ def _spread(point: float, defined: Floats, scale: Scale, m: int, n: int, level: 
     centre, low, median, high = scale.forward(np.clip([point, *quantiles], first, last))
     lower, upper = first < quantiles[0], quantiles[2] < last
     half = abs(high - low) / 2 if lower == upper else abs(centre - (low if lower else high))
-    half *= float(stdtrit(m - 1, (1 + level) / 2)) * np.sqrt(m / (m - 1))
+    if scale.smooth:
+        half = float(np.std(scale.forward(np.clip(defined, first, last))))
+    chance = (1 + level) / 2
+    half *= norm.ppf(chance) if scale.counted else stdtrit(m - 1, chance) * np.sqrt(m / (m - 1))
     if not scale.unbiased:
         centre -= median - centre
     ends = scale.back(np.array([centre - half, centre + half]))

@@ -28,6 +28,10 @@ class Scale:
         unbiased: whether the resamples' median stands about the value as the value about the truth. Where it does not
             (an error that noise can only enlarge, an average that keeps its members' bias and loses their spread),
             the interval is moved back by what resampling moved it.
+        counted: whether the metric is a share of cases, whose variance follows from the share: the quantile is then the
+            normal one, with nothing added for few patients.
+        smooth: whether the spread is the resamples' standard deviation, as suits sums of many parts, instead of half of
+            their 16-to-84 % range, which a pile of resamples at an end of the scale leaves alone.
     """
 
     name: str
@@ -36,11 +40,14 @@ class Scale:
     forward: Function
     back: Function
     unbiased: bool = True
+    counted: bool = False
+    smooth: bool = False
 
 
-IDENTITY = Scale("identity", -np.inf, np.inf, lambda x: x, lambda z: z)
+IDENTITY = Scale("identity", -np.inf, np.inf, lambda x: x, lambda z: z, smooth=True)
 LOGIT = Scale("logit", 0.0, 1.0, logit, expit)
-BIASED_LOGIT = Scale("logit, moved back", 0.0, 1.0, logit, expit, unbiased=False)
+SHARE = Scale("logit of a share", 0.0, 1.0, logit, expit, counted=True)
+BIASED_LOGIT = Scale("logit, moved back", 0.0, 1.0, logit, expit, unbiased=False, smooth=True)
 LOG = Scale("log", 0.0, np.inf, np.log, np.exp)
 COMPLEMENT = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda z: -np.expm1(z))
 FISHER = Scale("atanh", -1.0, 1.0, np.arctanh, np.tanh)
@@ -53,14 +60,15 @@ _BY_NAME = {
     **dict.fromkeys(("length", "length_reference"), LOG),
     "r2": COMPLEMENT,
 }
-_SHARES = (
-    "accuracy", "auprc", "auroc", "balanced_accuracy", "bleu", "dice", "distinct", "empty", "false_alarm_rate", "iou",
-    "map@", "meteor", "precision", "radgraph", "reliability", "repetition", "rouge", "sensitivity", "specificity",
-    "surface_dice", "verbatim",
+_COUNTED = ("accuracy", "empty", "false_alarm_rate", "sensitivity", "specificity", "verbatim")
+_UNIT = (
+    "auprc", "auroc", "balanced_accuracy", "bleu", "dice", "distinct", "iou", "map@", "meteor", "precision", "radgraph",
+    "reliability", "repetition", "rouge", "surface_dice",
 )  # fmt: skip
 
 
 _BIASED_AVERAGE = re.compile(r"auprc_macro_ovr|\w+_f1_\d+\+?_macro")
+_SINGLE_F1 = re.compile(r"\w+_f1 \(.+\)")
 _MACRO_F1 = re.compile(r"(\w+)_f1_(5|14)\+?_macro")
 
 
@@ -75,7 +83,9 @@ def scale_of(metric: str, averaged: bool = False) -> Scale:
         return BIASED_LOGIT
     if metric in _BY_NAME:
         return _BY_NAME[metric]
-    return LOGIT if metric.startswith(_SHARES) or "_f1" in metric else IDENTITY
+    if metric.startswith(_COUNTED) or _SINGLE_F1.fullmatch(metric):
+        return SHARE
+    return LOGIT if metric.startswith(_UNIT) or "_f1" in metric else IDENTITY
 
 
 def effective_patients(patients: ArrayLike, classes: ArrayLike | None = None, least: int = 1) -> int:
@@ -109,15 +119,19 @@ def defined_patients(patients: ArrayLike, compute: Callable[[Floats], Floats]) -
 
 
 def carriers_of_average(metric: str, members: Sequence[int]) -> int:
-    """Patients that carry an average: the harmonic mean of its members' (poor ones weigh most), of AUPRC the least.
+    """Patients that carry an average: the harmonic mean of its members' (poor ones weigh most).
+
+    Of AUPRC it is the least of them, and of F1, whose poor members are many, what gives the degrees of freedom of
+    Satterthwaite 1946 where a member's variance is as one through its patients.
 
     Args:
-        metric: that is averaged.
+        metric: that is averaged; nothing for a difference of averages over tasks.
         members: patients that carry each.
     """
     if len(members) < 2 or "auprc" in metric or not all(members):
         return min(members, default=0)
-    return int(len(members) / sum(1 / m for m in members))
+    inverse = 1 / np.array(members)
+    return int(inverse.sum() ** 2 / (inverse**3).sum() if "f1" in metric else len(members) / inverse.sum())
 
 
 def carriers_of_case(metric: str, statistics: Mapping[str, Callable[[Floats], Floats]], patients: ArrayLike) -> int:
@@ -137,4 +151,4 @@ def carriers_of_case(metric: str, statistics: Mapping[str, Callable[[Floats], Fl
 
 def method(scale: Scale) -> str:
     """What a signature says of an interval."""
-    return f"patient bootstrap, t, scale {scale.name}"
+    return f"patient bootstrap, {'normal' if scale.counted else 't'}, scale {scale.name}"

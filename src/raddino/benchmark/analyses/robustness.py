@@ -188,7 +188,7 @@ def _rows(
         value, samples = _value(damaged), draw.distribution(damaged)
         sign = 1 if metric == "mae" else -1
         drop, drawn = sign * (value - _value(clean)), sign * (samples - draw.distribution(clean))
-        drops = interval(drop, drawn, carriers(members, metric))
+        drops = interval(drop, drawn, carriers(members))
         rows.append(measured(
             context, encoder, part.name, metric, value, samples, **sizes, **averaged(part),
             variant=_variant(fields), aggregate=len(members) > 1, **fields,
