@@ -39,7 +39,8 @@ def test_scales_are_monotone_and_invertible(scale):
         ("dice (left lung)", LOGIT), ("dice_all", LOGIT), ("surface_dice", LOGIT), ("false_alarm_rate", SHARE),
         ("rules_f1_14+_macro", BIASED_LOGIT), ("rules_f1_5_micro", LOGIT), ("auprc", LOGIT),
         ("chexbert_f1 (edema)", SHARE), ("bleu_4", LOGIT), ("radgraph_er_bar", LOGIT),
-        ("map@5", LOGIT), ("precision@1", LOGIT), ("accuracy", SHARE), ("balanced_accuracy", LOGIT), ("mae", LOG), ("hd95", LOG), ("r2", COMPLEMENT),
+        ("map@5", LOGIT), ("precision@1", LOGIT), ("accuracy", SHARE), ("balanced_accuracy", LOGIT),
+        ("mae", LOG), ("hd95", LOG), ("r2", COMPLEMENT),
         ("ece_temperature", SQUARE), ("cosine_same", FISHER), ("anything else", IDENTITY),
     ],
 )  # fmt: skip

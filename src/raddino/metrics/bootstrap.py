@@ -73,11 +73,11 @@ def interval(
     """Where the metric of the population lies: value +- t x spread, on a scale that suits the metric.
 
     The spread is half of the 16-to-84 % range of the resamples (on a smooth scale their standard deviation), times
-    sqrt(m / (m - 1)), and t that of m - 1 degrees of freedom (of a share the normal one, and the spread as it is); values
-    are kept half an image's worth off the ends of a bounded scale, and a side of the range that lies at an end says
-    nothing of the spread. Where nothing varies at such an end, the other bound is the exact one of m out of m (Clopper
-    and Pearson 1934); where nothing varies elsewhere, both are the value. The interval holds the value and lies in the
-    metric's range.
+    sqrt(m / (m - 1)), and t that of m - 1 degrees of freedom (of a share the normal one, and the spread as it is);
+    values are kept half an image's worth off the ends of a bounded scale, and a side of the range that lies at an end
+    says nothing of the spread. Where nothing varies at such an end, the other bound is the exact one of m out of m
+    (Clopper and Pearson 1934); where nothing varies elsewhere, both are the value. The interval holds the value and
+    lies in the metric's range.
 
     Args:
         value: on the images as they are.
