@@ -1,6 +1,7 @@
 """Speed of the training step: images per second, and the share of this machine's matrix-product rate.
 
     python benchmarks/pretrain_step.py [--preset cpu-smoke] [--precision bf16 fp32] [--device cpu]
+    python benchmarks/pretrain_step.py --profile    # where the time of a step goes, views included
 
 The rate is that of plain ``linear`` products of the step's own widths in the same dtype, timed in the same
 process between the steps. The step's arithmetic is counted by torch's FLOP counter (forward and backward).
@@ -9,19 +10,53 @@ process between the steps. The step's arithmetic is counted by torch's FLOP coun
 import argparse
 import statistics
 import time
+from unittest import mock
 
+import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from where_time_goes import Clock, products_share
 
 from raddino.config import load_config
 from raddino.ssl import SelfDistillation, Views
+from raddino.ssl import task as ssl_task
+from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
+from raddino.ssl.head import ProjectionHead, Prototypes
+from raddino.training import step as training_step
+from raddino.training.loader import Batch, make_views
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig
-from raddino.training.schedule import Schedule
+from raddino.training.schedule import Schedule, StepValues
 from raddino.training.step import train_step
+from raddino.views import Multicrop, ViewPlan
 from raddino.views.masks import batch_masks
+from raddino.vit import attention as vit_attention
+from raddino.vit.attention import Attention
+from raddino.vit.block import Mlp, SwiGlu
+from raddino.vit.model import VisionTransformer
 
 ROUNDS, STEPS = 5, 2
+PARTS = (
+    (SelfDistillation, "forward", "student:"),
+    (SelfDistillation, "_teach", "teacher:"),
+    (VisionTransformer, "_embed", "patches and positions"),
+    (nn.LayerNorm, "forward", "layer norms"),
+    (Attention, "forward", "attention: products"),
+    (vit_attention, "attend", "attention: scores and values"),
+    (Mlp, "forward", "feed-forward"),
+    (SwiGlu, "forward", "feed-forward"),
+    (ProjectionHead, "forward", "head"),
+    (Prototypes, "forward", "prototypes"),
+    (SinkhornKnopp, "forward", "targets"),
+    (SoftmaxCentering, "forward", "targets"),
+    (ssl_task, "cross_entropy", "cross-entropies"),
+    (ssl_task, "koleo", "KoLeo"),
+    (torch.Tensor, "backward", "backward"),
+    (training_step, "clip_gradients", "clipping"),
+    (SelfDistillation, "update_teacher", "moving average"),
+)
+"""What a profile tells apart: functions, and the part of the step that each is."""
 
 
 def main() -> None:
@@ -30,6 +65,7 @@ def main() -> None:
     parser.add_argument("--preset", default="cpu-smoke")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--profile", action="store_true", help="a table of the step's parts instead")
     parser.add_argument("--set", nargs="*", default=[], help="config overrides, for example batch_size=8")
     options = parser.parse_args()
     config = load_config(PretrainConfig, options.preset, options.set)
@@ -37,17 +73,42 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, preset {options.preset}, batch {config.batch_size // config.accumulate}")
     for precision in options.precision:
-        measure(config, device, precision)
+        (profile if options.profile else measure)(config, device, precision)
+
+
+def profile(config: PretrainConfig, device: torch.device, precision: str) -> None:
+    """Print exclusive milliseconds of a step's parts, whose sum is the step, and the operators' share of products."""
+    size, batch = config.views.global_size * 3 // 2, config.batch_size // config.accumulate
+    task, optimizer, values, masks = prepared(config, device)
+    plan = ViewPlan.stack([ViewPlan.draw(config.views, size, size, 0, sample) for sample in range(batch)])
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8))
+    given, multicrop = Batch(images, plan, masks, torch.arange(batch)), Multicrop(config.views)
+    clock = Clock(torch.cuda.synchronize if device.type == "cuda" else lambda: None)
+    render, update = clock.timed(make_views, "views"), clock.timed(optimizer.step, "optimiser")
+
+    def step() -> None:
+        train_step(task, optimizer, [render(given, multicrop, device)], values, config.optim.clip_grad, precision)
+
+    for _ in range(2):
+        step()
+    clock.seconds.clear()
+    with mock.patch.object(optimizer, "step", update), clock.counting(PARTS):
+        for _ in range(ROUNDS):
+            step()
+    with torch.profiler.profile() as seen:
+        step()
+    total = sum(clock.seconds.values())
+    print(f"\n| {precision}: part of the step | ms | share |\n|---|---|---|")
+    for part, seconds in clock.seconds.items():
+        print(f"| {part} | {1000 * seconds / ROUNDS:.1f} | {seconds / total:.1%} |")
+    print(f"| **step** | {1000 * total / ROUNDS:.1f} | {batch * ROUNDS / total:.1f} images/s |")
+    print(f"| operators' own time in matrix products and attention | | {products_share(seen):.1%} |")
 
 
 def measure(config: PretrainConfig, device: torch.device, precision: str) -> None:
     """Alternate steps and matrix products, and print medians and their ratio."""
-    batch = config.batch_size // config.accumulate
-    task = SelfDistillation(config.vit, config.ssl).init_weights().to(device).train()
-    optimizer, values = build_optimizer(task.student, config.optim), Schedule(config.schedule, config.steps)[1]
-    v, patch = config.views, config.vit.patch_size
-    grid = (v.global_size // patch,) * 2
-    masks = torch.from_numpy(batch_masks(0, 0, 2 * batch, grid, v.masks))
+    batch, v = config.batch_size // config.accumulate, config.views
+    task, optimizer, values, masks = prepared(config, device)
     local = torch.randn(v.local_views * batch, 1, v.local_size, v.local_size, device=device)
     views = Views.build(torch.randn(2 * batch, 1, v.global_size, v.global_size, device=device), local, masks)
 
@@ -59,7 +120,7 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
         step()
     flops = counter.get_total_flops()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    tokens = 2 * batch * (grid[0] ** 2 + 1)
+    tokens = 2 * batch * (masks.shape[1] + 1)
     x = torch.randn(tokens, config.vit.embed_dim, device=device, dtype=dtype)
     hidden = int(config.vit.embed_dim * config.vit.mlp_ratio)
     weight = torch.randn(hidden, config.vit.embed_dim, device=device, dtype=dtype)
@@ -79,6 +140,17 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
         f"({batch / max(step_s):.1f} to {batch / min(step_s):.1f})   {achieved / 1e9:8.1f} GFLOP/s of "
         f"{rate / 1e9:8.1f} in matrix products: {achieved / rate:.0%}"
     )
+
+
+def prepared(
+    config: PretrainConfig, device: torch.device
+) -> tuple[SelfDistillation, torch.optim.Optimizer, StepValues, torch.Tensor]:
+    """Task, optimiser, the values of a step, and masks (2B, N) of a micro-batch."""
+    task = SelfDistillation(config.vit, config.ssl).init_weights().to(device).train()
+    grid = (config.views.global_size // config.vit.patch_size,) * 2
+    masks = torch.from_numpy(batch_masks(0, 0, 2 * config.batch_size // config.accumulate, grid, config.views.masks))
+    schedule = Schedule(config.schedule, config.steps)
+    return task, build_optimizer(task.student, config.optim), schedule[1], masks
 
 
 def timed(call, repeats: int, device: torch.device) -> float:
