@@ -117,6 +117,13 @@ def test_a_share_has_the_normal_quantile_and_no_more_for_few_patients():
         np.testing.assert_allclose((bounds.low, bounds.high), expected)
 
 
+def test_a_side_of_the_range_that_lies_at_an_end_says_nothing():
+    values = np.repeat([0.6, 0.95], [40, 60])  # of ten images, 0.95 is the end
+    bounds = interval(0.8, values, 10, LOGIT)
+    half = student.ppf(0.975, 9) * np.sqrt(10 / 9) * (logit(0.8) - logit(0.6))
+    np.testing.assert_allclose((bounds.low, bounds.high), expit(logit(0.8) + half * np.array([-1, 1])))
+
+
 @pytest.mark.parametrize(("scale", "forward"), [(IDENTITY, np.asarray), (BIASED_LOGIT, logit)])
 def test_a_smooth_scale_sees_the_tenth_of_resamples_that_moves(scale, forward):
     values = np.repeat([0.4, 0.5, 0.8], [5, 90, 5])
@@ -179,6 +186,10 @@ def test_the_interval_covers_what_percentiles_do_not():
     limit = binom.ppf(0.001, trials, 0.95)
     assert held >= limit
     assert percentiles < limit
+
+
+def test_a_thousand_resamples_are_the_default():
+    assert PatientBootstrap(["a", "b"]).resamples == 1000
 
 
 @pytest.mark.parametrize(("patients", "resamples"), [([], 10), (["a"], 0)])

@@ -196,6 +196,26 @@ def test_randomisation_without_a_difference_or_a_value():
     assert paired_randomisation_p(lambda weights: weights.sum(-1), np.arange(4), 50) == 1.0
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_randomisation_of_what_exists_only_before_or_only_after_an_exchange(together):
+    def metric(weights):
+        first = weights[..., :30].mean(-1)
+        return np.where(np.isin(first, [0, 1]) == together, first, np.nan)
+
+    assert np.isnan(paired_randomisation_p(metric, np.arange(30), 50))
+
+
+def test_a_thousand_exchanges_by_seed_0_are_the_default():
+    x = np.random.default_rng(0).normal(size=30)
+    unlike = np.concatenate([x, x - np.abs(x) - 1])
+    assert paired_randomisation_p(lambda w: w @ unlike, np.arange(30)) == 1 / 1001
+    near = np.concatenate([x, x[::-1] - 0.1])
+    by_default, by_seed = (
+        paired_randomisation_p(lambda w: w @ near, np.arange(30), *given) for given in ((), (1000, 0))
+    )
+    assert by_default == by_seed != paired_randomisation_p(lambda w: w @ near, np.arange(30), 1000, 1)
+
+
 def test_randomisation_is_uniform_where_systems_are_exchangeable():
     rng = np.random.default_rng(0)
     found = []

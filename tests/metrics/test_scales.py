@@ -31,6 +31,10 @@ def test_scales_are_monotone_and_invertible(scale):
     assert (np.diff(z) > 0).all() or (np.diff(z) < 0).all()
 
 
+def test_the_square_scale_squares():
+    assert SQUARE.forward(0.5) == 0.25
+
+
 @pytest.mark.parametrize(
     ("metric", "scale"),
     [
@@ -59,7 +63,8 @@ def test_carriers_are_the_patients_of_the_rarest_class():
     assert effective_patients(patients, np.array([0, 0, 0, 1, 1, 1, 2]), least=2) == 1
     assert effective_patients(patients, np.array([2, 0, 0, 1, 1, 1, 1]), least=2) == 1
     assert effective_patients(patients, np.array([2, 0, 0, 1, 1, 1, 1]), least=3) == 4
-    assert effective_patients([], []) == 0
+    assert effective_patients(list("abc"), [0, 0, 1]) == effective_patients(["a"]) == 1
+    assert effective_patients([], []) == effective_patients([]) == 0
 
 
 def test_every_metric_that_tasks_report_has_a_scale_within_its_range():

@@ -117,9 +117,10 @@ def _spread(point: float, defined: Floats, scale: Scale, m: int, n: int, level: 
     quantiles = np.quantile(defined, RANGE)
     centre, low, median, high = scale.forward(np.clip([point, *quantiles], first, last))
     lower, upper = first < quantiles[0], quantiles[2] < last
-    half = abs(high - low) / 2 if lower == upper else abs(centre - (low if lower else high))
     if scale.smooth:
-        half = float(np.std(scale.forward(np.clip(defined, first, last))))
+        half = np.std(scale.forward(np.clip(defined, first, last)))
+    else:
+        half = abs(high - low) / 2 if lower == upper else abs(centre - (low if lower else high))
     chance = (1 + level) / 2
     half *= norm.ppf(chance) if scale.counted else stdtrit(m - 1, chance) * np.sqrt(m / (m - 1))
     if not scale.unbiased:
