@@ -186,7 +186,7 @@ def test_images_without_patients_are_combined_under_two_keys(packed):
 def test_the_key_stays_out_of_the_corpus(packed, key):
     corpus = packed([{"patient": "7"}])
     assert corpus.info["namespaces"] == {"": keyed_hash(key, "key")}
-    assert key not in (corpus.path / "corpus.json").read_text()
+    assert key not in (corpus.path / "corpus.json").read_text(encoding="utf-8")
 
 
 def planned(folder, **options):

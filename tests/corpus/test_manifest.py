@@ -47,7 +47,9 @@ def test_obvious_names_are_recognised(tmp_path, name):
 
 def test_identifiers_stay_what_they_are(tmp_path):
     path = write(tmp_path, path=["a.png", "b.png"], x=[1, 2])
-    path.write_text("path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n")
+    path.write_text(
+        "path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n", encoding="utf-8"
+    )
     assert read_items(path)[0]["patient"].tolist() == [
         "007",
         None,
@@ -421,7 +423,7 @@ def test_names_that_are_not_utf8(tmp_path):
 @pytest.mark.parametrize("content", ["", "path\n", "a,b\n1,2,3\n4,5,6,7\n"])
 def test_broken_manifest_is_one_line(tmp_path, content):
     path = tmp_path / "m.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(RaddinoError) as error:
         read_items(path)
     assert "\n" not in str(error.value)

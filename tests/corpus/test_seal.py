@@ -38,7 +38,7 @@ def sealed(out, *shards: list[dict], skipped=(), classes=None, left_out=(), **ma
         write_json(task.record, {"size": 100 + number, "rows": rows, "skipped": list(skipped) if number == 0 else []})
         tasks.append(task)
     seal(out, tasks, list(left_out), classes or {}, made_by)
-    return json.loads((out / "corpus.json").read_text())
+    return json.loads((out / "corpus.json").read_text(encoding="utf-8"))
 
 
 def test_contents_are_counted(tmp_path):
@@ -118,7 +118,7 @@ def test_a_damaged_record_says_what_to_do(tmp_path):
     task = ShardTask(tmp_path, 0, [], Recipe(), KEY)
     task.record.parent.mkdir(parents=True)
     write_json(task.record, {"size": 1, "rows": [row(0)], "skipped": []})
-    task.record.write_text(task.record.read_text().replace("image0", "image1"))
+    task.record.write_text(task.record.read_text(encoding="utf-8").replace("image0", "image1"), encoding="utf-8")
     with pytest.raises(RaddinoError, match=f"delete {tmp_path} and run prepare again"):
         seal(tmp_path, [task], [], {}, {})
 

@@ -50,7 +50,7 @@ def place(tmp_path_factory):
     prepare(place / "manifest.csv", place / "corpus", workers=1, shorter_side=24, bits=16)
     made = small_vit()
     save_encoder(place / "encoder", made.model, size=24, mean=0.4, std=0.2, name="small", provenance=made.provenance)
-    (place / "suite.yaml").write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE}))
+    (place / "suite.yaml").write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE}), encoding="utf-8")
     evaluate(Corpus.open(place / "corpus"), [place / "encoder"], names=["small"], suite=place / "suite.yaml",
              out=place / "results", resamples=20, device="cpu")  # fmt: skip
     return place
@@ -68,7 +68,7 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
     manifest = Corpus.open(place / "corpus").manifest.set_index("id")
     expected = pd.read_parquet(place / "results" / "predictions.parquet")
     expected["image"] = [f"{round(2 * (manifest['age'][one] - 1))}.png" for one in expected["id"]]
-    rows = json.loads((place / "results" / "metrics.json").read_text())["rows"]
+    rows = json.loads((place / "results" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     temperature = next(row["detail"]["temperature"] for row in rows if row["metric"] == "brier_temperature")
     for task, own in expected.groupby("task"):
         found = table[table["task"] == task]
@@ -90,7 +90,7 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
 
 def test_thresholds_and_temperatures_come_from_validation(place):
     probe = KeptProbe.load(next(one for one in folders(place) if one.parent.name == "x"))
-    rows = json.loads((place / "results" / "metrics.json").read_text())["rows"]
+    rows = json.loads((place / "results" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     said = next(row["detail"]["threshold"] for row in rows if row["metric"] == "sensitivity_at_specificity_90")
     assert probe.record.thresholds["specificity_90"] == pytest.approx(expit(logit(said) / probe.record.temperature))
     assert probe.record.sources == ["local"] or len(probe.record.sources) == 1
@@ -160,7 +160,7 @@ def test_impossible_requests_are_one_line(place, tmp_path):
 )
 def test_a_foreign_record_is_one_line(place, tmp_path, changes, words):
     foreign = shutil.copytree(folders(place)[0], tmp_path / "foreign")
-    said = json.loads((foreign / "probe.json").read_text())
+    said = json.loads((foreign / "probe.json").read_text(encoding="utf-8"))
     said.pop("seal")
     write_json(foreign / "probe.json", said | changes)
     with pytest.raises(RaddinoError, match=words):
