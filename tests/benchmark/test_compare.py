@@ -202,3 +202,18 @@ def test_no_results_are_refused(place, tmp_path):
         compare(place / "a", tmp_path)
     with pytest.raises(RaddinoError, match="at least 1"):
         compare(place / "a", place / "b", resamples=0)
+
+
+def test_probes_of_other_images_are_noted(place, tmp_path):
+    where = "split != 'train' or view == 'PA'"
+    evaluate(
+        toy_corpus(tmp_path / "corpus"), [HOG(24, 8)], names=["x"], out=tmp_path / "part",
+        suite=place / "suite.yaml", where=where, resamples=50,
+    )  # fmt: skip
+    data = compare(place / "b", tmp_path / "part", resamples=50).data
+    assert {row["task"] for row in data["rows"]} == {"left", "noise", "age", "mean"}
+    assert [note for note in data["notes"] if "other images" in note] == [
+        f"Trained or tested on other images (the whole corpus in A, where:{where} in B): differences may come from "
+        "that."
+    ]
+    assert not any("other images" in note for note in compare(tmp_path / "part", tmp_path / "part").data["notes"])
