@@ -371,6 +371,8 @@ def segment(
     )  # fmt: skip
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
+    for words, count in done.warnings.items():
+        print(f"note on {count}: {words}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
 
 
@@ -399,6 +401,8 @@ def predict(
     )
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
+    for words, count in done.warnings.items():
+        print(f"note on {count}: {words}")
     print(f"predicted: {done.images} images in {done.out} (not for clinical use)")
 
 

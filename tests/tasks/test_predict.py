@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from scipy.special import expit, logit, softmax
 
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from features.embed_job import small_vit
 from raddino.benchmark.evaluate import evaluate
 from raddino.cli import main
@@ -115,6 +116,30 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(place, tmp_path):
     assert table.loc["bad.png", "value"] == ""
     assert float(table.loc["good.png", "value"])
     assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o600
+
+
+def test_nothing_that_can_be_read_is_an_error_and_the_file_says_why(place, tmp_path):
+    folder = tmp_path / "none"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes((place / "images" / "3.png").read_bytes()[:200])
+    (folder / "c.dcm").write_bytes(b"")
+    with pytest.raises(
+        RaddinoError, match=r"no image could be read: 2 x [^;]*; 1 x empty file\. See .*out\.csv"
+    ) as error:
+        predict(folder, folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert "a.png" not in str(error.value)
+    assert pd.read_csv(tmp_path / "out.csv")["reason"].notna().sum() == 3
+
+
+def test_what_reading_noticed_stands_beside_the_value(place, tmp_path):
+    stream = jpeg_lossless(drawn(8), 8)
+    (tmp_path / "knee.dcm").write_bytes(dicom(stream, JPEG_LOSSLESS, (96, 128), 8, BodyPartExamined="TRUNK"))
+    done = predict(tmp_path / "knee.dcm", folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert done.warnings == {"body part is not known to be the chest": 1}
+    assert set(pd.read_csv(tmp_path / "out.csv")["note"]) == {
+        "not for clinical use; body part is not known to be the chest"
+    }
 
 
 def test_another_encoder_is_refused(place, tmp_path):

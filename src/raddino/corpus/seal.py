@@ -15,7 +15,7 @@ from raddino.corpus.identifiers import dominant_patient
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
 from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, commonest
 from raddino.files import draft_of, read_json, sha256, write_json, write_text
 from raddino.images.phi import key_name
 
@@ -46,8 +46,7 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
     reasons = Counter(entry["reason"] for entry in skipped)
     write_text(out / "skipped.csv", pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(index=False))
     if not rows:
-        why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
-        raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
+        raise RaddinoError(f"no image could be packed: {commonest(reasons)}. See {out / 'skipped.csv'}")
     spaces = [row.pop("namespace") for row in rows]
     known = sorted(
         {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}

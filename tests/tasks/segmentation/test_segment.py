@@ -159,9 +159,17 @@ def test_secondary_capture_must_be_asked_for(tmp_path):
     source.ConversionType = "WSD"
     source.save_as(file)
     model = model_in(tmp_path, OVERLAPPING)
-    plain = segment(file, model, tmp_path / "plain", device="cpu")
-    assert plain.skipped == {"secondary capture, which may hold text (--secondary-capture takes it)": 1}
+    with pytest.raises(RaddinoError, match=r"no image could be segmented: 1 x secondary capture.*skipped\.csv"):
+        segment(file, model, tmp_path / "plain", device="cpu")
+    assert (tmp_path / "plain" / "skipped.csv").read_text(encoding="utf-8").count(file.name) == 1
     assert segment(file, model, tmp_path / "asked", secondary_capture=True, device="cpu").written == 1
+
+
+def test_what_reading_noticed_is_told(tmp_path):
+    stream = jpeg_lossless(drawn(8), 8)
+    (tmp_path / "knee.dcm").write_bytes(dicom(stream, JPEG_LOSSLESS, (96, 128), 8, BodyPartExamined="TRUNK"))
+    done = segment(tmp_path / "knee.dcm", model_in(tmp_path, OVERLAPPING), tmp_path / "out", device="cpu")
+    assert done.warnings == {"body part is not known to be the chest": 1}
 
 
 def test_codes_are_in_pydicoms_dictionary():
