@@ -319,7 +319,7 @@ def evaluate(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
-        where=where, train_on=arguments.names(train_on), test_on=arguments.names(test_on),
+        where=where, train_on=arguments.names("--train-on", train_on), test_on=arguments.names("--test-on", test_on),
         cross_validation=arguments.cross_validation(cross_validate),
     )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=worth_showing(specs, results.data))

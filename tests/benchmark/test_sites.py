@@ -235,6 +235,8 @@ def test_the_folder_is_read_back_and_shown(corpus, tmp_path):
         ({"test_on": ["awa"]}, "Did you mean 'away'"),
         ({"test_on": ["x" * 5000]}, "no source of the corpus and no corpus folder"),
         ({"train_on": ["home"], "test_on": ["home"]}, "stands in train_on and in test_on"),
+        ({"train_on": ["home", "home"]}, "'home' stands twice in train_on"),
+        ({"train_on": ["home"], "test_on": ["away", "away"]}, "'away' stands twice in test_on"),
         ({"train_on": ["home", "away"]}, "no source is left to test on"),
         ({"test_on": ["home", "away"]}, "no source is left to train on"),
         ({"where": "age > 1000"}, "no image satisfies where"),
