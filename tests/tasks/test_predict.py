@@ -203,8 +203,21 @@ def test_probes_of_an_earlier_evaluation_do_not_stay(place, tmp_path):
 def test_a_fitted_encoder_is_told(place, tmp_path):
     evaluate(Corpus.open(place / "corpus"), ["pca"], targets=["label_x"], out=tmp_path / "r", resamples=20)
     folder = next((tmp_path / "r" / "probes").glob("*/*"))
-    with pytest.raises(RaddinoError, match="fitted on the corpus"):
+    with pytest.raises(
+        RaddinoError, match=r"'pca', which is fitted on the corpus .* choose a probe of another encoder"
+    ):
         predict(place / "images", [folder], tmp_path / "out.csv")
+    with pytest.raises(RaddinoError, match=r"'pca', which is fitted on the corpus .* give the one it was trained on"):
+        predict(place / "images", folders(place), tmp_path / "out.csv", encoder="pca")
+
+
+def test_names_that_look_like_formulas_come_back_as_they_are(place, tmp_path):
+    names = {"=1+1.png", "+1.png", "-1.png", "@SUM(A1).png", "a,'\"b.png"}
+    (tmp_path / "images").mkdir()
+    for name in names:
+        shutil.copy(place / "images" / "1.png", tmp_path / "images" / name)
+    predict(tmp_path / "images", folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert set(pd.read_csv(tmp_path / "out.csv")["image"]) == names
 
 
 def test_the_command_says_what_it_is_not_for_and_no_names(place, tmp_path, monkeypatch, capsys):

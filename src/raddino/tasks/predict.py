@@ -187,9 +187,10 @@ def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str 
                 "where it is, with --encoder"
             ) from None
         if hasattr(encoder, "fit"):
+            remedy = "choose a probe of another encoder" if given is None else "give the one it was trained on"
             raise RaddinoError(
-                f"{folder} reads {record.encoder!r}, which is fitted on the corpus that it is evaluated on and is not "
-                "kept: choose a probe of another encoder"
+                f"{folder} would read {encoder.name!r}, which is fitted on the corpus that it is evaluated on and is "
+                f"not kept: {remedy}"
             )
         if encoder.fingerprint != record.fingerprint:
             raise RaddinoError(
