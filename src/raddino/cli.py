@@ -394,6 +394,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Apply probes that 'raddino evaluate' trained: calibrated probabilities or numbers. Not for clinical use."""
+    from raddino.errors import counted
     from raddino.tasks.predict import predict as run
 
     done = run(
@@ -403,7 +404,7 @@ def predict(
         print(f"skipped {count}: {reason}")
     for words, count in done.warnings.items():
         print(f"note on {count}: {words}")
-    print(f"predicted: {done.images} images in {done.out} (not for clinical use)")
+    print(f"predicted: {counted(done.images, 'image')} in {done.out} (not for clinical use)")
 
 
 @app.command()

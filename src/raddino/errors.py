@@ -26,3 +26,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def commonest(reasons: Counter[str]) -> str:
     """The three most frequent reasons with their counts."""
     return "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
+
+
+def counted(n: int, noun: str, verb: str = "") -> str:
+    """``"1 image stands"``, ``"2 images stand"``: a number, what it counts, and a regular verb or ``have``."""
+    if n == 1:
+        return f"1 {noun}" + (f" {'has' if verb == 'have' else f'{verb}s'}" if verb else "")
+    return f"{n} {noun}s" + (f" {verb}" if verb else "")

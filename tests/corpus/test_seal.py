@@ -94,7 +94,7 @@ def test_images_without_a_patient_are_told_and_warned_of(tmp_path):
 def test_one_patient_in_two_sources_is_told(tmp_path):
     rows = [row(n, namespace="x", source="ours" if n % 4 else "theirs") for n in range(12)]
     notes = sealed(tmp_path, rows)["notes"]
-    assert [note[:44] for note in notes] == ["3 patient(s) stand in more than one source, "]
+    assert [note[:44] for note in notes] == ["3 patients stand in more than one source, ea"]
     synthetic = [row(n, namespace="x", synthetic=True, source="ours" if n % 2 else "theirs") for n in range(12)]
     assert sealed(tmp_path / "synthetic", synthetic)["notes"] == []
 

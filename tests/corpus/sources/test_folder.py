@@ -14,7 +14,7 @@ def test_plain_folder_with_a_folder_a_patient(tmp_path, draw, packed):
     assert corpus.manifest["patient"].nunique() == 6
     assert corpus.info["source"] == {"name": "folder", "options": {"patients": "folder"}, "notes": []}
     draw(tmp_path / "data/loose.png")
-    with pytest.raises(RaddinoError, match=r"1 image\(s\) lie in no patient's folder"):
+    with pytest.raises(RaddinoError, match=r"1 image lies in no patient's folder"):
         SOURCES["folder"].read(tmp_path / "data", patients="folder")
     assert len(SOURCES["folder"].read(tmp_path / "data")) == 13
 

@@ -91,7 +91,7 @@ def test_split_file(root, tmp_path):
     file.write_text(json.dumps(parts), encoding="utf-8")
     frame = SOURCES["iu-xray"].read(root, split_file=file)
     assert dict(zip(frame["patient_id"], frame["split"], strict=True)) == {"1": "test", "10": "train"}
-    assert "2 image(s) of reports that split_file does not list are left out" in frame.attrs["notes"]
+    assert "2 images of reports that split_file does not list left out" in frame.attrs["notes"]
     assert frame.attrs["options"]["split_file"] == "given"
 
 

@@ -162,7 +162,7 @@ def test_everything_missing_is_named_at_once(roots, release, tmp_path, table):
     with pytest.raises(RaddinoError, match="the option mimic_iv, which chartevents needs"):
         SOURCES[release].read(root, chartevents=True)
     table(root / "mimic-cxr-2.0.0-split.csv", [{"dicom_id": "02aa804e-bde0afdd-00000000", "split": "train"}])
-    with pytest.raises(RaddinoError, match=r"no split for 7 image\(s\)"):
+    with pytest.raises(RaddinoError, match=r"no split for 7 images"):
         SOURCES[release].read(root)
     table(iv / "hosp/omr.csv", [{"subject_id": 1, "chartdate": 1}])
     table(

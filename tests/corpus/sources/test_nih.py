@@ -63,7 +63,7 @@ def test_a_patient_is_the_one_of_rsna_and_nobody_of_the_users_own(root, tmp_path
 
 def test_what_does_not_fit_is_named(root, without, table):
     (root / "test_list.txt").write_text("", encoding="utf-8")
-    with pytest.raises(RaddinoError, match="10 images of the table stand neither in"):
+    with pytest.raises(RaddinoError, match="10 images of the table in neither"):
         SOURCES["nih"].read(root)
     rows = pd.read_csv(root / "Data_Entry_2017_v2020.csv")
     table(root / "Data_Entry_2017_v2020.csv", rows.rename(columns={"Patient Gender": "Patient Sex"}).iloc[:20])
