@@ -75,7 +75,10 @@ def main() -> None:
         manifest = write_manifest(Path(folder), options.n, options.labels, options.reports)
         start = time.perf_counter()
         child = subprocess.run(
-            [sys.executable, "-c", CHILD, str(manifest), f"{folder}/corpus"], capture_output=True, text=True, check=True
+            [sys.executable, "-c", CHILD, str(manifest), f"{folder}/corpus"],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
         wall, size = time.perf_counter() - start, manifest.stat().st_size / 1e6
     (idle, small), (busy, large) = json.loads(child.stdout)

@@ -169,7 +169,7 @@ def true_mae(line: Line) -> float:
 def repetition(patients: int, resamples: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """One whole evaluation: rows with what, kind (interval, p, rank) and value (covered, p, ahead)."""
     suite = folder / "suite.yaml"
-    suite.write_text(yaml.safe_dump(SUITE))
+    suite.write_text(yaml.safe_dump(SUITE), encoding="utf-8")
     corpus = Planted(patients, seed, folder / "corpus")
     encoders = [Table(name, features) for name, features in corpus.features.items()]
     results = evaluate(corpus, encoders, suite=suite, out=folder / "results", resamples=resamples, seed=seed)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ def edited(file: str, *change: Any) -> Callable[[Path], None]:
     """Set an entry of a JSON file, by its keys and a value, and take the file's digest out."""
 
     def harm(folder: Path) -> None:
-        values = json.loads((folder / file).read_text())
+        values = json.loads((folder / file).read_text(encoding="utf-8"))
         values.pop("seal", None)
         *keys, last, value = change
         inner = values
@@ -36,7 +36,7 @@ def edited(file: str, *change: Any) -> Callable[[Path], None]:
             del inner[last]
         else:
             inner[last] = value
-        (folder / file).write_text(json.dumps(values))
+        (folder / file).write_text(json.dumps(values), encoding="utf-8")
 
     return harm
 
@@ -57,12 +57,12 @@ def manifest(change: Callable[[pd.DataFrame], Any]) -> Callable[[Path], None]:
 
 
 def describe(folder: Path, images: int) -> None:
-    info = json.loads((folder / "corpus.json").read_text())
+    info = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     for key in ("seal", "manifest_sha256"):
         info.pop(key, None)
     info |= {"manifest_bytes": (folder / "manifest.parquet").stat().st_size, "images": images}
     info["shards"] = {file.name: file.stat().st_size for file in (folder / "shards").iterdir()}
-    (folder / "corpus.json").write_text(json.dumps(info))
+    (folder / "corpus.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 def column(name: str, value: Any) -> Callable[[Path], None]:
@@ -136,7 +136,7 @@ def moving_png(file: Path) -> None:
 def bad_index(part: Any) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
         (folder / "model.safetensors").rename(folder.with_name("model.safetensors"))
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": part}}))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": part}}), encoding="utf-8")
 
     return harm
 
@@ -151,7 +151,7 @@ def noise(file: Path) -> None:
 
 
 def text(file: str, content: str) -> Callable[[Path], None]:
-    return lambda folder: ((folder / file) if file else folder).write_text(content) and None
+    return lambda folder: ((folder / file) if file else folder).write_text(content, encoding="utf-8") and None
 
 
 def predictions(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:

@@ -59,16 +59,16 @@ def make_places(place: Path) -> Path:
     made = small_vit()
     save_encoder(place / "encoder", made.model, size=24, mean=0.4, std=0.2, name="small", provenance=made.provenance)
     _transformers(place / "hub")
-    (place / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    (place / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
     evaluate(grey, [PixelPCA(8, 4)], names=["pca"], out=place / "results", suite=place / "suite.yaml", resamples=20)
     shutil.copytree(place / "results" / "probes" / "left" / "pca", place / "probe")
     _segmentation(place)
     train_quickly(place / "writer", 4)
     run = place / "run"
     run.mkdir()
-    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n')
-    (run / "config.yaml").write_text("seed: 1\n")
-    (run / "environment.json").write_text('{"synthetic": true}')
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n', encoding="utf-8")
+    (run / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+    (run / "environment.json").write_text('{"synthetic": true}', encoding="utf-8")
     return place
 
 
@@ -96,7 +96,7 @@ def _transformers(folder: Path) -> None:
         "resample": 2, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
         "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
     }  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    (folder / "preprocessor_config.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def _segmentation(place: Path) -> None:

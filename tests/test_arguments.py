@@ -2,7 +2,7 @@
 
 import pytest
 
-from raddino.arguments import analyses, number, pairs, settings, value
+from raddino.arguments import analyses, names, number, pairs, settings, value
 from raddino.errors import ConfigError
 
 
@@ -40,6 +40,14 @@ def test_settings_by_kind():
 def test_a_setting_without_kind_or_name_is_refused(text):
     with pytest.raises(ConfigError, match=r"KIND\.SETTING=VALUE"):
         settings([text])
+
+
+def test_names_are_given():
+    assert names("--test-on", None) is None
+    assert names("--test-on", " a, b ,,c") == ["a", "b", "c"]
+    for text in ("", " ", ",", " , "):
+        with pytest.raises(ConfigError, match="--test-on takes names between commas"):
+            names("--test-on", text)
 
 
 def test_names_of_analyses():

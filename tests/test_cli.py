@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "training" / "golden" / "mini_centering_shared_
 
 def raddino(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
     done = subprocess.run(
-        [sys.executable, "-m", "raddino.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "raddino.cli", *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=300
     )
     assert "Traceback" not in done.stderr, done.stderr
     if check:
@@ -53,7 +53,7 @@ def test_help_answers_without_heavy_imports(command):
         f"try:\n    app({[*command.split(), '--help']!r})\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'numpy', 'pandas', 'transformers'} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8")
     assert done.stderr.strip() == "[]"
     assert "Usage" in done.stdout
 

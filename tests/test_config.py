@@ -58,7 +58,7 @@ def test_mistakes_are_one_line(preset, overrides, match):
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "just text"])
 def test_files_that_are_no_mapping_are_refused(tmp_path, text):
-    (tmp_path / "c.yaml").write_text(text)
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"c\.yaml"):
         load_config(PretrainConfig, str(tmp_path / "c.yaml"))
 

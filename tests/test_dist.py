@@ -35,7 +35,9 @@ def test_alone_they_change_nothing():
 def test_over_two_ranks(tmp_path):
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", ONE_RANK, str(tmp_path / "store"), str(rank)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", ONE_RANK, str(tmp_path / "store"), str(rank)],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
         )
         for rank in range(2)
     ]

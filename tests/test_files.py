@@ -68,7 +68,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, writer):
     assert said.startswith(f"{path} cannot be written (")
     assert said.endswith("free some space there, or give another place")
     assert "\n" not in said
-    assert (tree(tmp_path), path.read_text()) == (["x.bin"], "before")
+    assert (tree(tmp_path), path.read_text(encoding="utf-8")) == (["x.bin"], "before")
     with draft_of(path) as draft:
         WRITERS[writer](draft)
     assert path.stat().st_size >= 100_000
@@ -84,7 +84,7 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path, writer):
         WRITERS[writer](draft / "weights")
     assert str(failed.value).startswith(f"{folder} cannot be written")
     assert tree(tmp_path) == ["model", "model/card"]
-    assert (folder / "card").read_text() == "old"
+    assert (folder / "card").read_text(encoding="utf-8") == "old"
     with draft_folder(folder) as draft:
         WRITERS[writer](draft / "weights")
     assert tree(tmp_path) == ["model", "model/weights"]
@@ -110,7 +110,7 @@ def test_other_errors_stay_what_they_are(tmp_path, error):
 
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_file_where_a_folder_should_be(tmp_path, below):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     for write in (draft_of, draft_folder):
         with pytest.raises(UnwritableError, match="a file stands where"), write(tmp_path / "file" / below / "x"):
             pass
@@ -118,7 +118,7 @@ def test_a_file_where_a_folder_should_be(tmp_path, below):
         lock(tmp_path / "file" / below, "busy")
     with pytest.raises(UnwritableError, match="a file stands where"), draft_folder(tmp_path / "file"):
         pass
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folder_where_a_file_should_be(tmp_path):
@@ -170,9 +170,9 @@ def test_rights_are_those_of_the_umask_whoever_writes(tmp_path):
 
 def test_keep_leaves_the_first_ones_file(tmp_path):
     with draft_of(tmp_path / "x", keep=True) as draft:
-        draft.write_text("second")
+        draft.write_text("second", encoding="utf-8")
         write_text(tmp_path / "x", "first")
-    assert (tmp_path / "x").read_text() == "first"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "first"
     assert tree(tmp_path) == ["x"]
 
 
@@ -189,7 +189,7 @@ def held(script: str, *arguments: object) -> subprocess.Popen:
     """A process that has said a line and waits."""
     code = f"import sys\nfrom pathlib import Path\nfrom raddino.files import *\nplace = Path(sys.argv[1])\n{script}"
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdout.readline().strip() == "ready"
     return process
 
@@ -202,7 +202,7 @@ def test_drafts_of_the_killed_go_and_those_of_the_living_stay(tmp_path):
         dead.send_signal(signal.SIGKILL)
         dead.wait()
         write_text(tmp_path / "mine", "a")
-        assert (tmp_path / "mine").read_text() == "a"
+        assert (tmp_path / "mine").read_text(encoding="utf-8") == "a"
         left = [path.name for path in (tmp_path / files.DRAFTS).rglob("*") if path.is_file()]
         assert sorted(left) == [files.LOCK, "alive"]
         alive.kill()
@@ -221,7 +221,7 @@ def test_many_processes_write_beside_each_other(tmp_path):
     processes = [held(script, tmp_path, number) for number in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     assert len(tree(tmp_path)) == 4 * 150 + 1
-    assert len(set((tmp_path / "all").read_text())) == 1
+    assert len(set((tmp_path / "all").read_text(encoding="utf-8"))) == 1
 
 
 LOCKING = "handle = lock(place, 'busy')\nprint('ready', flush=True)\nsys.stdin.read()"
@@ -249,7 +249,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         lock(tmp_path, "busy")
     (left := tmp_path / files.DRAFTS / "left").mkdir(parents=True)
     write_text(tmp_path / "x", "a")
-    assert (tmp_path / "x").read_text() == "a"
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "a"
     assert left.is_dir()
 
 
@@ -296,7 +296,7 @@ def test_json_that_is_not_there_or_too_large(tmp_path, monkeypatch):
         read_json(tmp_path / "x.json", "run it again")
     with pytest.raises(RaddinoError, match=r"cannot be read \(Is a directory\): run it again"):
         read_json(tmp_path, "run it again")
-    (tmp_path / "x.json").write_text(json.dumps({"a": [1, {"b": 2.5}]}))
+    (tmp_path / "x.json").write_text(json.dumps({"a": [1, {"b": 2.5}]}), encoding="utf-8")
     assert read_json(tmp_path / "x.json", "") == {"a": [1, {"b": 2.5}]}
     monkeypatch.setattr(files, "LARGEST_JSON", 4)
     with pytest.raises(RaddinoError, match="more than 0 MiB"):

@@ -210,7 +210,7 @@ def test_nothing_pickled_in_a_run_is_run_by_what_shows_it(places, judged, tmp_pa
         file.write_bytes(data)
     with pytest.raises(SystemExit, match="0"):
         main()
-    assert "No pre-training run was given" not in (out / "report.html").read_text()
+    assert "No pre-training run was given" not in (out / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", JSONS)
@@ -259,7 +259,7 @@ def test_commands_end_with_one_line(places, tmp_path, monkeypatch, capsys, comma
     folders = {name: str(copy_of(places, name, tmp_path)) for name in ("corpus", "encoder", "results", "model")}
     harmed, asked = HARMED[command], COMMANDS[command]
     file = next(Path(folders[name], harmed) for name in folders if Path(folders[name], harmed).is_file())
-    file.write_text(f'{{"format": {DEEP}}}')
+    file.write_text(f'{{"format": {DEEP}}}', encoding="utf-8")
     words = [part.format(**folders, images=places / "images", out=tmp_path / "out") for part in asked]
     monkeypatch.setattr(sys, "argv", ["raddino", *words])
     with pytest.raises(SystemExit) as end:
@@ -286,14 +286,16 @@ def test_a_large_manifest_opens_soon_and_in_little_memory(tmp_path):
     })  # fmt: skip
     table.to_parquet(tmp_path / "manifest.parquet", index=False)
     info = {"format": FORMAT, "fingerprint": "0" * 16, "synthetic": False, "patients": n, "images": n, "shards": {}}
-    (tmp_path / "corpus.json").write_text(json.dumps(info))
+    (tmp_path / "corpus.json").write_text(json.dumps(info), encoding="utf-8")
     describe(tmp_path, n)
     code = (
         "import resource, sys, time; from raddino.corpus.dataset import Corpus; used = resource.getrusage;"
         "begun = used(resource.RUSAGE_SELF); corpus = Corpus.open(sys.argv[1]); end = used(resource.RUSAGE_SELF);"
         "print(end.ru_utime + end.ru_stime - begun.ru_utime - begun.ru_stime, (end.ru_maxrss - begun.ru_maxrss) / 1024)"
     )
-    told = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, encoding="utf-8", check=True
+    ).stdout
     seconds, megabytes = map(float, told.split())
     assert seconds < 2
     assert megabytes < 150
@@ -326,7 +328,7 @@ def test_weights_that_are_not_finite_are_refused(places, tmp_path, name, file, r
     save_file(tensors, folder / file, metadata={"format": "pt"})
     if record:
         after = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        values = json.loads((folder / record).read_text().replace(before, after))
+        values = json.loads((folder / record).read_text(encoding="utf-8").replace(before, after))
         values.pop("seal", None)
-        (folder / record).write_text(json.dumps(values))
+        (folder / record).write_text(json.dumps(values), encoding="utf-8")
     assert "holds numbers that are not finite" in refused(READERS[name], folder)

@@ -101,7 +101,7 @@ def given(tmp_path_factory) -> Path:
     model = VisionTransformer(config).init_weights(torch.Generator().manual_seed(0))
     about = Provenance(sources=["synthetic"], supervision="self-supervised", licence="Apache-2.0", synthetic=True)
     save_encoder(place / "encoder", model, size=28, mean=0.5, std=0.25, name="grey", provenance=about)
-    (place / "suite.yaml").write_text(SUITE)
+    (place / "suite.yaml").write_text(SUITE, encoding="utf-8")
     evaluate = [word.replace("results", "judged") for word in COMMANDS["evaluate"]]
     assert command(evaluate, place) == 0
     shutil.copytree(place / "judged" / "models" / "lungs" / "grey", place / "model")
@@ -213,7 +213,7 @@ def test_kill_9_between_two_files(given, undisturbed, tmp_path, name):
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     job = [sys.executable, "-c", script, str(place), str(at), name]
-    done = subprocess.run(job, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
+    done = subprocess.run(job, capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert any(path.name.endswith(".draft") for path in place.rglob("*"))
     check_rerun(name, place, given, whole)
@@ -232,16 +232,16 @@ def test_a_file_where_a_folder_should_be_and_the_other_way_round(given, tmp_path
     if out.suffix:
         out.mkdir()
     else:
-        out.write_text("mine")
+        out.write_text("mine", encoding="utf-8")
     capsys.readouterr()
     assert command(COMMANDS[name], place) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert str(out) in last
-    assert out.is_dir() if out.suffix else out.read_text() == "mine"
+    assert out.is_dir() if out.suffix else out.read_text(encoding="utf-8") == "mine"
     if name != "embed patches":
         out.rmdir() if out.suffix else out.unlink()
-        (place / "file").write_text("mine")
+        (place / "file").write_text("mine", encoding="utf-8")
         below = [word.replace("{}/" + PLACES[name], "{}/file/below") for word in COMMANDS[name]]
         below = [word + out.suffix if word.endswith("below") else word for word in below]
         assert command(below, place) == 2
@@ -295,7 +295,9 @@ def test_patches_on_a_disk_that_others_fill_are_an_error_and_no_signal(tmp_path)
     mounted = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=300k none "$0" && exec "$@"', str(tmp_path)]
     if not shutil.which("unshare") or subprocess.run([*mounted, "true"], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
-    done = subprocess.run([*mounted, sys.executable, "-c", IN_A_SMALL_DISK, tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", IN_A_SMALL_DISK, tmp_path], capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     error, least = done.stdout.splitlines()
     assert error.startswith(f"{tmp_path}/patches.npy cannot be written (No space left on device): free some space")

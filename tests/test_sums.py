@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 def test_the_text_is_that_of_sha256sum(folder):
     lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in (("a.txt", b"one"), ("b/c.bin", b"two"))]
-    assert (folder / SUMS).read_text() == "".join(lines)
+    assert (folder / SUMS).read_text(encoding="utf-8") == "".join(lines)
     assert sums_hold(folder)
     write_sums(folder)
     assert sums_hold(folder)
@@ -33,8 +33,10 @@ def test_the_text_is_that_of_sha256sum(folder):
         lambda folder: (folder / "a.txt").rename(folder / "z.txt"),
         lambda folder: (folder / "b/new").touch(),
         lambda folder: (folder / SUMS).unlink(),
-        lambda folder: (folder / SUMS).write_text((folder / SUMS).read_text() + "\n"),
-        lambda folder: (folder / SUMS).write_text((folder / SUMS).read_text().upper()),
+        lambda folder: (folder / SUMS).write_text((folder / SUMS).read_text(encoding="utf-8") + "\n", encoding="utf-8"),
+        lambda folder: (folder / SUMS).write_text(
+            (folder / SUMS).read_text(encoding="utf-8").upper(), encoding="utf-8"
+        ),
         lambda folder: os.mkfifo(folder / "pipe"),
         lambda folder: (folder / "link").symlink_to("nowhere"),
         lambda folder: [(folder / SUMS).unlink(), (folder / SUMS).mkdir()],

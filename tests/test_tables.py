@@ -123,10 +123,10 @@ def test_json_is_sealed(tmp_path):
     file = tmp_path / "a.json"
     write_json(file, {"a": [1, "é"]})
     assert read_json(file, "again") == {"a": [1, "é"]}
-    file.write_text(file.read_text().replace("1", "2", 1))
+    file.write_text(file.read_text(encoding="utf-8").replace("1", "2", 1), encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"a\.json is damaged .*: again"):
         read_json(file, "again")
-    file.write_text('{"a": 1}')
+    file.write_text('{"a": 1}', encoding="utf-8")
     assert read_json(file, "again") == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):
         write_json(file, {"a": float("nan")})

@@ -21,7 +21,7 @@ def publish(folder: Path, model: torch.nn.Module, processor: dict | None) -> tor
     """Save a shaken model and the text of its ``preprocessor_config.json``."""
     shaken(model).save_pretrained(folder)
     if processor is not None:
-        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
     return model
 
 

@@ -70,7 +70,7 @@ def analyses(text: str | None) -> list[str] | None:
         import raddino.benchmark.analyses  # noqa: F401  (registers them)
 
         return list(ANALYSES)
-    return names(text)
+    return None if text is None else _between_commas(text)
 
 
 def cross_validation(text: str | None) -> CrossValidation | None:
@@ -85,6 +85,14 @@ def cross_validation(text: str | None) -> CrossValidation | None:
     return validate(CrossValidation, {"folds": int(folds), "repeats": int(repeats)})
 
 
-def names(text: str | None) -> list[str] | None:
-    """Names between commas; None for None."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def names(option: str, text: str | None) -> list[str] | None:
+    """Names between commas, at least one; None for None."""
+    if text is None:
+        return None
+    if not (found := _between_commas(text)):
+        raise ConfigError(f"{option} takes names between commas, got {text!r}")
+    return found
+
+
+def _between_commas(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -319,7 +319,7 @@ def evaluate(
         opened, specs, suite=suite, targets=target, out=out, seed=seed, resamples=resamples, names=names,
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
-        where=where, train_on=arguments.names(train_on), test_on=arguments.names(test_on),
+        where=where, train_on=arguments.names("--train-on", train_on), test_on=arguments.names("--test-on", test_on),
         cross_validation=arguments.cross_validation(cross_validate),
     )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=worth_showing(specs, results.data))
@@ -371,6 +371,8 @@ def segment(
     )  # fmt: skip
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
+    for words, count in done.warnings.items():
+        print(f"note on {count}: {words}")
     print(f"segmented: {done.written} ({done.present} were there) in {done.out}")
 
 
@@ -392,6 +394,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Apply probes that 'raddino evaluate' trained: calibrated probabilities or numbers. Not for clinical use."""
+    from raddino.errors import counted
     from raddino.tasks.predict import predict as run
 
     done = run(
@@ -399,7 +402,9 @@ def predict(
     )
     for reason, count in done.skipped.items():
         print(f"skipped {count}: {reason}")
-    print(f"predicted: {done.images} images in {done.out} (not for clinical use)")
+    for words, count in done.warnings.items():
+        print(f"note on {count}: {words}")
+    print(f"predicted: {counted(done.images, 'image')} in {done.out} (not for clinical use)")
 
 
 @app.command()

@@ -96,7 +96,7 @@ def suite(tmp_path):
             "options": {"shift": 3, "table": "/home/someone/table.csv"},
         },
     ]
-    path.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"seeds": 1, "steps": 50}}))
+    path.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"seeds": 1, "steps": 50}}), encoding="utf-8")
     return path
 
 
@@ -141,12 +141,12 @@ def test_subgroups_of_records_are_those_of_each_group_alone(corpus, suite, tmp_p
     assert {row["attribute"] for row in rows if row["role"] == "gap"} >= {"sex", "view"}
     (alone,) = [row for row in rows if row["attribute"] == "source"]
     assert alone["reason"] == "all test images of known source are of one group"
-    assert report(tmp_path / "r").read_text().count("age (all), sex") == 2
+    assert report(tmp_path / "r").read_text(encoding="utf-8").count("age (all), sex") == 2
 
 
 def test_analyses_of_probes_say_that_a_suite_has_none(corpus, suite, tmp_path):
-    tasks = yaml.safe_load(suite.read_text())["tasks"]
-    suite.write_text(yaml.safe_dump({"tasks": tasks[1:]}))
+    tasks = yaml.safe_load(suite.read_text(encoding="utf-8"))["tasks"]
+    suite.write_text(yaml.safe_dump({"tasks": tasks[1:]}), encoding="utf-8")
     names = ["calibration", "retrieval", "robustness", "consistency", "label_efficiency", "confounders"]
     results = judge(corpus, suite, tmp_path / "r", 1.0, analyses=names)
     told = {one["analysis"]: one["reason"] for one in results.data["absent"] if one.get("analysis")}
@@ -165,15 +165,17 @@ def test_models_lie_in_folders_of_their_own_and_records_can_be_read_back(corpus,
 
 
 def test_flips_of_the_probe_are_not_for_what_is_trained(corpus, suite, tmp_path):
-    values = yaml.safe_load(suite.read_text())
-    suite.write_text(yaml.safe_dump(values | {"probe": values["probe"] | {"flips": True}}))
+    values = yaml.safe_load(suite.read_text(encoding="utf-8"))
+    suite.write_text(yaml.safe_dump(values | {"probe": values["probe"] | {"flips": True}}), encoding="utf-8")
     rows = judge(corpus, suite, tmp_path / "r", 1.0).rows().set_index(["task", "metric"])
     assert "+flips" in rows.loc[("left", "auroc"), "encoder_fingerprint"]
     assert rows.loc[("age (all)", "mse"), "detail"].iloc[0]["saw"] == "Brightness"
 
 
 def test_only_case_tasks_need_no_probe(corpus, suite, tmp_path):
-    suite.write_text(yaml.safe_dump({"tasks": [{"name": "age", "target": "age", "kind": "segmentation"}]}))
+    suite.write_text(
+        yaml.safe_dump({"tasks": [{"name": "age", "target": "age", "kind": "segmentation"}]}), encoding="utf-8"
+    )
     results = judge(corpus, suite, tmp_path / "r", 1.0)
     assert set(results.rows()["task"]) == {"age"}
     assert results.predictions.empty
@@ -200,7 +202,8 @@ def test_options_are_checked_before_the_work_and_can_be_overridden(corpus, suite
     with pytest.raises(RaddinoError, match="no task of kind 'binary' has options"):
         judge(corpus, suite, tmp_path / "s", 1.0, options={"binary": {}})
     suite.write_text(
-        yaml.safe_dump({"tasks": [{"name": "a", "target": "age", "kind": "regression", "options": {"x": 1}}]})
+        yaml.safe_dump({"tasks": [{"name": "a", "target": "age", "kind": "regression", "options": {"x": 1}}]}),
+        encoding="utf-8",
     )
     with pytest.raises(RaddinoError, match="regression tasks take no options"):
         judge(corpus, suite, tmp_path / "s", 1.0)

@@ -25,7 +25,7 @@ def test_sound_images_pass():
 def test_an_id_of_two_images_is_refused_with_digests_or_without():
     twice = manifest(id=["b", "a", "b", "b"])
     for table in (twice, twice.drop(columns="sha256")):
-        with pytest.raises(RaddinoError, match=r"^1 id\(s\) stand for several images: b; prepare the corpus again"):
+        with pytest.raises(RaddinoError, match=r"^1 id stands for several images: b; prepare the corpus again"):
             check_images(table)
 
 

@@ -31,7 +31,7 @@ def place(tmp_path_factory):
     """Folders ``both`` (pca the reference, hog), ``a`` (pca called x) and ``b`` (hog called x)."""
     place = tmp_path_factory.mktemp("compare")
     corpus = toy_corpus(place / "corpus")
-    (place / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    (place / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
 
     def judge(out, encoders, names):
         evaluate(corpus, encoders, names=names, out=place / out, suite=place / "suite.yaml", resamples=200)
@@ -44,7 +44,7 @@ def place(tmp_path_factory):
 
 def edited(place, tmp_path, change=None, predictions=None):
     """A copy of folder ``b`` whose metrics or predictions were changed."""
-    data = json.loads((place / "b" / "metrics.json").read_text())
+    data = json.loads((place / "b" / "metrics.json").read_text(encoding="utf-8"))
     table = pd.read_parquet(place / "b" / "predictions.parquet")
     if change:
         change(data)
@@ -57,7 +57,7 @@ def edited(place, tmp_path, change=None, predictions=None):
 
 def test_across_folders_as_within_one(place):
     data = compare(place / "a", place / "b", resamples=200, seed=0).data
-    within = json.loads((place / "both" / "metrics.json").read_text())["rows"]
+    within = json.loads((place / "both" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     expected = {(row["task"], row["metric"]): row["difference"] for row in within if row["encoder"] == "y"}
     found = {(row["task"], row["metric"]): row["difference"] for row in data["rows"]}
     assert found.keys() == expected.keys()
@@ -178,7 +178,7 @@ def test_other_probe_settings_are_noted(place, tmp_path):
 
 @pytest.mark.parametrize("damage", ["[]", "null", '{"format": 1}', '{"format": 1, "rows": [{}]}', "{"])
 def test_damaged_folders_are_refused(place, tmp_path, damage):
-    (tmp_path / "metrics.json").write_text(damage)
+    (tmp_path / "metrics.json").write_text(damage, encoding="utf-8")
     (tmp_path / "predictions.parquet").write_bytes((place / "a/predictions.parquet").read_bytes())
     with pytest.raises(RaddinoError, match=r"damaged|format"):
         compare(place / "a", tmp_path)
@@ -202,3 +202,18 @@ def test_no_results_are_refused(place, tmp_path):
         compare(place / "a", tmp_path)
     with pytest.raises(RaddinoError, match="at least 1"):
         compare(place / "a", place / "b", resamples=0)
+
+
+def test_probes_of_other_images_are_noted(place, tmp_path):
+    where = "split != 'train' or view == 'PA'"
+    evaluate(
+        toy_corpus(tmp_path / "corpus"), [HOG(24, 8)], names=["x"], out=tmp_path / "part",
+        suite=place / "suite.yaml", where=where, resamples=50,
+    )  # fmt: skip
+    data = compare(place / "b", tmp_path / "part", resamples=50).data
+    assert {row["task"] for row in data["rows"]} == {"left", "noise", "age", "mean"}
+    assert [note for note in data["notes"] if "other images" in note] == [
+        f"Trained or tested on other images (the whole corpus in A, where:{where} in B): differences may come from "
+        "that."
+    ]
+    assert not any("other images" in note for note in compare(tmp_path / "part", tmp_path / "part").data["notes"])

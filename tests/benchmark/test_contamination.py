@@ -100,7 +100,7 @@ def test_the_gravest_is_last():
 
 
 def test_the_documentation_explains_every_word_in_order():
-    text = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/evaluate.md").read_text(encoding="utf-8")
     places = [text.index(f"`{word}`", text.index("**Seen.**")) for word in GRAVITY]
     assert places == sorted(places)
 

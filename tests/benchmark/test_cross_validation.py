@@ -46,7 +46,7 @@ def suite(tmp_path):
     path = tmp_path / "suite.yaml"
     values = {"tasks": TASKS, "probe": PROBE, "macro": {"mean": ["left", "none"]},
               "cross_validation": {"folds": 4, "repeats": 2}}  # fmt: skip
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
 
 
@@ -129,7 +129,7 @@ def test_values_are_means_over_folds_and_differences_are_paired(corpus, suite, t
     assert opened.data["rows"] == results.data["rows"]
     assert not (tmp_path / "results" / "probes").exists()
     report(tmp_path / "results")
-    page, paper = ((tmp_path / "results" / name).read_text() for name in ("report.html", "table.tex"))
+    page, paper = ((tmp_path / "results" / name).read_text(encoding="utf-8") for name in ("report.html", "table.tex"))
     terminal = text_table(results.data)
     for text in (page, paper, terminal):
         assert "4-fold cross-validation by patient, 2 times" in text
@@ -193,7 +193,7 @@ def test_what_cannot_be_is_said(corpus, suite, tmp_path):
         evaluate(two(corpus), [Halves()], suite=suite, out=tmp_path / "s", train_on=["toy"])
     with pytest.raises(ConfigError, match="analyses"):
         evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "t", analyses=["subgroups"])
-    suite.write_text(suite.read_text().replace("folds: 4", "folds: 2"))
+    suite.write_text(suite.read_text(encoding="utf-8").replace("folds: 4", "folds: 2"), encoding="utf-8")
     with pytest.raises(ConfigError, match="folds"):
         evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "u")
 

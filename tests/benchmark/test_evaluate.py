@@ -78,7 +78,9 @@ def suite(tmp_path):
         {"name": "age", "target": "age", "kind": "regression", "where": "view == 'AP'"},
     ]
     path = tmp_path / "toy.yaml"
-    path.write_text(yaml.safe_dump({"tasks": tasks, "macro": {"mean": ["left", "noise", "none"]}, "probe": PROBE}))
+    path.write_text(
+        yaml.safe_dump({"tasks": tasks, "macro": {"mean": ["left", "noise", "none"]}, "probe": PROBE}), encoding="utf-8"
+    )
     return path
 
 
@@ -162,7 +164,7 @@ def test_every_output_says_that_a_mean_lacks_a_member(results, tmp_path):
     head = latex[: latex.index(r"\midrule")].replace(r"\\", " ")
     assert MEAN in head
     assert f"{MEAN} averages left, noise." in latex
-    page = report(results.path).read_text()
+    page = report(results.path).read_text(encoding="utf-8")
     assert page.count(f'<th scope="col" class="aggregate">{MEAN}</th>') == 2
     assert page.count(f"<h3>{MEAN}</h3>") == 1
     assert ">mean<" not in page
@@ -204,7 +206,9 @@ def test_excluded_test_images_stand_beside_n(results, corpus):
     assert excluded["noise"] == excluded[MEAN] == (test.sum(), 0)
     assert excluded["age"] == ((test & (corpus.manifest["view"] == "AP")).sum(), 0)
     assert f"left  test n={test.sum() - missing} excluded={missing} " in text_table(results.data)
-    assert f"n = {test.sum() - missing} test images ({missing} excluded)" in report(results.path).read_text()
+    assert f"n = {test.sum() - missing} test images ({missing} excluded)" in report(results.path).read_text(
+        encoding="utf-8"
+    )
     (line,) = [line for line in latex_table(results.data).splitlines() if "excluded" in line and "AUROC" not in line][
         :1
     ]
@@ -223,7 +227,7 @@ def test_the_spread_over_seeds_stands_beside_the_value(results):
     text = text_table(results.data)
     assert re.search(rf"  halves +{one['value']:.3f}[*+]? +{spread}  {one['low']:.3f} to {one['high']:.3f} ", text)
     assert rf"\,{{\tiny $\pm${spread[1:]}}}" in latex_table(results.data)
-    page = report(results.path).read_text()
+    page = report(results.path).read_text(encoding="utf-8")
     assert f'{one["value"]:.3f}</span> <span class="spread">{spread}</span>' in page
     board = pd.read_csv(results.path / "leaderboard.csv").set_index(["task", "metric", "encoder"])
     assert board.loc[("noise", "auroc", "halves"), "seed_sd"] == pytest.approx(one["seed_sd"])
@@ -284,7 +288,8 @@ def test_test_labels_do_not_touch_the_probe(corpus, suite, results, tmp_path):
 def test_encoders_and_tasks_do_not_influence_each_other(corpus, results, tmp_path):
     suite = tmp_path / "one.yaml"
     suite.write_text(
-        yaml.safe_dump({"tasks": [{"name": "left", "target": "label_left", "kind": "binary"}], "probe": PROBE})
+        yaml.safe_dump({"tasks": [{"name": "left", "target": "label_left", "kind": "binary"}], "probe": PROBE}),
+        encoding="utf-8",
     )
     alone = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "alone", resamples=200)
     one, other = row(alone, "left", "halves", "auroc"), row(results, "left", "halves", "auroc")
@@ -309,7 +314,7 @@ def test_a_patient_in_two_splits_is_refused(corpus, tmp_path):
 def test_patch_features_are_refused_for_encoders_without_a_grid(corpus, tmp_path):
     suite = tmp_path / "p.yaml"
     task = {"name": "left", "target": "label_left", "kind": "binary"}
-    suite.write_text(yaml.safe_dump({"tasks": [task], "probe": {"features": "both"}}))
+    suite.write_text(yaml.safe_dump({"tasks": [task], "probe": {"features": "both"}}), encoding="utf-8")
     with pytest.raises(RaddinoError, match="no patch features"):
         evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "r")
 
@@ -351,7 +356,7 @@ def test_all_encoders_failing_is_an_error(corpus, tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "text", "version"])
 def test_a_folder_that_is_no_result_is_refused(tmp_path, damage):
     if damage != "missing":
-        (tmp_path / "metrics.json").write_text("{" if damage == "text" else '{"format": 99}')
+        (tmp_path / "metrics.json").write_text("{" if damage == "text" else '{"format": 99}', encoding="utf-8")
     with pytest.raises(RaddinoError):
         Results.open(tmp_path)
 

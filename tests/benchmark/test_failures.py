@@ -80,7 +80,7 @@ def corpus(tmp_path):
 def judge(corpus, encoders, tmp_path, *, tasks=TASKS, out="results", macro=None, **options):
     suite = tmp_path / "suite.yaml"
     plan = {"tasks": tasks, "probe": PROBE, "macro": macro or {}, "analyses": options.pop("analyses", [])}
-    suite.write_text(yaml.safe_dump(plan))
+    suite.write_text(yaml.safe_dump(plan), encoding="utf-8")
     return evaluate(corpus, encoders, suite=suite, out=tmp_path / out, resamples=50, **options)
 
 
@@ -225,7 +225,7 @@ def test_text_in_a_label_column_and_a_class_absent_in_test_are_said(corpus, tmp_
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        ({"id": lambda table: table["id"].replace("image7", "image8")}, "1 id.s. stand for several images: image8"),
+        ({"id": lambda table: table["id"].replace("image7", "image8")}, "1 id stands for several images: image8"),
         ({"sha256": lambda table: np.where(table["id"].isin(["image0", "image6"]), "same", table["id"])}, "two splits"),
         ({"patient": lambda table: table["patient"].replace("p3", "p0")}, "p0"),
     ],
@@ -269,9 +269,11 @@ def test_one_seed_has_no_spread(corpus, tmp_path):
     by_seed = results.rows()["seed_sd"]
     assert by_seed.notna().all()
     suite = tmp_path / "one.yaml"
-    suite.write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE | {"seeds": 1}}))
+    suite.write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE | {"seeds": 1}}), encoding="utf-8")
     alone = evaluate(corpus, [Halves()], suite=suite, out=tmp_path / "one", resamples=10)
-    assert all(row["seed_sd"] is None for row in json.loads((alone.path / "metrics.json").read_text())["rows"])
+    assert all(
+        row["seed_sd"] is None for row in json.loads((alone.path / "metrics.json").read_text(encoding="utf-8"))["rows"]
+    )
 
 
 @pytest.mark.parametrize(

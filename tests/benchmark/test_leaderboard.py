@@ -30,7 +30,7 @@ def folder(place, name, values, *, synthetic=False, probe=None, **changes):
         "encoders": [{"name": name, "seen": "clean"} for name in values], "rows": rows, "absent": [],
     }  # fmt: skip
     (place / name).mkdir()
-    (place / name / "metrics.json").write_text(json.dumps(data))
+    (place / name / "metrics.json").write_text(json.dumps(data), encoding="utf-8")
     columns = ("task", "encoder", "id", "patient", "split", "target", "score")
     pd.DataFrame({name: [] for name in columns}).to_parquet(place / name / "predictions.parquet")
     return place / name
@@ -105,7 +105,7 @@ def test_the_same_weights_count_once_whatever_they_are_called(tmp_path):
 
 def test_random_weights_are_called_so(tmp_path):
     one = folder(tmp_path, "one", {"x": (0.8, "a"), "x (random)": (0.7, "b")})
-    data = json.loads((one / "metrics.json").read_text())
+    data = json.loads((one / "metrics.json").read_text(encoding="utf-8"))
     for encoder in data["encoders"]:
         encoder["provenance"] = {"sources": [], "supervision": "none", "note": RANDOM}
     write_json(one / "metrics.json", data)

@@ -49,7 +49,7 @@ def suite(tmp_path):
         {"name": "decade", "target": "decade", "kind": "multiclass"},
     ]
     path = tmp_path / "toy.yaml"
-    path.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"kind": "knn"}}))
+    path.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"kind": "knn"}}), encoding="utf-8")
     return path
 
 

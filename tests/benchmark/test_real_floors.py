@@ -24,7 +24,7 @@ def test_hog_and_pca_rank_real_images(shared, tmp_path):
         {"name": "view", "target": "view", "kind": "binary", "positive": "AP"},
         {"name": "age", "target": "age", "kind": "regression"},
     ]
-    suite.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"seeds": 2}}))
+    suite.write_text(yaml.safe_dump({"tasks": tasks, "probe": {"seeds": 2}}), encoding="utf-8")
     results = evaluate(
         MemoryCorpus(list(images), manifest, tmp_path / "corpus"),
         [PixelPCA(size=32), HOG(size=64, cell=8)],

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         "analyses": ["subgroups", "calibration", "retrieval", "confounders"],
         "probe": {"seeds": 2, "steps": 20, "learning_rates": [0.1], "weight_decays": [0.01]},
     }  # fmt: skip
-    (place / "suite.yaml").write_text(yaml.safe_dump(plan))
+    (place / "suite.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
     evaluate(corpus, [PixelPCA(8, 6), HOG(24, 8)], suite=place / "suite.yaml", out=place / "r", resamples=20)
     return place / "r"
 
@@ -73,7 +73,7 @@ def test_whatever_passes_can_be_shown(folder, tmp_path, monkeypatch):
     drawn = lambda *_, **__: ""  # noqa: E731
     monkeypatch.setattr(analysis_parts, "svg", drawn)
     monkeypatch.setattr(html, "svg", drawn)
-    data = json.loads((folder / "metrics.json").read_text())
+    data = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     data.pop("seal", None)
     check_metrics(data, "x/metrics.json", "evaluate again")
     data["analyses"] = {name: few(rows) for name, rows in data["analyses"].items()}
@@ -95,7 +95,7 @@ def test_whatever_passes_can_be_shown(folder, tmp_path, monkeypatch):
                 assert "\n" not in said
                 refused += 1
                 continue
-            file.write_text(json.dumps(broken))
+            file.write_text(json.dumps(broken), encoding="utf-8")
             text_table(broken)
             latex_table(broken)
             if path[0] == "analyses":

@@ -49,7 +49,9 @@ def corpus(tmp_path):
 
 def suite_of(tmp_path, **values):
     path = tmp_path / "toy.yaml"
-    path.write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE, "macro": {"mean": ["left", "sex"]}, **values}))
+    path.write_text(
+        yaml.safe_dump({"tasks": TASKS, "probe": PROBE, "macro": {"mean": ["left", "sex"]}, **values}), encoding="utf-8"
+    )
     return path
 
 
@@ -218,7 +220,7 @@ def test_the_folder_is_read_back_and_shown(corpus, tmp_path):
         in words.replace("−", "-")
     )
     report(tmp_path / "results")
-    page, table = ((tmp_path / "results" / name).read_text() for name in ("report.html", "table.tex"))
+    page, table = ((tmp_path / "results" / name).read_text(encoding="utf-8") for name in ("report.html", "table.tex"))
     assert "External validation" in page
     assert f"{drop:.3f}" in page
     assert f"{drop:.3f}" in table
@@ -233,6 +235,8 @@ def test_the_folder_is_read_back_and_shown(corpus, tmp_path):
         ({"test_on": ["awa"]}, "Did you mean 'away'"),
         ({"test_on": ["x" * 5000]}, "no source of the corpus and no corpus folder"),
         ({"train_on": ["home"], "test_on": ["home"]}, "stands in train_on and in test_on"),
+        ({"train_on": ["home", "home"]}, "'home' stands twice in train_on"),
+        ({"train_on": ["home"], "test_on": ["away", "away"]}, "'away' stands twice in test_on"),
         ({"train_on": ["home", "away"]}, "no source is left to test on"),
         ({"test_on": ["home", "away"]}, "no source is left to train on"),
         ({"where": "age > 1000"}, "no image satisfies where"),
@@ -269,7 +273,7 @@ def test_another_corpus_is_a_site(tmp_path, monkeypatch):
     results = judge(home, tmp_path, encoders=[PixelPCA(8, 4)], suite=suite, test_on=[str(tmp_path / "clinic")])
     assert row(results, "x at clinic", "pca", "auroc")["n"] == 90
     assert row(results, "x at clinic", "pca", "auroc")["value"] > 0.8
-    assert str(tmp_path) not in (tmp_path / "results" / "metrics.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "results" / "metrics.json").read_text(encoding="utf-8")
     assert results.data["suite"]["test_on"] == ["…/clinic"]
 
     packed(tmp_path / "c", tmp_path / "again", 0, 2, ("test", "val", "train", "train"))

@@ -25,7 +25,7 @@ def test_open_cxr_reports_the_view_as_a_confounder():
 def write(tmp_path, **values):
     task = {"name": "a", "target": "label_a", "kind": "binary"}
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump({"tasks": [task, {**task, "name": "b"}], **values}))
+    path.write_text(yaml.safe_dump({"tasks": [task, {**task, "name": "b"}], **values}), encoding="utf-8")
     return path
 
 

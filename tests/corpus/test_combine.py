@@ -95,7 +95,7 @@ def test_wrong_weights_and_caps(corpora, options, match):
 def test_what_cannot_be_combined(corpora, tmp_path):
     with pytest.raises(ConfigError, match="nothing to combine"):
         combine([])
-    with pytest.raises(RaddinoError, match=r"36 image\(s\) of packed_nih stand in packed_nih too"):
+    with pytest.raises(RaddinoError, match=r"packed_nih shares 36 images with packed_nih"):
         combine([corpora[0], corpora[0]])
     with pytest.raises(ConfigError, match="8 and of 16 bits"):
         combine([corpora[0], make(tmp_path, "deep", 3, bits=16)])
@@ -104,7 +104,7 @@ def test_what_cannot_be_combined(corpora, tmp_path):
         Image.fromarray(np.eye(20, 18, n, np.uint8) * 255).save(tmp_path / "nih" / name)
     table.to_csv(tmp_path / "nih/manifest.csv", index=False)
     moved = prepare(tmp_path / "nih", tmp_path / "moved", workers=1)
-    with pytest.raises(RaddinoError, match=r"1 patient\(s\) stand in two splits"):
+    with pytest.raises(RaddinoError, match=r"1 patient stands in two splits"):
         combine([corpora[0], moved])
 
 
@@ -115,7 +115,7 @@ def test_one_image_in_two_corpora_is_refused_whatever_it_is_called(corpora, tmp_
     pd.concat([copies, new]).to_csv(tmp_path / "nih/copies.csv", index=False)
     again = prepare(tmp_path / "nih/copies.csv", tmp_path / "again", workers=1)
     assert set(again.manifest["id"]).isdisjoint(corpora[0].manifest["id"])
-    with pytest.raises(RaddinoError, match=r"^2 image\(s\) of again stand in packed_nih too, .* same pixels"):
+    with pytest.raises(RaddinoError, match=r"^again shares 2 images with packed_nih, .* same pixels"):
         combine([corpora[1], corpora[0], again])
     assert len(combine([corpora[1], again])) == 30
 

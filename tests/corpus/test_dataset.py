@@ -136,21 +136,21 @@ def _describe(corpus):
     """Let ``corpus.json`` speak of the manifest as it is now, as one that an older version wrote."""
     info = {key: value for key, value in corpus.info.items() if key != "manifest_sha256"}
     info["manifest_bytes"] = (corpus.path / "manifest.parquet").stat().st_size
-    (corpus.path / "corpus.json").write_text(json.dumps(info))
+    (corpus.path / "corpus.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 def test_other_version_and_damaged_json(corpus):
     file = corpus.path / "corpus.json"
-    file.write_text(json.dumps({**corpus.info, "format": 99}))
+    file.write_text(json.dumps({**corpus.info, "format": 99}), encoding="utf-8")
     with pytest.raises(RaddinoError, match="format 99"):
         Corpus.open(corpus.path)
-    file.write_text(json.dumps({**corpus.info, "format": 1}))
+    file.write_text(json.dumps({**corpus.info, "format": 1}), encoding="utf-8")
     with pytest.raises(
         RaddinoError, match=r"format 1, in which a person under two .*: prepare the images again"
     ) as old:
         Corpus.open(corpus.path)
     assert "\n" not in str(old.value)
     for text in ("{half", "[]", "{}", '{"format": 1}'):
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(RaddinoError):
             Corpus.open(corpus.path)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from raddino.corpus.identifiers import clean_ids, dominant_patient, is_placeholder
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_numbers_with_an_e_in_them_are_ids():
     ids = pd.Series(["1E5", "12e45", "3e10", "7"], dtype="str")
     assert clean_ids(ids, "patient", "p")[0].tolist() == ids.tolist()
     for shortened in ("1e+16", "1.23457e11", "1,23E11"):
-        with pytest.raises(RaddinoError, match="lost their digits"):
+        with pytest.raises(RaddinoError, match="lost digits"):
             clean_ids(pd.Series([shortened], dtype="str"), "patient", "p")
 
 
@@ -43,7 +43,7 @@ def test_ids_that_look_alike_are_told(ids, alike):
     found, notes = clean_ids(pd.Series(ids, dtype="str"), "patient", "p")
     assert found.tolist() == ids
     assert len(notes) == bool(alike)
-    assert all(note.startswith(f"{alike} ids in column 'p' differ") for note in notes)
+    assert all(note.startswith(f"{counted(alike, 'id')} in column 'p' unlike another") for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def packed(tmp_path):
 
 def test_a_patient_of_two_sources_is_refused_in_two_splits(packed, tmp_path):
     rows = [{"patient": "7", "source": "clinic", "split": "train"}, {"patient": "7", "source": "ward", "split": "test"}]
-    with pytest.raises(RaddinoError, match=r"1 patient\(s\) stand in two splits: [0-9a-f]{20} .*namespace"):
+    with pytest.raises(RaddinoError, match=r"1 patient stands in two splits: [0-9a-f]{20} .*namespace"):
         packed(rows)
     assert not (tmp_path / "corpus").exists()
 
@@ -72,7 +72,7 @@ def test_a_patient_of_two_sources_is_drawn_to_one_side_and_counts_once(packed, k
     assert table.groupby("patient")["split"].nunique().max() == 1
     assert table["split"].tolist() == [split_of(patient, (0.7, 0.1, 0.2), 0) for patient in table["patient"]]
     assert table["patient"].nunique() < table["id"].nunique() == 60
-    assert "30 patient(s) stand in more than one source, each as one person" in summary(corpus)
+    assert "30 patients stand in more than one source, each as one person" in summary(corpus)
     half = packed(rows, "half", fraction=0.5).manifest
     assert half.groupby("patient").size().eq(2).all()
 
@@ -125,7 +125,7 @@ def test_a_patient_of_the_headers_in_two_splits_is_refused(packed, tmp_path):
     for n in range(2):
         dicom(tmp_path / f"in_corpus/{n}.dcm", n, "P-4711")
     rows = [{"path": f"{n}.dcm", "source": f"s{n}", "split": ("train", "test")[n]} for n in range(2)]
-    with pytest.raises(RaddinoError, match="stand in two splits"):
+    with pytest.raises(RaddinoError, match="stands in two splits"):
         packed(rows)
     assert not (tmp_path / "corpus/corpus.json").exists()
 
@@ -148,7 +148,7 @@ def test_a_study_number_belongs_to_its_patient(packed, tmp_path):
 def test_combine_sees_a_patient_under_another_source(packed):
     one = packed([{"patient": "7", "source": "a", "split": "train"}], "one")
     other = packed([{"patient": "7", "source": "b", "split": "test"}], "other")
-    with pytest.raises(RaddinoError, match=r"1 patient\(s\) stand in two splits"):
+    with pytest.raises(RaddinoError, match=r"1 patient stands in two splits"):
         combine([one, other])
     third = packed([{"patient": "7", "source": "b", "split": "train"}], "third")
     both = combine([one, third])
@@ -186,7 +186,7 @@ def test_images_without_patients_are_combined_under_two_keys(packed):
 def test_the_key_stays_out_of_the_corpus(packed, key):
     corpus = packed([{"patient": "7"}])
     assert corpus.info["namespaces"] == {"": keyed_hash(key, "key")}
-    assert key not in (corpus.path / "corpus.json").read_text()
+    assert key not in (corpus.path / "corpus.json").read_text(encoding="utf-8")
 
 
 def planned(folder, **options):

@@ -47,7 +47,9 @@ def test_obvious_names_are_recognised(tmp_path, name):
 
 def test_identifiers_stay_what_they_are(tmp_path):
     path = write(tmp_path, path=["a.png", "b.png"], x=[1, 2])
-    path.write_text("path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n")
+    path.write_text(
+        "path,patient_id\na.png,007\nb.png,\na.png,123456789012345678\nb.png,123456789012345679\n", encoding="utf-8"
+    )
     assert read_items(path)[0]["patient"].tolist() == [
         "007",
         None,
@@ -263,11 +265,11 @@ def test_decimal_commas(tmp_path):
         ('path,labels\na.png,"Mr. Jane Doe, born 1950-01-01"\n', "free text .*--column report"),
         ("path,labels\na.png,The heart of Doe is normal. Lungs are clear\n", "free text"),
         ("path,labels\n" + "".join(f"a.png,Doe number {n}\n" for n in range(60)), "free text"),
-        ("path,patient_id\na.png,1.23457E+11\nb.png,1.23457E+11\n", "lost their digits .*--column patient="),
-        ("path;study_id\na.png;1,23457E+11\n", "lost their digits"),
-        ("path,id\na.png,1E+11\n", "lost their digits"),
-        (pd.DataFrame({"path": ["a.png"], "patient_id": [1e17]}), "lost their digits"),
-        (pd.DataFrame({"path": ["a.png"], "patient_id": [np.float32(123456789)]}), "lost their digits"),
+        ("path,patient_id\na.png,1.23457E+11\nb.png,1.23457E+11\n", "lost digits .*--column patient="),
+        ("path;study_id\na.png;1,23457E+11\n", "lost digits"),
+        ("path,id\na.png,1E+11\n", "lost digits"),
+        (pd.DataFrame({"path": ["a.png"], "patient_id": [1e17]}), "lost digits"),
+        (pd.DataFrame({"path": ["a.png"], "patient_id": [np.float32(123456789)]}), "lost digits"),
         (pd.DataFrame({"path": ["a.png"], "patient_id": [["Doe"]]}), "'patient_id' holds lists"),
         (pd.DataFrame({"path": ["a.png"], "label_x": [{"Doe": 1}]}), "'label_x' holds records"),
         (pd.DataFrame({"path": ["a.png"], "label_x": pd.to_datetime(["1950-01-01"])}), "'label_x' is taken for"),
@@ -331,25 +333,25 @@ def test_lists_of_labels_and_a_path_in_the_index(tmp_path):
 @pytest.mark.parametrize(
     ("content", "notes"),
     [
-        ("path\na.png\n,\n".replace("path\n", "path,x\n").replace("a.png\n", "a.png,y\n"), ["1 rows without a path"]),
-        ("path,exclude\na.png,Y\nb.png,n\nc.png,N\n", ["1 rows marked in column 'exclude' left out"]),
-        ("path,exclude\na.png,1\nb.png,0\nc.png,\n", ["1 rows marked in column 'exclude' left out"]),
-        ("path,split\na.png,Excluded\nb.png,train\n", ["1 rows left out, for their split says so"]),
-        (",path\n0,a.png\n", ["1 columns without a name"]),
+        ("path\na.png\n,\n".replace("path\n", "path,x\n").replace("a.png\n", "a.png,y\n"), ["1 row without a path"]),
+        ("path,exclude\na.png,Y\nb.png,n\nc.png,N\n", ["1 row marked in column 'exclude' left out"]),
+        ("path,exclude\na.png,1\nb.png,0\nc.png,\n", ["1 row marked in column 'exclude' left out"]),
+        ("path,split\na.png,Excluded\nb.png,train\n", ["1 row left out, for their split says so"]),
+        (",path\n0,a.png\n", ["1 column without a name"]),
         ("path,patient_id,subject_id\na.png,1,2\n", ["another one says the same: 'subject_id' (patient)"]),
         ("path,covid19,label\na.png,1,x\nb.png,0,y\n", ["look like labels and are not taken: 'covid19', 'label'"]),
-        ("path,sex,age\na.png,?,500\nb.png,M,50\n", ["1 cells of column 'sex'", "1 cells of column 'age'"]),
-        ("path,patient_id\na.png,7\nb.png,7.0\n", ["1 ids in column 'patient_id' are written with and without .0"]),
+        ("path,sex,age\na.png,?,500\nb.png,M,50\n", ["1 cell of column 'sex'", "1 cell of column 'age'"]),
+        ("path,patient_id\na.png,7\nb.png,7.0\n", ["1 id in column 'patient_id' written with and without .0"]),
         (
             "path,patient_id\na.png,7\nb.png,007\n",
-            ["1 ids in column 'patient_id' differ from another in leading zeros"],
+            ["1 id in column 'patient_id' unlike another in leading zeros"],
         ),
-        ("path,patient_id\na.png,02-Jan\nb.png,3/4/2020\n", ["2 ids in column 'patient_id' are dates"]),
+        ("path,patient_id\na.png,02-Jan\nb.png,3/4/2020\n", ["2 ids in column 'patient_id' with the look of a date"]),
         (
             "path,patient_id\n" + "".join(f"a.png,12345678901{n:04}00\n" for n in range(6)),
             ["the 6 ids of more than 15 digits"],
         ),
-        ("path,patient_id\na.png,ANONYMOUS\nb.png,-\nc.png,p\n", ["2 images name a placeholder as their patient"]),
+        ("path,patient_id\na.png,ANONYMOUS\nb.png,-\nc.png,p\n", ["2 images with a placeholder as the patient"]),
         (
             "path,lung_mask\na.png,m.png\n",
             ["'lung_mask' looks like masks and is not taken: take it with --column mask_"],
@@ -359,7 +361,7 @@ def test_lists_of_labels_and_a_path_in_the_index(tmp_path):
         ("path,mask_x\na.png,Doe Jane\n", ["'mask_x' looks like masks .* 1 other text"]),
         (
             "path,source,labels\na.png,s,Edema\nb.png,t,Mass\nc.png,t,\n",
-            ["1 labelled images of source t, .*: edema", "1 labelled images of source s, .*: mass"],
+            ["1 labelled image of source t, .*: edema", "1 labelled image of source s, .*: mass"],
         ),
     ],
 )
@@ -421,7 +423,7 @@ def test_names_that_are_not_utf8(tmp_path):
 @pytest.mark.parametrize("content", ["", "path\n", "a,b\n1,2,3\n4,5,6,7\n"])
 def test_broken_manifest_is_one_line(tmp_path, content):
     path = tmp_path / "m.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(RaddinoError) as error:
         read_items(path)
     assert "\n" not in str(error.value)
@@ -439,9 +441,9 @@ def test_what_is_left_out_stands_in_corpus_json_and_on_the_terminal(tmp_path, im
     corpus = prepare(images, tmp_path / "corpus", workers=1, where="age != '059Y'", shorter_side=16)
     notes = corpus.info["notes"]
     for count, what in (
-        (1, "rows left out by where"),
+        (1, "row left out by where"),
         (3, "rows marked in column 'excluded'"),
-        (3, "images name a plac"),
+        (3, "images with a plac"),
     ):
         assert sum(note.startswith(f"{count} {what}") for note in notes) == 1
     assert corpus.info["unlisted"] == {"clinic": {"mass": 7}, "ward": {"edema": 29, "effusion": 29, "no_finding": 29}}

@@ -37,7 +37,7 @@ prepare(sys.argv[1], sys.argv[2], workers=2)
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "run.py"
-    path.write_text(SCRIPT)
+    path.write_text(SCRIPT, encoding="utf-8")
     return path
 
 
@@ -89,7 +89,7 @@ os.abort()
 def killers(images, tmp_path, monkeypatch) -> Path:
     """Three of the 40 images end the decoder that reads them."""
     (tmp_path / "decoder").mkdir()
-    (tmp_path / "decoder/gdcm.py").write_text(ABORTING)
+    (tmp_path / "decoder/gdcm.py").write_text(ABORTING, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "decoder")
     stream = jpeg_lossless(drawn(8, 60, 50), 8)
     for n in (0, 17, 18):

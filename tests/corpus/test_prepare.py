@@ -202,7 +202,7 @@ def test_a_row_listed_twice_is_packed_once(images, tmp_path):
 
 def test_nothing_readable_is_an_error(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/notes.txt").write_text("hello")
+    (tmp_path / "in/notes.txt").write_text("hello", encoding="utf-8")
     with pytest.raises(RaddinoError, match="no image could be packed: 1 x not a DICOM"):
         prepare(tmp_path / "in", tmp_path / "corpus", workers=1)
 

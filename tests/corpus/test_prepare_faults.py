@@ -163,7 +163,7 @@ def test_a_full_disk(images, tmp_path, small_disk, workers):
     whole = contents(prepare(images, tmp_path / "whole", workers=1).path)
     disk = small_disk(24)
     run = [*CLI, "prepare", str(images), "--out", str(disk / "corpus"), "--workers", workers]
-    full = subprocess.run(run, capture_output=True, text=True)
+    full = subprocess.run(run, capture_output=True, encoding="utf-8")
     assert full.returncode == 2
     said = [line for line in full.stderr.splitlines() if not line.startswith("prepare ")]
     assert len(said) == 1
@@ -217,7 +217,7 @@ def test_two_processes(images, tmp_path):
     while not (out / PARTIAL / "plan").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    second = subprocess.run([*CLI, "prepare", str(images), "--out", str(out)], capture_output=True, text=True)
+    second = subprocess.run([*CLI, "prepare", str(images), "--out", str(out)], capture_output=True, encoding="utf-8")
     assert second.returncode == 2
     assert second.stderr == f"error: another prepare is writing {out}: wait for it, or choose another --out\n"
     first.communicate()
@@ -255,10 +255,10 @@ def test_a_damaged_record_is_refused(images, tmp_path, monkeypatch, damage):
         with pytest.raises(ZeroDivisionError):
             prepare(images, out, workers=1)
     record = out / PARTIAL / "000001.json"
-    text = record.read_text()
+    text = record.read_text(encoding="utf-8")
     at = text.index('"label_x": ') + len('"label_x": ')
     flipped = text[:at] + ("1" if text[at] == "0" else "0") + text[at + 1 :]
-    record.write_text({"flip": flipped, "cut": text[:-9], "other": '{"rows": []}'}[damage])
+    record.write_text({"flip": flipped, "cut": text[:-9], "other": '{"rows": []}'}[damage], encoding="utf-8")
     assert "000001.json is damaged" in refused(images, out)
 
 

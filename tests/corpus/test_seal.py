@@ -38,7 +38,7 @@ def sealed(out, *shards: list[dict], skipped=(), classes=None, left_out=(), **ma
         write_json(task.record, {"size": 100 + number, "rows": rows, "skipped": list(skipped) if number == 0 else []})
         tasks.append(task)
     seal(out, tasks, list(left_out), classes or {}, made_by)
-    return json.loads((out / "corpus.json").read_text())
+    return json.loads((out / "corpus.json").read_text(encoding="utf-8"))
 
 
 def test_contents_are_counted(tmp_path):
@@ -94,7 +94,7 @@ def test_images_without_a_patient_are_told_and_warned_of(tmp_path):
 def test_one_patient_in_two_sources_is_told(tmp_path):
     rows = [row(n, namespace="x", source="ours" if n % 4 else "theirs") for n in range(12)]
     notes = sealed(tmp_path, rows)["notes"]
-    assert [note[:44] for note in notes] == ["3 patient(s) stand in more than one source, "]
+    assert [note[:44] for note in notes] == ["3 patients stand in more than one source, ea"]
     synthetic = [row(n, namespace="x", synthetic=True, source="ours" if n % 2 else "theirs") for n in range(12)]
     assert sealed(tmp_path / "synthetic", synthetic)["notes"] == []
 
@@ -118,7 +118,7 @@ def test_a_damaged_record_says_what_to_do(tmp_path):
     task = ShardTask(tmp_path, 0, [], Recipe(), KEY)
     task.record.parent.mkdir(parents=True)
     write_json(task.record, {"size": 1, "rows": [row(0)], "skipped": []})
-    task.record.write_text(task.record.read_text().replace("image0", "image1"))
+    task.record.write_text(task.record.read_text(encoding="utf-8").replace("image0", "image1"), encoding="utf-8")
     with pytest.raises(RaddinoError, match=f"delete {tmp_path} and run prepare again"):
         seal(tmp_path, [task], [], {}, {})
 

@@ -26,7 +26,7 @@ def test_extremes_and_seed():
 
 def test_torn_patients_are_named():
     table = pd.DataFrame({"patient": [f"p{n % 9}" for n in range(18)], "split": ["train"] * 9 + ["test"] * 9})
-    with pytest.raises(RaddinoError, match=r"9 patient\(s\).*p0, p1, p2, p3, p4 and 4 more"):
+    with pytest.raises(RaddinoError, match=r"9 patients.*p0, p1, p2, p3, p4 and 4 more"):
         check_patient_splits(table)
     check_patient_splits(table[:9])
     check_patient_splits(pd.DataFrame({"patient": [None, None], "split": ["train", "test"]}))

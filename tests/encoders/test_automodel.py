@@ -121,10 +121,10 @@ def test_image_processors_that_cannot_be_followed_are_refused(tmp_path):
 
 def test_code_from_the_hub_is_not_run(tmp_path):
     publish(tmp_path, vit(), SQUARE)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     code = {"model_type": "foreign", "auto_map": {"AutoConfig": "code.Foreign", "AutoModel": "code.Model"}}
-    (tmp_path / "config.json").write_text(json.dumps(config | code))
-    (tmp_path / "code.py").write_text("raise SystemExit('ran')")
+    (tmp_path / "config.json").write_text(json.dumps(config | code), encoding="utf-8")
+    (tmp_path / "code.py").write_text("raise SystemExit('ran')", encoding="utf-8")
     with pytest.raises(RaddinoError, match="Transformers cannot load it"):
         load_encoder(f"hf:{tmp_path}")
 
@@ -133,7 +133,7 @@ def test_an_adapter_that_names_another_model_is_refused(tmp_path):
     publish(tmp_path / "other", vit(), SQUARE)
     publish(tmp_path / "given", vit(), SQUARE)
     told = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "other")}
-    (tmp_path / "given" / "adapter_config.json").write_text(json.dumps(told))
+    (tmp_path / "given" / "adapter_config.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(RaddinoError, match="given holds an adapter"):
         load_encoder(f"hf:{tmp_path / 'given'}", device="cpu")
 
@@ -163,7 +163,7 @@ def test_a_network_beyond_the_weights_is_refused_before_it_is_built(
         (tmp_path / "model.safetensors").unlink()
         torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | declared))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | declared), encoding="utf-8")
     with pytest.raises(RaddinoError, match=words):
         load_encoder(f"hf:{tmp_path}", device="cpu")
 

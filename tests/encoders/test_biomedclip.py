@@ -29,7 +29,7 @@ def published(tmp_path_factory):
         max_position_embeddings=80,
     ).save_pretrained(bert)  # fmt: skip
     for place in (folder, bert):
-        (place / "vocab.txt").write_text("\n".join(WORDS))
+        (place / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
         BertTokenizer(str(place / "vocab.txt")).save_pretrained(place)
     config = {
         "model_cfg": {
@@ -51,7 +51,7 @@ def published(tmp_path_factory):
         },
         "preprocess_cfg": {"mean": MEAN, "std": STD},
     }
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     network = open_clip.create_model(
         f"local-dir:{folder}", load_weights=False, pretrained_text=False, pretrained_image=False
     )
@@ -113,13 +113,15 @@ def test_damaged_folders_and_missing_tokenizers_are_refused(published, tmp_path,
     (tmp_path / weights.name).symlink_to(weights)
     config = tmp_path / "open_clip_config.json"
     for damaged in ("{", "[]", "{}", '{"model_cfg": 3, "preprocess_cfg": 3}'):
-        config.write_text(damaged)
+        config.write_text(damaged, encoding="utf-8")
         with pytest.raises(RaddinoError, match="open_clip_config"):
             load_encoder(f"biomedclip:{tmp_path}")
-    config.write_text((folder / config.name).read_text().replace("vit_tiny", "vit_no"))
+    config.write_text(
+        (folder / config.name).read_text(encoding="utf-8").replace("vit_tiny", "vit_no"), encoding="utf-8"
+    )
     with pytest.raises(RaddinoError, match="no vision transformer of timm"):
         load_encoder(f"biomedclip:{tmp_path}")
-    config.write_text((folder / config.name).read_text())
+    config.write_text((folder / config.name).read_text(encoding="utf-8"), encoding="utf-8")
     bare = load_encoder(f"biomedclip:{tmp_path}", device="cpu")
     with pytest.raises(RaddinoError, match="beside the weights"):
         bare.encode_text(PROMPTS)

@@ -87,7 +87,7 @@ def sixteen_bit_png(path):
 def test_the_shipped_snippet_reads_16_bits_as_the_encoder_does(tmp_path):
     encoder = load_encoder("raddino-tiny", "cpu")
     folder = files("raddino") / "encoders/shipped/raddino-tiny"
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert card == model_card(encoder.name, encoder.model, encoder.preparation, encoder.provenance)
     assert "clips them at 255" in section(card, "Preparation")
     assert "8 or 16 bits" not in card

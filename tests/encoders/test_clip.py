@@ -40,11 +40,14 @@ def published(folder, legacy: bool = False) -> CLIPModel:
         (folder / "model.safetensors").unlink()
         position = {"vision_model.embeddings.position_ids": torch.arange(17)[None]}
         torch.save(state | position, folder / "pytorch_model.bin")
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\nn o</w>\n")
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\nn o</w>\n", encoding="utf-8")
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(
-        json.dumps(special | {"pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer", "model_max_length": 20})
+        json.dumps(
+            special | {"pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer", "model_max_length": 20}
+        ),
+        encoding="utf-8",
     )
     return model
 

@@ -126,10 +126,10 @@ def test_what_preprocess_did_not_make_is_refused(tmp_path):
 
 def test_folders_of_another_kind_and_damaged_ones_are_named(tmp_path):
     published(tmp_path, "dinov2-base")
-    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
     with pytest.raises(RaddinoError, match="dinov2-base reads model_type dinov2"):
         load_encoder(f"dinov2-base:{tmp_path}")
-    (tmp_path / "config.json").write_text("[")
+    (tmp_path / "config.json").write_text("[", encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"config\.json is damaged"):
         load_encoder(f"dinov2-base:{tmp_path}")
     (tmp_path / "empty").mkdir()

@@ -87,7 +87,7 @@ def test_timm_gives_the_same_features(tmp_path, registers, ffn, size):
     timm = pytest.importorskip("timm")
     source = encoder_folder(tmp_path / "e", registers, ffn, size)
     out = export(source, tmp_path / "out", "timm")
-    config = json.loads((out / "config.json").read_text())
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     for model in (
         timm.create_model(f"local-dir:{out}", pretrained=True),
         timm.create_model(
@@ -130,8 +130,11 @@ def test_timms_transform_is_our_preparation(tmp_path, shorter, shape):
     timm = pytest.importorskip("timm")
     source = encoder_folder(tmp_path / "e")
     file = source / "preprocessor_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"shortest_edge": shorter}}))
-    about = json.loads((source / "raddino.json").read_text())
+    file.write_text(
+        json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"size": {"shortest_edge": shorter}}),
+        encoding="utf-8",
+    )
+    about = json.loads((source / "raddino.json").read_text(encoding="utf-8"))
     about["settings"]["preprocessor_config.json"] = sha256(file)
     write_json(source / "raddino.json", about)
     out = export(source, tmp_path / "out", "timm")
@@ -202,7 +205,10 @@ def test_the_record_and_the_card_tell_what_was_written(tmp_path, format):
     gated = Provenance(sources=["mimic-cxr"], supervision="text", licence="PhysioNet", gated=True)
     source = encoder_folder(tmp_path / "e", record=gated)
     out = export(source, tmp_path / "out", format)
-    record, card = json.loads((out / "export.json").read_text()), (out / "README.md").read_text()
+    record, card = (
+        json.loads((out / "export.json").read_text(encoding="utf-8")),
+        (out / "README.md").read_text(encoding="utf-8"),
+    )
     ((name, about),) = record["files"].items()
     assert about == {"bytes": (out / name).stat().st_size, "sha256": sha256(out / name)}
     assert record["fingerprint"] == VitEncoder.load(source, "cpu").fingerprint
@@ -221,7 +227,7 @@ def test_an_export_replaces_only_an_earlier_export(tmp_path):
     with pytest.raises(ConfigError, match="exists: give another folder, or --overwrite"):
         export(source, out, "official")
     export(source, out, "huggingface", overwrite=True)
-    assert json.loads((out / "export.json").read_text())["format"] == "huggingface"
+    assert json.loads((out / "export.json").read_text(encoding="utf-8"))["format"] == "huggingface"
     with pytest.raises(ConfigError, match="no earlier export"):
         export(source, source, "official", overwrite=True)
     assert VitEncoder.load(source, "cpu").name == "small"

@@ -32,10 +32,10 @@ def test_specs_that_name_nothing_are_refused_with_a_hint(spec, words):
 def test_folders_that_are_no_encoders_are_refused(tmp_path):
     with pytest.raises(RaddinoError, match=r"has no config\.json"):
         load_encoder(tmp_path)
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"config\.json is damaged"):
         load_encoder(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}), encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"holds none of model\.safetensors"):
         load_encoder(tmp_path)
 
@@ -77,12 +77,12 @@ def test_listing_loads_no_network_library():
         "heavy = {'transformers', 'timm', 'open_clip', 'torchxrayvision', 'sklearn', 'health_multimodal'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_what_a_family_saw_is_said_with_a_reference_or_is_unknown():
-    text = " ".join((Path(__file__).parents[2] / "docs/encoders.md").read_text().split())
+    text = " ".join((Path(__file__).parents[2] / "docs/encoders.md").read_text(encoding="utf-8").split())
     for name in known_encoders():
         for training in ENCODERS[name].provenance.trainings:
             recorded = not training.sources or training.corpora

@@ -51,7 +51,9 @@ def test_a_foreign_folder_is_preprocessed_as_its_processor_says(tmp_path):
     saved(tmp_path / "encoder")
     (tmp_path / "encoder/raddino.json").unlink()
     file = tmp_path / "encoder/preprocessor_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"shortest_edge": 73}}))
+    file.write_text(
+        json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"size": {"shortest_edge": 73}}), encoding="utf-8"
+    )
     image = np.random.default_rng(0).integers(0, 256, (150, 130), dtype=np.uint8)
     encoder = VitEncoder.load(tmp_path / "encoder")
     processor = AutoImageProcessor.from_pretrained(tmp_path / "encoder")
@@ -66,8 +68,11 @@ def test_what_is_saved_is_what_was_trained(tmp_path):
     batch = torch.rand(2, 1, 64, 64) * 4 - 2
     torch.testing.assert_close(encoder.encode(batch).cls, model(batch).cls.detach(), rtol=0, atol=1e-5)
     assert encoder.provenance.sources == ["synthetic"]
-    assert encoder.provenance.sha256 == json.loads((tmp_path / "encoder/raddino.json").read_text())["sha256"]
-    card = (tmp_path / "encoder/README.md").read_text()
+    assert (
+        encoder.provenance.sha256
+        == json.loads((tmp_path / "encoder/raddino.json").read_text(encoding="utf-8"))["sha256"]
+    )
+    card = (tmp_path / "encoder/README.md").read_text(encoding="utf-8")
     assert "synthetic" in card
     assert "research only" in card
 
@@ -119,7 +124,7 @@ def test_damaged_and_missing_folders_are_refused(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\0\1")
     with pytest.raises(RaddinoError, match="not the file that"):
         load_encoder(str(tmp_path / "encoder"))
-    (tmp_path / "encoder/raddino.json").write_text("{")
+    (tmp_path / "encoder/raddino.json").write_text("{", encoding="utf-8")
     with pytest.raises(RaddinoError, match="is damaged"):
         load_encoder(str(tmp_path / "encoder"))
     with pytest.raises(RaddinoError, match="no encoder at"):
@@ -159,7 +164,7 @@ def test_damaged_files_beside_the_weights_are_named(tmp_path, file, text):
     folder = save_encoder(
         tmp_path / "e", model, size=16, mean=0.5, std=0.2, name="e", provenance=Provenance()
     )  # fmt: skip
-    (folder / file).write_text(text)
+    (folder / file).write_text(text, encoding="utf-8")
     with pytest.raises(RaddinoError, match=file):
         VitEncoder.load(folder, device="cpu")
 
@@ -175,13 +180,13 @@ def test_damaged_files_beside_the_weights_are_named(tmp_path, file, text):
 def test_a_damaged_provenance_is_refused_by_field(tmp_path, field, value):
     saved(tmp_path / "encoder")
     file = tmp_path / "encoder/raddino.json"
-    about = json.loads(file.read_text())
+    about = json.loads(file.read_text(encoding="utf-8"))
     del about["seal"]
-    file.write_text(json.dumps(about | {"provenance": about["provenance"] | {field: value}}))
+    file.write_text(json.dumps(about | {"provenance": about["provenance"] | {field: value}}), encoding="utf-8")
     with pytest.raises(RaddinoError, match=rf"raddino\.json: its provenance is damaged: {field} cannot be"):
         VitEncoder.load(tmp_path / "encoder")
     for name in ("name", "sha256"):
-        file.write_text(json.dumps(about | {name: ["x"]}))
+        file.write_text(json.dumps(about | {name: ["x"]}), encoding="utf-8")
         with pytest.raises(RaddinoError, match=name if name == "name" else "sha256|not the file"):
             VitEncoder.load(tmp_path / "encoder")
 
@@ -199,6 +204,6 @@ def test_a_shape_beyond_the_weights_is_refused_before_it_is_built(tmp_path, decl
     if not record:
         (tmp_path / "encoder/raddino.json").unlink()
     file = tmp_path / "encoder/config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | declared))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | declared), encoding="utf-8")
     with pytest.raises(RaddinoError, match="weights do not fit the network"):
         VitEncoder.load(tmp_path / "encoder")

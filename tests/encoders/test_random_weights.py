@@ -55,7 +55,7 @@ def test_the_seed_decides_and_the_caller_s_generator_is_left_alone(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
     first, second, third = (load_encoder(spec, device="cpu").fingerprint for spec in specs)
     assert first == second != third
-    assert json.loads((tmp_path / "2/timm" / RANDOM_MARKER).read_text())["seed"] == 1
+    assert json.loads((tmp_path / "2/timm" / RANDOM_MARKER).read_text(encoding="utf-8"))["seed"] == 1
 
 
 def test_an_unknown_name_is_refused(tmp_path):

@@ -90,7 +90,7 @@ def test_the_published_sentence_pieces(tmp_path):
         model_prefix=str(tmp_path / "spiece"), pad_id=-1, bos_id=-1, eos_id=1, unk_id=0, minloglevel=2,
     )  # fmt: skip
     (tmp_path / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "SiglipTokenizer", "model_max_length": 16, "do_lower_case": true}'
+        '{"tokenizer_class": "SiglipTokenizer", "model_max_length": 16, "do_lower_case": true}', encoding="utf-8"
     )
     tokenizer = SiglipTokenizer(str(tmp_path / "spiece.model"), model_max_length=16)
     agrees_on_text(load_encoder(f"medsiglip:{tmp_path}"), model, tokenizer, tmp_path)
@@ -148,8 +148,8 @@ def test_refusals(tmp_path):
 def test_a_tower_deeper_than_the_weights_is_refused(tmp_path, tower):
     published(tmp_path)
     file = tmp_path / "config.json"
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text(encoding="utf-8"))
     config[tower]["num_hidden_layers"] = 10**9
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(RaddinoError, match="declares 1000000000 layers"):
         load_encoder(f"medsiglip:{tmp_path}", device="cpu")

@@ -31,7 +31,7 @@ def cached(home: Path, repository: str, *files: str) -> Path:
     snapshot = folder / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (folder / "refs").mkdir()
-    (folder / "refs/main").write_text(COMMIT)
+    (folder / "refs/main").write_text(COMMIT, encoding="utf-8")
     for file in files:
         (snapshot / file).write_bytes(b"{}")
     return snapshot
@@ -98,7 +98,7 @@ def test_a_cache_that_holds_only_part_does_not_count(home):
     cached(home, "a/other-format", "config.json", "pytorch_model.bin")
     parts = cached(home, "a/parts", "config.json", "model-1.safetensors")
     index = {"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}
-    (parts / "model.safetensors.index.json").write_text(json.dumps(index))
+    (parts / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     for name in ("config-only", "other-format", "parts"):
         with pytest.raises(RaddinoError, match="no whole set of weights"):
             find_weights("rad-dino", f"a/{name}", patterns=("*.json", "*.safetensors"))
@@ -171,7 +171,7 @@ def test_the_record_has_revision_and_digest(tmp_path):
     assert sha256(one) == digest
     both = hashlib.sha256((digest + hashlib.sha256(b"two").hexdigest()).encode()).hexdigest()
     assert sha256(one, two) == both != sha256(two, one)
-    (tmp_path / weights.RANDOM_MARKER).write_text("{}")
+    (tmp_path / weights.RANDOM_MARKER).write_text("{}", encoding="utf-8")
     random = Weights(tmp_path).record(known, one)
     assert (random.sources, random.supervision, random.note, random.sha256) == ([], "none", "random weights", digest)
 

@@ -54,7 +54,7 @@ def test_damage_is_refused_in_one_line(tmp_path, damage):
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     elif damage == "text":
-        path.write_text("no tensors here")
+        path.write_text("no tensors here", encoding="utf-8")
     else:
         from safetensors.numpy import save_file
 

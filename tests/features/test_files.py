@@ -77,7 +77,7 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path, damage):
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     elif damage == "text":
-        path.write_text("no table here")
+        path.write_text("no table here", encoding="utf-8")
     else:
         pd.DataFrame({"id": ["a"], "row": [1], "cls": [1.0]}).to_parquet(path)
     with pytest.raises(RaddinoError, match="delete it and embed again") as error:

@@ -36,7 +36,7 @@ def test_torchrun_gives_what_one_process_gives(tmp_path):
     options = json.dumps({"patches": True, "out": str(out)})
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launch, str(JOB), str(tmp_path), options], env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        [*launch, str(JOB), str(tmp_path), options], env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=300
     )
     assert done.returncode == 0, done.stderr
     corpus = corpus_at(tmp_path)

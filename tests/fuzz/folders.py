@@ -65,7 +65,7 @@ def _seeds(place: Path) -> Iterator[Seed]:
     _model(place)
     yield from _files("model", place, "model/*", beside=("encoder",))
     (place / "suite").mkdir()
-    (place / "suite" / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    (place / "suite" / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
     yield from _files("suite", place / "suite")
     evaluate(
         Corpus.open(place / "corpus"), [HOG(24, 8)], names=["hog"], out=place / "results",

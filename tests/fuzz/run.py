@@ -227,7 +227,7 @@ class Subject:
         theirs.close()
         broken, _ = self._wait(START_S)
         if broken:
-            raise RuntimeError(f"the process that tries files does not start: {self._log.read_text()}")
+            raise RuntimeError(f"the process that tries files does not start: {self._log.read_text(encoding='utf-8')}")
 
     def _wait(self, patience: float, most: float = math.inf) -> tuple[str, list[Outcome]]:
         """The must that was broken while waiting, and the answer; ``most`` is of :meth:`_seconds`."""
@@ -271,7 +271,7 @@ class Subject:
 
     def _printed(self) -> str:
         """What stands on the terminal beside the progress bar."""
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self._log.read_text(errors="replace", encoding="utf-8").splitlines()
         return "\n".join(line for line in lines if line.strip() and not BAR.match(line))
 
     def _end(self) -> None:

@@ -93,7 +93,7 @@ def test_damage_depends_on_bytes_and_number_alone():
         "print(*(mutate(one.data, at, one.name, b'other').hex() for at, one in enumerate(image_seeds())), sep='\\n')"
     )
     place = Path(run.__file__).parents[1]
-    told = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, encoding="utf-8", check=True)
     assert told.stdout.split() == here
 
 

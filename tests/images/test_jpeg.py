@@ -84,6 +84,6 @@ def test_most_grossly_wrong_pictures_are_noticed(progressive, most):
 
 
 def test_real_files_are_not_accused(shared: Path):
-    with open(shared / "data/manifest.csv", newline="") as file:
+    with open(shared / "data/manifest.csv", newline="", encoding="utf-8") as file:
         paths = [row["path"] for row in csv.DictReader(file)][::20]
     assert [path for path in paths if not jpeg_is_sound((shared / "data" / path).read_bytes())] == []

@@ -24,7 +24,7 @@ def folder(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "manifest_dicom.csv", newline="") as file:
+    with open(folder / "manifest_dicom.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

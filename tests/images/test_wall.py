@@ -38,7 +38,7 @@ def reason(wall: Wall, function, *args, **options) -> str:
 
 def ended(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return True
     return state == "Z"
@@ -180,7 +180,7 @@ def test_a_missing_module_is_no_fault_of_the_file(monkeypatch):
 
 
 def test_modules_of_the_working_folder_are_not_imported(tmp_path, monkeypatch):
-    (tmp_path / "pydicom.py").write_text("raise SystemExit('taken from the working folder')")
+    (tmp_path / "pydicom.py").write_text("raise SystemExit('taken from the working folder')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     with Wall() as one:
@@ -219,10 +219,13 @@ wall.call(getattr(behind, sys.argv[1]), *map(float, sys.argv[2:]), seconds=4)
 @pytest.mark.parametrize("busy", [["wait", "100"], ["loop"]])
 def test_the_process_ends_when_its_parent_is_killed(tmp_path, busy):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     path = os.pathsep.join(entry for entry in sys.path if entry)
     parent = subprocess.Popen(
-        [sys.executable, script, *busy], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, script, *busy],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": path},
     )
     child = int(parent.stdout.readline())
     time.sleep(0.3)

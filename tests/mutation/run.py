@@ -89,7 +89,9 @@ class Bench:
                 self.normal[test] = math.inf
                 return math.inf
             if status not in (0, 5):
-                raise SystemExit(f"{test} ends with {status} without any fault:\n{(self.place / 'log').read_text()}")
+                raise SystemExit(
+                    f"{test} ends with {status} without any fault:\n{(self.place / 'log').read_text(encoding='utf-8')}"
+                )
             self.normal[test] = time.monotonic() - began
         return self.normal[test]
 

@@ -104,26 +104,27 @@ def house(tmp_path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     source = "def double(x):\n    if x < 0:\n        raise ValueError('negative')\n    return x * 2\n"
     (tmp_path / "house/src/pack/__init__.py").touch()
-    (tmp_path / "house/src/pack/room/double.py").write_text(source)
+    (tmp_path / "house/src/pack/room/double.py").write_text(source, encoding="utf-8")
     (tmp_path / "house/tests/room/test_double.py").write_text(
         "import pytest\nfrom pack.room.double import double\n"
-        "def test_guard():\n    with pytest.raises(ValueError):\n        double(-1)\n    double(0)\n"
+        "def test_guard():\n    with pytest.raises(ValueError):\n        double(-1)\n    double(0)\n",
+        encoding="utf-8",
     )
     (tmp_path / "house/tests/room/test_other.py").write_text(
-        "from pack.room.double import double\ndef test_factor():\n    assert double(3) == 6\n"
+        "from pack.room.double import double\ndef test_factor():\n    assert double(3) == 6\n", encoding="utf-8"
     )
     return tmp_path / "house"
 
 
 def test_a_weak_test_lets_a_fault_live_and_the_room_finds_it(house, tmp_path):
-    source = (house / "src/pack/room/double.py").read_text()
+    source = (house / "src/pack/room/double.py").read_text(encoding="utf-8")
     mutants = {one.operator: one for one in mutants_of(source, "room/double.py")}
     bench = Bench(house, tmp_path / "copy", "src/pack")
     assert bench.judge(mutants["guard"]).caught == "own"
     assert bench.judge(mutants["arithmetic"]).caught == ""
     assert bench.judge(mutants["arithmetic"], whole_room=True).caught == "room"
-    assert (tmp_path / "copy/src/pack/room/double.py").read_text() == source
-    (tmp_path / "copy/tests/room/test_double.py").write_text("def test_broken():\n    assert False\n")
+    assert (tmp_path / "copy/src/pack/room/double.py").read_text(encoding="utf-8") == source
+    (tmp_path / "copy/tests/room/test_double.py").write_text("def test_broken():\n    assert False\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="without any fault"):
         Bench.judge(Bench(tmp_path / "copy", tmp_path / "again", "src/pack"), mutants["guard"])
 
@@ -132,19 +133,20 @@ def test_slow_tests_are_left_out_and_a_fault_that_only_they_could_see_is_not_jud
     slow = "import time\ntime.sleep(60)\n"
     own = house / "tests/room/test_double.py"
     mutants = {
-        one.operator: one for one in mutants_of((house / "src/pack/room/double.py").read_text(), "room/double.py")
+        one.operator: one
+        for one in mutants_of((house / "src/pack/room/double.py").read_text(encoding="utf-8"), "room/double.py")
     }
-    (house / "tests/room/test_other.py").write_text(slow)
+    (house / "tests/room/test_other.py").write_text(slow, encoding="utf-8")
     bench = Bench(house, tmp_path / "copy", "src/pack", most_seconds=20)
     assert bench.judge(mutants["guard"]).caught == "own"
-    own.write_text(slow)
+    own.write_text(slow, encoding="utf-8")
     assert Bench(house, tmp_path / "again", "src/pack", most_seconds=1).judge(mutants["guard"]) is None
 
 
 def test_a_fault_that_never_ends_is_caught(house, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{Bench.__module__}.MORE_SECONDS", 0.5)
     monkeypatch.setattr(f"{Bench.__module__}.NORMAL_TIMES", 1)
-    source = (house / "src/pack/room/double.py").read_text()
+    source = (house / "src/pack/room/double.py").read_text(encoding="utf-8")
     start = source.index("return")
     endless = Mutant("room/double.py", "double", 4, "return", "", start, len(source), "while True:\n        pass\n")
     assert Bench(house, tmp_path / "copy", "src/pack").judge(endless).caught == "own"
@@ -153,7 +155,7 @@ def test_a_fault_that_never_ends_is_caught(house, tmp_path, monkeypatch):
 def test_own_tests_and_those_of_the_room(tmp_path):
     for name in ("a/test_b.py", "a/test_c.py", "a/deep/test_d.py", "test_top.py"):
         (tmp_path / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "tests" / name).write_text("from raddino.a import x, e\n" if "_c" in name else "")
+        (tmp_path / "tests" / name).write_text("from raddino.a import x, e\n" if "_c" in name else "", encoding="utf-8")
     tests = tmp_path / "tests"
     assert own_and_room("a/b.py", tests) == (["tests/a/test_b.py"], ["tests/a/test_c.py"])
     assert own_and_room("a/e.py", tests) == (["tests/a/test_c.py"], ["tests/a/test_b.py"])
@@ -170,7 +172,7 @@ def test_a_record_keeps_the_first_verdict_and_the_last(tmp_path):
     assert again.rows == record.rows
     assert again.survivors() == {three.name}
     assert again.rows[one.name]["first"] == ""
-    (tmp_path / "same.txt").write_text(f"# words\n{three.name} | x is never negative\n")
+    (tmp_path / "same.txt").write_text(f"# words\n{three.name} | x is never negative\n", encoding="utf-8")
     same = equivalents(tmp_path / "same.txt")
     assert same == {three.name: "x is never negative"}
     said = "\n".join(report(again, same))
@@ -178,4 +180,4 @@ def test_a_record_keeps_the_first_verdict_and_the_last(tmp_path):
     assert "new test    a/b.py:0 f0 (sign) ⟦-x → x⟧" in said
     assert "equivalent  a/b.py:2 f2" in said
     assert "| a | 3 | 1 | 0 | 2 | 0 | 67 % |" in "\n".join(report(again, {}))
-    assert json.loads((tmp_path / "record.jsonl").read_text().splitlines()[0])["last"] == ""
+    assert json.loads((tmp_path / "record.jsonl").read_text(encoding="utf-8").splitlines()[0])["last"] == ""

@@ -93,7 +93,7 @@ def fabricate_metrics(predictions: pd.DataFrame, synthetic: bool = True) -> dict
 
 def write_results(folder: Path, metrics: dict, predictions: pd.DataFrame | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     if predictions is not None:
         predictions.to_parquet(folder / "predictions.parquet")
     return folder
@@ -129,9 +129,13 @@ def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
 
 def write_run(folder: Path, lines: list[dict], tail: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
-    (folder / "config.yaml").write_text("optim:\n  lr: 0.001\ncorpus: /home/somebody/corpus\nsteps: 400\n")
-    (folder / "environment.json").write_text(json.dumps({"torch": "2.0", "user": "somebody", "synthetic": True}))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail, encoding="utf-8")
+    (folder / "config.yaml").write_text(
+        "optim:\n  lr: 0.001\ncorpus: /home/somebody/corpus\nsteps: 400\n", encoding="utf-8"
+    )
+    (folder / "environment.json").write_text(
+        json.dumps({"torch": "2.0", "user": "somebody", "synthetic": True}), encoding="utf-8"
+    )
     return folder
 
 

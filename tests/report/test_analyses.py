@@ -178,7 +178,7 @@ class Anchors(HTMLParser):
 def test_the_page_shows_them(tmp_path: Path, analyses: dict[str, Any]) -> None:
     predictions = fabricate_predictions()
     metrics = fabricate_metrics(predictions) | {"analyses": analyses}
-    page = Anchors(report(write_results(tmp_path, metrics, predictions)).read_text())
+    page = Anchors(report(write_results(tmp_path, metrics, predictions)).read_text(encoding="utf-8"))
     assert set(SECTIONS) <= set(page.ids)
     assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
     assert f"#{next(iter(SECTIONS))}" in page.links

@@ -14,10 +14,10 @@ def test_folders_that_are_not_what_they_should_be(tmp_path: Path) -> None:
         read_results(tmp_path)
     with pytest.raises(RaddinoError, match=r"no metrics\.jsonl"):
         read_run(tmp_path)
-    (tmp_path / "metrics.json").write_text("{")
+    (tmp_path / "metrics.json").write_text("{", encoding="utf-8")
     with pytest.raises(RaddinoError, match="is damaged"):
         read_results(tmp_path)
-    (tmp_path / "metrics.json").write_text(json.dumps({"format": 99, "rows": []}))
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 99, "rows": []}), encoding="utf-8")
     with pytest.raises(RaddinoError, match="format 99"):
         read_results(tmp_path)
 
@@ -52,13 +52,13 @@ def test_public_leaves_out_places_machines_and_people() -> None:
 
 @pytest.mark.parametrize("text", ['{"format": 1, "rows": [{"x": 1}]}', '{"format": 1, "rows": [], "encoders": [1]}'])
 def test_damaged_results_are_a_one_line_error(tmp_path, text):
-    (tmp_path / "metrics.json").write_text(text)
+    (tmp_path / "metrics.json").write_text(text, encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"damaged .*: evaluate again"):
         read_results(tmp_path)
 
 
 def test_damaged_predictions_are_a_one_line_error(tmp_path):
-    (tmp_path / "metrics.json").write_text('{"format": 1, "rows": []}')
+    (tmp_path / "metrics.json").write_text('{"format": 1, "rows": []}', encoding="utf-8")
     (tmp_path / "predictions.parquet").write_bytes(b"x")
     with pytest.raises(RaddinoError, match=r"predictions\.parquet is damaged"):
         read_results(tmp_path)

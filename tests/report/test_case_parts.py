@@ -111,7 +111,7 @@ def test_models_outside_the_results_are_not_opened(place: Path, dense: dict, mas
 
 
 def test_the_page_shows_cases_beside_probes(place: Path, masked: MaskedCorpus) -> None:
-    whole = report(place, corpus=masked).read_text()
+    whole = report(place, corpus=masked).read_text(encoding="utf-8")
     page = Page(whole)
     assert "#cases" in [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
     assert "solid, true" in page.text
@@ -131,7 +131,7 @@ def test_the_page_of_case_tasks_alone_has_no_curves(
         [predictions, predictions[predictions["task"] == "Age"].assign(task="lungs"), ], ignore_index=True
     )  # fmt: skip
     write_models(tmp_path, masked)
-    text = Page(report(write_results(tmp_path, alone, both), corpus=masked).read_text()).text
+    text = Page(report(write_results(tmp_path, alone, both), corpus=masked).read_text(encoding="utf-8")).text
     assert "trained leads on both tasks" in text
     assert "ROC" not in text
     assert "robes on frozen features" not in text
@@ -143,7 +143,7 @@ def test_hostile_reports_stay_text(place: Path, masked: MaskedCorpus) -> None:
     evil = "<script>alert(1)</script><img src=http://x/y onerror=z> effusion."
     for file in place.glob("models/findings-text/*/reports.parquet"):
         pd.read_parquet(file).assign(hypothesis=evil, reference=evil).to_parquet(file)
-    page = Page(report(place, corpus=masked).read_text())
+    page = Page(report(place, corpus=masked).read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert not any(name.startswith("on") or "http" in value for _, name, value in page.attributes if name == "src")
     assert "alert(1)" in page.text

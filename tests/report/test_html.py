@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path) -> str:
-    return (folder / "report.html").read_text()
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_was_left_out_is_shown_and_escaped(whole: str) -> None:
@@ -91,7 +91,7 @@ def test_one_closed_file_with_every_section(whole: str, folder: Path) -> None:
     assert "svg" in page.tags
     assert "img" in page.tags
     assert len(whole) < 6e6
-    assert (folder / "table.tex").read_text().count(r"\begin{tabular}") == 5
+    assert (folder / "table.tex").read_text(encoding="utf-8").count(r"\begin{tabular}") == 5
 
 
 def test_nothing_is_loaded_from_anywhere(whole: str) -> None:
@@ -130,16 +130,16 @@ def test_no_identifier_path_or_machine_is_written(whole: str) -> None:
     [(True, "Synthetic data: the"), ("mixed", "Partly synthetic data: some"), (False, None)],
 )
 def test_synthetic_data_says_so(results: Path, metrics: dict, said: bool | str, words: str | None) -> None:
-    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": said}))
-    whole = report(results).read_text()
+    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": said}), encoding="utf-8")
+    whole = report(results).read_text(encoding="utf-8")
     assert ("synthetic data</text>" in whole) == bool(said)
     assert ('class="banner"' in whole) == bool(said)
     assert words is None or words in whole
 
 
 def test_a_synthetic_corpus_marks_a_report_of_real_results(results: Path, metrics: dict, corpus: FakeCorpus) -> None:
-    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": False}))
-    assert "Partly synthetic" in report(results, corpus=corpus, encoder="floor").read_text()
+    (results / "metrics.json").write_text(json.dumps(metrics | {"synthetic": False}), encoding="utf-8")
+    assert "Partly synthetic" in report(results, corpus=corpus, encoder="floor").read_text(encoding="utf-8")
 
 
 def test_hostile_names_stay_text(tmp_path: Path, metrics: dict, predictions: pd.DataFrame, corpus: FakeCorpus) -> None:
@@ -152,7 +152,7 @@ def test_hostile_names_stay_text(tmp_path: Path, metrics: dict, predictions: pd.
     swapped = predictions.replace({"task": {"Pneumonia": evil}, "encoder": {"hog": evil}})
     corpus.manifest["sex"] = evil
     corpus.manifest["view"] = evil
-    whole = report(write_results(tmp_path, changed, swapped), corpus=corpus, encoder="fake").read_text()
+    whole = report(write_results(tmp_path, changed, swapped), corpus=corpus, encoder="fake").read_text(encoding="utf-8")
     page = Page(whole)
     assert "script" not in page.tags
     assert not any(name.startswith("on") or "http" in value for _, name, value in page.attributes if name == "src")
@@ -162,19 +162,19 @@ def test_hostile_names_stay_text(tmp_path: Path, metrics: dict, predictions: pd.
 
 def test_missing_pieces_leave_a_sentence(results: Path) -> None:
     (results / "predictions.parquet").unlink()
-    text = Page(report(results).read_text()).text
+    text = Page(report(results).read_text(encoding="utf-8")).text
     assert "no predictions to draw curves from" in text
     assert "No pre-training run was given" in text
     assert text.count("No corpus was given") == 2
 
 
 def test_no_encoder_no_patches_and_credentialed_images(results: Path, corpus: FakeCorpus) -> None:
-    assert "No encoder was given" in report(results, corpus=corpus).read_text()
-    floor = report(results, corpus=corpus, encoder="floor").read_text()
+    assert "No encoder was given" in report(results, corpus=corpus).read_text(encoding="utf-8")
+    floor = report(results, corpus=corpus, encoder="floor").read_text(encoding="utf-8")
     assert "initial has no patch features to show." in floor
     assert "Nearest neighbours" in floor
     corpus.manifest["source"] = "mimic-cxr"
-    closed = report(results, corpus=corpus, encoder="fake").read_text()
+    closed = report(results, corpus=corpus, encoder="fake").read_text(encoding="utf-8")
     assert "credentialed" in closed
     assert "<img" not in closed
 
@@ -191,16 +191,18 @@ def test_the_galleries_show_an_encoder_that_has_something_to_show() -> None:
 def test_the_rule_of_intervals_names_a_scale_only_where_all_have_it(results: Path, metrics: dict) -> None:
     for row in metrics["rows"]:
         row["interval"] = "patient bootstrap, t, scale " + ("log" if row["metric"] == "mae" else "logit")
-    (results / "metrics.json").write_text(json.dumps(metrics))
-    assert "(patient bootstrap, t, on the scale of each metric, " in Page(report(results).read_text()).text
+    (results / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert (
+        "(patient bootstrap, t, on the scale of each metric, " in Page(report(results).read_text(encoding="utf-8")).text
+    )
     metrics["rows"] = [row for row in metrics["rows"] if row["metric"] == "mae"]
-    (results / "metrics.json").write_text(json.dumps(metrics))
-    assert "(patient bootstrap, t, scale log, " in Page(report(results).read_text()).text
+    (results / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert "(patient bootstrap, t, scale log, " in Page(report(results).read_text(encoding="utf-8")).text
 
 
 def test_results_without_any_row(tmp_path: Path) -> None:
     bare = {"format": 1, "rows": [], "absent": [{"task": "Sex", "encoder": None, "reason": "no such column"}]}
-    text = Page(report(write_results(tmp_path, bare, None)).read_text()).text
+    text = Page(report(write_results(tmp_path, bare, None)).read_text(encoding="utf-8")).text
     assert "Nothing could be measured" in text
     assert "no such column" in text
 
@@ -211,7 +213,9 @@ def test_what_was_seen_is_said_with_its_meaning_and_reference(tmp_path: Path) ->
     told = {"name": "ours", "provenance": record, "contamination": {"nih": "declared held out", "rsna": "partly seen"}}
     bare = {"format": 1, "rows": [], "absent": [], "corpus": {"sources": {"nih": 5, "rsna": 7}}}
     page = Page(
-        report(write_results(tmp_path, bare | {"encoders": [told | {"seen": "partly seen"}]}, None)).read_text()
+        report(write_results(tmp_path, bare | {"encoders": [told | {"seen": "partly seen"}]}, None)).read_text(
+            encoding="utf-8"
+        )
     )
     assert "lvd-142m, nih; before: unknown (Oquab et al. <2023>)" in page.text
     for word in ("declared held out", "partly seen"):

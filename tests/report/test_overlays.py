@@ -81,8 +81,8 @@ def test_a_model_without_cases_has_none(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_damaged_lists_are_refused(model: Path, change: dict, words: str) -> None:
     file = model / "shown" / "shown.json"
-    cases = json.loads(file.read_text())["cases"]
-    file.write_text(json.dumps({"cases": [cases[0] | change]}))
+    cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
+    file.write_text(json.dumps({"cases": [cases[0] | change]}), encoding="utf-8")
     with pytest.raises(RaddinoError, match=words):
         overlays(model, MaskedCorpus(), TASK)
 

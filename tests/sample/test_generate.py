@@ -96,7 +96,7 @@ def test_manifest_and_files_belong_together(made):
 
 
 def test_the_folder_says_that_it_is_synthetic(made):
-    facts = json.loads((made / "sample.json").read_text())
+    facts = json.loads((made / "sample.json").read_text(encoding="utf-8"))
     assert facts["synthetic"] is True
     assert facts["seed"] == 4
     assert facts["n"] == 14
@@ -125,7 +125,7 @@ def test_bad_arguments_leave_nothing_behind(tmp_path, wrong, message):
 
 
 def test_foreign_folders_are_refused_untouched(tmp_path):
-    (tmp_path / "mine.txt").write_text("x")
+    (tmp_path / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(RaddinoError, match="not empty"):
         sample(tmp_path, 1, size=64)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from scipy.special import expit, logit, softmax
 
+from compressed_dicom import JPEG_LOSSLESS, dicom, drawn, jpeg_lossless
 from features.embed_job import small_vit
 from raddino.benchmark.evaluate import evaluate
 from raddino.cli import main
@@ -50,7 +51,7 @@ def place(tmp_path_factory):
     prepare(place / "manifest.csv", place / "corpus", workers=1, shorter_side=24, bits=16)
     made = small_vit()
     save_encoder(place / "encoder", made.model, size=24, mean=0.4, std=0.2, name="small", provenance=made.provenance)
-    (place / "suite.yaml").write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE}))
+    (place / "suite.yaml").write_text(yaml.safe_dump({"tasks": TASKS, "probe": PROBE}), encoding="utf-8")
     evaluate(Corpus.open(place / "corpus"), [place / "encoder"], names=["small"], suite=place / "suite.yaml",
              out=place / "results", resamples=20, device="cpu")  # fmt: skip
     return place
@@ -68,7 +69,7 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
     manifest = Corpus.open(place / "corpus").manifest.set_index("id")
     expected = pd.read_parquet(place / "results" / "predictions.parquet")
     expected["image"] = [f"{round(2 * (manifest['age'][one] - 1))}.png" for one in expected["id"]]
-    rows = json.loads((place / "results" / "metrics.json").read_text())["rows"]
+    rows = json.loads((place / "results" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     temperature = next(row["detail"]["temperature"] for row in rows if row["metric"] == "brier_temperature")
     for task, own in expected.groupby("task"):
         found = table[table["task"] == task]
@@ -90,7 +91,7 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
 
 def test_thresholds_and_temperatures_come_from_validation(place):
     probe = KeptProbe.load(next(one for one in folders(place) if one.parent.name == "x"))
-    rows = json.loads((place / "results" / "metrics.json").read_text())["rows"]
+    rows = json.loads((place / "results" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     said = next(row["detail"]["threshold"] for row in rows if row["metric"] == "sensitivity_at_specificity_90")
     assert probe.record.thresholds["specificity_90"] == pytest.approx(expit(logit(said) / probe.record.temperature))
     assert probe.record.sources == ["local"] or len(probe.record.sources) == 1
@@ -115,6 +116,30 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(place, tmp_path):
     assert table.loc["bad.png", "value"] == ""
     assert float(table.loc["good.png", "value"])
     assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o600
+
+
+def test_nothing_that_can_be_read_is_an_error_and_the_file_says_why(place, tmp_path):
+    folder = tmp_path / "none"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.png").write_bytes((place / "images" / "3.png").read_bytes()[:200])
+    (folder / "c.dcm").write_bytes(b"")
+    with pytest.raises(
+        RaddinoError, match=r"no image could be read: 2 x [^;]*; 1 x empty file\. See .*out\.csv"
+    ) as error:
+        predict(folder, folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert "a.png" not in str(error.value)
+    assert pd.read_csv(tmp_path / "out.csv")["reason"].notna().sum() == 3
+
+
+def test_what_reading_noticed_stands_beside_the_value(place, tmp_path):
+    stream = jpeg_lossless(drawn(8), 8)
+    (tmp_path / "knee.dcm").write_bytes(dicom(stream, JPEG_LOSSLESS, (96, 128), 8, BodyPartExamined="TRUNK"))
+    done = predict(tmp_path / "knee.dcm", folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert done.warnings == {"body part is not known to be the chest": 1}
+    assert set(pd.read_csv(tmp_path / "out.csv")["note"]) == {
+        "not for clinical use; body part is not known to be the chest"
+    }
 
 
 def test_another_encoder_is_refused(place, tmp_path):
@@ -160,7 +185,7 @@ def test_impossible_requests_are_one_line(place, tmp_path):
 )
 def test_a_foreign_record_is_one_line(place, tmp_path, changes, words):
     foreign = shutil.copytree(folders(place)[0], tmp_path / "foreign")
-    said = json.loads((foreign / "probe.json").read_text())
+    said = json.loads((foreign / "probe.json").read_text(encoding="utf-8"))
     said.pop("seal")
     write_json(foreign / "probe.json", said | changes)
     with pytest.raises(RaddinoError, match=words):
@@ -178,8 +203,21 @@ def test_probes_of_an_earlier_evaluation_do_not_stay(place, tmp_path):
 def test_a_fitted_encoder_is_told(place, tmp_path):
     evaluate(Corpus.open(place / "corpus"), ["pca"], targets=["label_x"], out=tmp_path / "r", resamples=20)
     folder = next((tmp_path / "r" / "probes").glob("*/*"))
-    with pytest.raises(RaddinoError, match="fitted on the corpus"):
+    with pytest.raises(
+        RaddinoError, match=r"'pca', which is fitted on the corpus .* choose a probe of another encoder"
+    ):
         predict(place / "images", [folder], tmp_path / "out.csv")
+    with pytest.raises(RaddinoError, match=r"'pca', which is fitted on the corpus .* give the one it was trained on"):
+        predict(place / "images", folders(place), tmp_path / "out.csv", encoder="pca")
+
+
+def test_names_that_look_like_formulas_come_back_as_they_are(place, tmp_path):
+    names = {"=1+1.png", "+1.png", "-1.png", "@SUM(A1).png", "a,'\"b.png"}
+    (tmp_path / "images").mkdir()
+    for name in names:
+        shutil.copy(place / "images" / "1.png", tmp_path / "images" / name)
+    predict(tmp_path / "images", folders(place)[:1], tmp_path / "out.csv", device="cpu")
+    assert set(pd.read_csv(tmp_path / "out.csv")["image"]) == names
 
 
 def test_the_command_says_what_it_is_not_for_and_no_names(place, tmp_path, monkeypatch, capsys):

@@ -82,7 +82,7 @@ def test_an_image_without_patient_is_its_own(corpus):
         ({"label_noise": np.nan}, binary("label_noise"), "no image of the train split"),
         ({"age": 40.0}, TaskConfig(name="age", target="age", kind="regression"), "all 120 values are 40"),
         ({"age": "old"}, TaskConfig(name="age", target="age", kind="regression"), "no image"),
-        ({"patient": "one"}, binary("label_noise"), "test split has 1 patients"),
+        ({"patient": "one"}, binary("label_noise"), "test split has 1 patient;"),
         ({"split": "train"}, binary("label_noise"), "no image of the val split"),
         ({"split": "test"}, binary("label_noise"), "no image of the train split"),
     ],

@@ -85,7 +85,9 @@ def test_what_is_loaded_is_what_was_saved(saved, parts):
 def test_sha256sum_agrees(saved):
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum here")
-    done = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=saved, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", SUMS], cwd=saved, capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.splitlines() == [f"{OPTIMIZER}: OK", f"{TASK}: OK"]
 
 
@@ -150,7 +152,7 @@ def test_a_forged_file_with_true_digests_is_one_line(saved, parts):
 def test_only_the_newest_are_kept_and_drafts_do_not_count(parts, tmp_path):
     for name in ("step_abc", "step_", f"{DRAFTS}/x/new"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "step_9").write_text("a file")
+    (tmp_path / "step_9").write_text("a file", encoding="utf-8")
     assert latest_step(tmp_path) is None
     for step in (2, 10, 9 + 2):
         save_checkpoint(tmp_path, step, *parts[1:], keep=2)
@@ -272,6 +274,6 @@ def test_modules_that_open_checkpoints_do_not_unpickle():
 
 
 def test_digests_are_of_the_files(saved):
-    lines = dict(reversed(line.split("  ")) for line in (saved / SUMS).read_text().splitlines())
+    lines = dict(reversed(line.split("  ")) for line in (saved / SUMS).read_text(encoding="utf-8").splitlines())
     assert lines == {name: sha256(saved / name) for name in (TASK, OPTIMIZER)}
     assert load_file(saved / OPTIMIZER)

@@ -79,7 +79,7 @@ def server():
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("faults.py"))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment,
     ) as process:  # fmt: skip
 
         def ask(fault, argv, mark):
@@ -113,7 +113,7 @@ def is_free(out, seconds=2) -> bool:
 @pytest.mark.parametrize(("fault", "workers", "status", "words"), CASES, ids=[f"{one[0]}, {one[1]}" for one in CASES])
 def test_a_fault_ends_the_run_and_nothing_else(server, whole, corpus, tiny, tmp_path, fault, workers, status, words):
     out, preset = tmp_path / "run", tmp_path / "preset.yaml"
-    preset.write_text(yaml.safe_dump(tiny | VALUES))
+    preset.write_text(yaml.safe_dump(tiny | VALUES), encoding="utf-8")
     argv = ["pretrain", str(corpus.path), "--out", str(out), "--preset", str(preset), "--device", "cpu"]
     came = server(fault, [*argv, "--workers", str(workers)], tmp_path / "mark")
     told = came["told"]
@@ -143,7 +143,7 @@ def test_a_fault_ends_the_run_and_nothing_else(server, whole, corpus, tiny, tmp_
 def test_what_is_ignored_from_the_start_stays_so(server, whole, corpus, tiny, tmp_path, fault):
     """As ``nohup`` and a shell's ``&`` in a script ask for."""
     out, preset = tmp_path / "run", tmp_path / "preset.yaml"
-    preset.write_text(yaml.safe_dump(tiny | VALUES))
+    preset.write_text(yaml.safe_dump(tiny | VALUES), encoding="utf-8")
     argv = ["pretrain", str(corpus.path), "--out", str(out), "--preset", str(preset), "--device", "cpu"]
     came = server(fault, [*argv, "--workers", "1"], tmp_path / "mark")
     assert came["status"] == 0, came["told"]

@@ -61,7 +61,7 @@ def test_what_a_run_leaves(whole, corpus):
         assert key in steps[0]
     assert {"effective_rank", "mean_cosine", "student_entropy", "teacher_entropy", "verdict"} <= set(looks[0])
     assert latest_step(whole / "checkpoints") == 8
-    environment = json.loads((whole / "environment.json").read_text())
+    environment = json.loads((whole / "environment.json").read_text(encoding="utf-8"))
     assert environment["corpus"]["synthetic"] is True
     initial, trained = load_encoder(str(whole / "initial")), load_encoder(str(whole / "encoder"))
     assert trained.provenance.sources == ["synthetic"]
@@ -70,7 +70,7 @@ def test_what_a_run_leaves(whole, corpus):
 
 
 def test_only_the_chosen_splits_are_seen(whole, corpus):
-    environment = json.loads((whole / "environment.json").read_text())
+    environment = json.loads((whole / "environment.json").read_text(encoding="utf-8"))
     assert environment["corpus"]["images"] == len(corpus.rows(split="train")) < len(corpus)
 
 
@@ -97,7 +97,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(whole, corpus, tiny, tmp_
     monkeypatch.undo()
     assert latest_step(tmp_path / "run/checkpoints") == 3
     (tmp_path / f"run/checkpoints/{DRAFTS}/left/new").mkdir(parents=True)
-    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+    with (tmp_path / "run/metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 5, "lo')
     run(corpus, tmp_path / "run", tiny)
     assert same_weights(whole, tmp_path / "run")
@@ -105,7 +105,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(whole, corpus, tiny, tmp_
 
 
 def command(corpus, tmp_path, values) -> list[str]:
-    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return [
         sys.executable, "-m", "raddino.cli", "pretrain", str(corpus.path), "--out", str(tmp_path / "run"),
         "--preset", str(tmp_path / "preset.yaml"), "--device", "cpu", "--workers", "1",
@@ -126,7 +126,7 @@ def test_a_killed_command_continues_by_itself(corpus, tiny, tmp_path, number):
     run(corpus, tmp_path / "reference", values)
     call = command(corpus, tmp_path, values)
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment)
     wait_for(lambda: (latest_step(tmp_path / "run/checkpoints") or 0) >= 5, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -150,7 +150,7 @@ def test_a_changed_config_is_refused_with_its_diff_unless_forked(whole, corpus, 
         run(corpus, tmp_path / "run", changed)
     run(corpus, tmp_path / "run", changed, fork=True)
     assert latest_step(tmp_path / "run/checkpoints") == 6
-    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["schedule"]["lr"] == 5e-4
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text(encoding="utf-8"))["schedule"]["lr"] == 5e-4
 
 
 def test_a_run_stopped_inside_its_schedule_goes_on_as_if_it_had_not(whole, corpus, tiny, tmp_path):
@@ -171,7 +171,10 @@ def test_a_run_stopped_inside_its_schedule_goes_on_as_if_it_had_not(whole, corpu
 def test_a_run_from_before_lengths_continues(corpus, tiny, tmp_path):
     run(corpus, tmp_path / "run", tiny)
     path = tmp_path / "run/config.yaml"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("  length")))
+    path.write_text(
+        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.startswith("  length")),
+        encoding="utf-8",
+    )
     run(corpus, tmp_path / "run", tiny)
     with pytest.raises(ConfigError, match=r"schedule\.length: None -> 9"):
         run(corpus, tmp_path / "run", tiny | {"schedule": {"length": 9}})
@@ -188,7 +191,7 @@ def test_a_run_killed_before_its_last_export_exports_on_the_next_call(corpus, ti
 
 def test_a_run_killed_before_its_config_was_written_starts(corpus, tiny, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/environment.json").write_text("{}")
+    (tmp_path / "run/environment.json").write_text("{}", encoding="utf-8")
     run(corpus, tmp_path / "run", tiny | {"steps": 1})
     assert latest_step(tmp_path / "run/checkpoints") == 1
 
@@ -311,7 +314,7 @@ def test_impossible_runs_are_refused(corpus, tiny, tmp_path, values, match):
 )
 def test_what_a_foreign_run_says_is_one_line(whole, corpus, tiny, tmp_path, file, text, match):
     shutil.copytree(whole, tmp_path / "run")
-    (tmp_path / "run" / file).write_text(text)
+    (tmp_path / "run" / file).write_text(text, encoding="utf-8")
     with pytest.raises(RaddinoError, match=match) as refused:
         run(corpus, tmp_path / "run", tiny)
     assert "\n" not in str(refused.value)
@@ -324,9 +327,9 @@ def test_what_a_foreign_run_says_is_one_line(whole, corpus, tiny, tmp_path, file
 def test_odd_figures_of_a_foreign_run_do_not_end_it(whole, corpus, tiny, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/step_8")
-    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    lines = (tmp_path / "run/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     odd = [json.dumps(json.loads(line) | {"effective_rank": ["x"], "verdict": 7}) for line in lines]
-    (tmp_path / "run/metrics.jsonl").write_text("\n".join(odd) + "\n")
+    (tmp_path / "run/metrics.jsonl").write_text("\n".join(odd) + "\n", encoding="utf-8")
     run(corpus, tmp_path / "run", tiny)
     assert same_weights(whole, tmp_path / "run")
 
@@ -342,7 +345,7 @@ def test_a_lock_is_free_after_a_failure_in_the_same_process(corpus, tiny, tmp_pa
 
 def test_a_foreign_folder_is_not_written_into(corpus, tiny, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/thesis.txt").write_text("mine")
+    (tmp_path / "run/thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match="not empty and not a run"):
         run(corpus, tmp_path / "run", tiny)
 
@@ -389,15 +392,20 @@ def test_a_weighted_combination_trains_continues_and_is_not_mixed_up(corpus, tin
     run(double, tmp_path / "parts", tiny)
     assert figures(tmp_path / "parts") == figures(tmp_path / "whole")
     assert same_weights(tmp_path / "parts", tmp_path / "whole")
-    provenance = json.loads((tmp_path / "whole/encoder/raddino.json").read_text())["provenance"]
+    provenance = json.loads((tmp_path / "whole/encoder/raddino.json").read_text(encoding="utf-8"))["provenance"]
     assert provenance["corpora"] == {corpus.fingerprint: ["train"]}
-    assert json.loads((tmp_path / "whole/environment.json").read_text())["corpus"]["weights"] == {source: 2}
+    assert json.loads((tmp_path / "whole/environment.json").read_text(encoding="utf-8"))["corpus"]["weights"] == {
+        source: 2
+    }
 
 
 def test_a_run_from_before_fractions_continues(corpus, tiny, tmp_path):
     run(corpus, tmp_path / "run", tiny)
     path = tmp_path / "run/config.yaml"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("fraction")))
+    path.write_text(
+        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.startswith("fraction")),
+        encoding="utf-8",
+    )
     run(corpus, tmp_path / "run", tiny)
     with pytest.raises(ConfigError, match=r"fraction: 1\.0 -> 0\.9"):
         run(corpus, tmp_path / "run", tiny | {"fraction": 0.9})

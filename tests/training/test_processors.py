@@ -59,12 +59,12 @@ def golden_files() -> list[Path]:
 @pytest.mark.parametrize("name", PATHS)
 def test_golden_files_hold_on_every_code_path_with_one_and_two_threads(name):
     path = PATHS[name]
-    flags = set(CPUINFO.read_text().split()) if CPUINFO.is_file() else set()
+    flags = set(CPUINFO.read_text(encoding="utf-8").split()) if CPUINFO.is_file() else set()
     if absent := sorted(path.flags - flags):
         pytest.skip(f"the processor has no {', '.join(absent)}, so it cannot run the {name} path")
     files = golden_files()
     done = subprocess.run(
-        [sys.executable, HERE / "replay_job.py", *files], env=path.environment(), capture_output=True, text=True
+        [sys.executable, HERE / "replay_job.py", *files], env=path.environment(), capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -30,7 +30,7 @@ def leaves(values: dict, prefix: str = "") -> dict:
 
 def table() -> dict[str, tuple[str, str]]:
     """Setting to (value as written, standing)."""
-    text = PAGE.read_text().partition("## Where the RAD-DINO preset's values come from")[2]
+    text = PAGE.read_text(encoding="utf-8").partition("## Where the RAD-DINO preset's values come from")[2]
     rows = re.findall(r"^\| (`.+`) \| (.+) \| (.+) \|$", text, re.MULTILINE)
     found = {}
     for names, values, standing in rows:
@@ -46,7 +46,7 @@ def test_the_table_has_every_value_of_the_preset_with_its_standing():
     for name, (value, standing) in told.items():
         assert written(value) == actual[name], name
         assert standing.startswith(STANDINGS), name
-    given = leaves(yaml.safe_load((PRESETS / "rad-dino-vit-b-518.yaml").read_text()))
+    given = leaves(yaml.safe_load((PRESETS / "rad-dino-vit-b-518.yaml").read_text(encoding="utf-8")))
     assert given.keys() <= told.keys()
 
 

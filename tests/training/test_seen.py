@@ -59,7 +59,7 @@ def test_a_run_knows_its_own_corpus_and_splits(trained, corpus):
     assert words(trained, corpus.fingerprint, "synthetic", "nih") == ["held out", "clean"]
     assert words(trained, "another", "synthetic", "nih") == ["image seen", "clean"]
     assert words(trained.parent / "initial", "another", "synthetic", "nih") == ["clean", "clean"]
-    environment = json.loads((trained.parent / "environment.json").read_text())
+    environment = json.loads((trained.parent / "environment.json").read_text(encoding="utf-8"))
     assert Provenance.from_dict(environment["provenance"]).corpora == {corpus.fingerprint: ["train"]}
 
 
@@ -135,7 +135,7 @@ def test_a_record_of_other_weights_or_a_damaged_one_is_refused(trained, tmp_path
     save_file({name: tensor + 1 for name, tensor in weights.items()}, tmp_path / "e/model.safetensors")
     with pytest.raises(RaddinoError, match="describes other weights"):
         initial_record(tmp_path / "e")
-    (tmp_path / "e/raddino.json").write_text('{"provenance": {"sources": 7, "supervision": "none"}}')
+    (tmp_path / "e/raddino.json").write_text('{"provenance": {"sources": 7, "supervision": "none"}}', encoding="utf-8")
     with pytest.raises(RaddinoError, match="sources cannot be 7; restore the file") as refused:
         initial_record(tmp_path / "e")
     assert "\n" not in str(refused.value)
@@ -150,6 +150,6 @@ def test_an_exported_file_is_known_by_its_digest(tmp_path):
 
 
 def test_random_weights_have_seen_nothing(tmp_path):
-    (tmp_path / "random_weights.json").write_text("{}")
+    (tmp_path / "random_weights.json").write_text("{}", encoding="utf-8")
     save_file({}, tmp_path / "model.safetensors")
     assert initial_record(tmp_path).sources == []

@@ -63,7 +63,9 @@ def altered(tmp_path, settings=lambda s: s, tensors=lambda t: t) -> Path:
     """A copy of the first golden file with its settings and tensors passed through functions."""
     file = tmp_path / "altered.safetensors"
     save_file(tensors(load_file(MINI[0])), file)
-    file.with_suffix(".json").write_text(json.dumps(settings(json.loads(MINI[0].with_suffix(".json").read_text()))))
+    file.with_suffix(".json").write_text(
+        json.dumps(settings(json.loads(MINI[0].with_suffix(".json").read_text(encoding="utf-8")))), encoding="utf-8"
+    )
     return file
 
 
@@ -118,12 +120,12 @@ def test_bad_files_are_one_line_errors(tmp_path):
     shutil.copy(MINI[0], copy)
     with pytest.raises(RaddinoError, match=r"copy\.json is missing"):
         verify(copy)
-    settings = json.loads(MINI[0].with_suffix(".json").read_text())
-    copy.with_suffix(".json").write_text(json.dumps(settings | {"new_switch": 1}))
+    settings = json.loads(MINI[0].with_suffix(".json").read_text(encoding="utf-8"))
+    copy.with_suffix(".json").write_text(json.dumps(settings | {"new_switch": 1}), encoding="utf-8")
     assert all(c.ok for c in verify(copy)), "a setting that changes nothing is no reason to fail"
-    copy.with_suffix(".json").write_text("{}")
+    copy.with_suffix(".json").write_text("{}", encoding="utf-8")
     with pytest.raises(RaddinoError, match="is it a golden file"):
         verify(copy)
-    copy.with_suffix(".json").write_text("no json")
+    copy.with_suffix(".json").write_text("no json", encoding="utf-8")
     with pytest.raises(RaddinoError, match="cannot be read"):
         verify(copy)

@@ -41,13 +41,13 @@ def heavier(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("golden") / "heavier.safetensors"
     tensors = load_file(source)
     save_file({name: tensor * gain if "/grad/" in name else tensor for name, tensor in tensors.items()}, file)
-    settings = json.loads(source.with_suffix(".json").read_text())
+    settings = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
     for weight in ("dino_loss_weight", "ibot_loss_weight", "koleo_weight", "clip_grad"):
         settings[weight] *= gain
     for step in settings["steps"]:
         step["koleo_loss"] *= gain
         step["grad_norm_before_clip"] = {part: norm * gain for part, norm in step["grad_norm_before_clip"].items()}
-    file.with_suffix(".json").write_text(json.dumps(settings))
+    file.with_suffix(".json").write_text(json.dumps(settings), encoding="utf-8")
     return file
 
 

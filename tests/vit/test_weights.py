@@ -120,7 +120,7 @@ def test_unreadable_weights_are_one_line_errors(tmp_path):
         load_backbone(tmp_path / "absent.pth")
     with pytest.raises(RaddinoError, match=r"no config\.json"):
         load_backbone(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     with pytest.raises(RaddinoError, match="safetensors"):
         load_backbone(tmp_path)
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
@@ -145,7 +145,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 @pytest.mark.parametrize("config", ["[]", '{"model_type": "dinov2"}', '{"model_type": "dinov2", "hidden_size": "x"}'])
 def test_a_config_of_something_else_is_a_one_line_error(tmp_path, config):
-    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(RaddinoError, match="does not describe these weights") as raised:
         load_backbone(tmp_path)
@@ -183,8 +183,8 @@ def test_a_far_block_number_does_not_make_a_deep_network(tmp_path):
 def test_what_is_not_computed_here_is_refused(tmp_path, key, value):
     folder = tmp_path
     huggingface_folder(folder, 0, False)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {key: value}), encoding="utf-8")
     with pytest.raises(RaddinoError, match=f"{key} .* is not computed here"):
         load_backbone(folder)
 
@@ -206,8 +206,8 @@ def test_what_is_not_computed_here_is_refused(tmp_path, key, value):
 def test_absurd_values_are_one_line_at_once(tmp_path, values):
     folder = tmp_path
     huggingface_folder(folder, 0, False)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | values))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
     begun = time.process_time()
     with pytest.raises(RaddinoError) as refused:
         load_backbone(folder)
@@ -376,7 +376,7 @@ def test_every_kind_of_tensor_can_be_looked_at():
 def test_a_folder_tells_the_normalisation_that_its_processor_does(tmp_path, changed, wanted):
     huggingface_folder(tmp_path, 0, False)
     steps = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 1 / 255}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(steps | changed))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(steps | changed), encoding="utf-8")
     told = load_backbone(tmp_path).normalisation
     assert told.mean == pytest.approx(wanted[0], rel=1e-12)
     assert told.std == pytest.approx(wanted[1], rel=1e-12)
@@ -390,7 +390,9 @@ def test_where_a_file_says_its_normalisation(tmp_path):
     torch.save(state, tmp_path / "c.pth")
     said = {name: load_backbone(tmp_path / name).normalisation for name in ("a.safetensors", "b.safetensors", "c.pth")}
     assert said == {"a.safetensors": own, "b.safetensors": IMAGENET, "c.pth": IMAGENET}
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.7, 0.7, 0.7], "image_std": [0.2, 0.2, 0.2]}')
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_mean": [0.7, 0.7, 0.7], "image_std": [0.2, 0.2, 0.2]}', encoding="utf-8"
+    )
     beside = Normalisation((0.7,) * 3, (0.2,) * 3)
     assert load_backbone(tmp_path / "a.safetensors").normalisation == own
     assert load_backbone(tmp_path / "b.safetensors").normalisation == beside

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 from raddino.progress import subject
 from raddino.tasks.base import SPLITS
 
@@ -30,7 +30,7 @@ def check_images(manifest: pd.DataFrame) -> None:
     remedy = "prepare the corpus again from a manifest that lists each image once"
     twice = sorted(manifest.loc[manifest["id"].duplicated(), "id"].astype(str).unique())
     if twice:
-        raise RaddinoError(f"{len(twice)} id(s) stand for several images: {some(twice)}; {remedy}")
+        raise RaddinoError(f"{counted(len(twice), 'id', 'stand')} for several images: {some(twice)}; {remedy}")
     if "sha256" not in manifest:
         return
     known = manifest[manifest["split"].isin(SPLITS) & manifest["sha256"].notna()]
@@ -38,8 +38,8 @@ def check_images(manifest: pd.DataFrame) -> None:
     if torn.any():
         images = sorted(known.loc[torn, "id"].astype(str))
         raise RaddinoError(
-            f"{len(images)} images have pixels that stand in two splits: {some(images)}; {remedy}, or that gives "
-            "all copies one patient"
+            f"{counted(len(images), 'image', 'have')} pixels that stand in two splits: {some(images)}; {remedy}, "
+            "or that gives all copies one patient"
         )
 
 

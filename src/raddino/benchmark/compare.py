@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from raddino.tasks.base import Statistic
 from raddino.tasks.cases import CASE_TASKS
 
 SAME = ("split", "n", "positives", "patients", "data_fingerprint")
+WHOLE = "the whole corpus"
 TOLERANCE = 1e-6
 SMALLEST_PROBABILITY = 1e-15
 PARTIAL = re.compile(r", \d+ of \d+ tasks$")
@@ -79,6 +80,7 @@ def compare(
     first, second = Results.open(a), Results.open(b)
     paired = _pairs(first, second, pairs)
     rows, refused = [], []
+    scopes: dict[tuple[str, str], None] = {}
     for encoder, other in paired.items():
         ours, theirs = (_by_number(results, name) for results, name in ((first, encoder), (second, other)))
         for task, metric in dict.fromkeys([*ours, *theirs]):
@@ -91,6 +93,7 @@ def compare(
                 refused.append({"task": task, "encoder": encoder, "metric": metric, "reason": str(error)})
                 continue
             rows.append(_row(one, two, difference))
+            scopes[one.get("scope") or WHOLE, two.get("scope") or WHOLE] = None
     if not rows:
         reason = refused[0]["reason"] if refused else "both are empty"
         raise RaddinoError(f"{Path(a).name} and {Path(b).name} have no number that can be compared: {reason}")
@@ -104,7 +107,7 @@ def compare(
         "rows": rows,
         "refused": refused,
         "shown": [{one["name"]: shown_name(one) for one in each.data["encoders"]} for each in (first, second)],
-        "notes": _notes(first, second, paired),
+        "notes": _notes(first, second, paired, scopes),
     }
     return Comparison(data)
 
@@ -308,9 +311,13 @@ def _row(one: dict[str, Any], two: dict[str, Any], difference: dict[str, Any]) -
     }
 
 
-def _notes(first: Results, second: Results, paired: dict[str, str]) -> list[str]:
-    """What a reader has to know of the two runs beside the numbers."""
-    notes = []
+def _notes(first: Results, second: Results, paired: dict[str, str], scopes: Iterable[tuple[str, str]]) -> list[str]:
+    """What a reader has to know of the two runs beside the numbers; ``scopes``: of compared rows, in A and in B."""
+    notes = [
+        f"Trained or tested on other images ({one} in A, {two} in B): differences may come from that."
+        for one, two in scopes
+        if one != two
+    ]
     probes = [one.data["suite"].get("probe") or {} for one in (first, second)]
     changed = sorted(key for key in {*probes[0], *probes[1]} if probes[0].get(key) != probes[1].get(key))
     if changed:

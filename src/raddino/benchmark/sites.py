@@ -132,6 +132,9 @@ def _check_names(trained: Sequence[str], tested: Sequence[str], known: Sequence[
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConfigError(f"train_on {name!r} is no source of the corpus.{hint} Sources: {', '.join(known)}.")
+    for option, listed in (("train_on", trained), ("test_on", tested)):
+        if again := [name for name in listed if listed.count(name) > 1]:
+            raise ConfigError(f"{again[0]!r} stands twice in {option}: name it once")
     if both := sorted(set(trained) & set(tested)):
         raise ConfigError(f"{both[0]!r} stands in train_on and in test_on: a site is one that nothing was trained on")
     if not trained or not tested:

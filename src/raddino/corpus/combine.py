@@ -13,7 +13,7 @@ import pandas as pd
 
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.splits import check_patient_splits, patients_within
-from raddino.errors import ConfigError, RaddinoError, did_you_mean
+from raddino.errors import ConfigError, RaddinoError, counted, did_you_mean
 
 
 class CombinedCorpus(Corpus):
@@ -133,8 +133,8 @@ def _check_distinct(corpora: Sequence[Corpus], rows: Sequence[np.ndarray]) -> No
             shared |= other["sha256"].isin(one["sha256"].dropna())
         if shared.any():
             raise RaddinoError(
-                f"{int(shared.sum())} image(s) of {Path(b.path).name} stand in {Path(a.path).name} too, by id or by "
-                "the same pixels: leave one of the two corpora out, or prepare it again without them"
+                f"{Path(b.path).name} shares {counted(int(shared.sum()), 'image')} with {Path(a.path).name}, by id "
+                "or by the same pixels: leave one of the two corpora out, or prepare it again without them"
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.corpus.cells import shown
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 
 SHORTENED = r"[-+]?\d(?:(?:[.,]\d+)?[eE][+-]\d{2,3}|[.,]\d+[eE]\d{1,3})"
 """``1.23457E+11``: a number as spreadsheets show it, most of its digits lost."""
@@ -54,7 +54,7 @@ def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[s
     dotted = different.str.fullmatch(WHOLE).any()
     if lost := int(different.str.fullmatch(SHORTENED).sum()):
         raise RaddinoError(
-            f"{lost} ids in column {shown(column)} lost their digits in a spreadsheet (they look like 1.2E+11), and "
+            f"{counted(lost, 'id')} in column {shown(column)} lost digits in a spreadsheet (like 1.2E+11), and "
             "would make different patients or images one: export the table again with the column as text, or leave it "
             f"out with --column {kind}="
         )
@@ -66,8 +66,8 @@ def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[s
         rows = ids.isin([name for name in wordy if is_placeholder(name)])
         if rows.any():
             notes.append(
-                f"{int(rows.sum())} images name a placeholder as their patient in column {shown(column)} and count as "
-                "without one"
+                f"{counted(int(rows.sum()), 'image')} with a placeholder as the patient in column {shown(column)}, "
+                "taken as without one"
             )
             ids = ids.mask(rows)
     return ids, notes
@@ -79,19 +79,19 @@ def _doubts(different: pd.Series, column: str, dotted: bool) -> list[str]:
     mend = f"export column {shown(column)} as text"
     whole = different.str.replace(WHOLE, r"\1", regex=True) if dotted else different
     if merged := len(different) - whole.nunique():
-        notes.append(f"{merged} ids in column {shown(column)} are written with and without .0 and are taken for one")
+        notes.append(f"{counted(merged, 'id')} in column {shown(column)} written with and without .0, taken for one")
     stripped = whole.drop_duplicates()
     stripped = stripped[stripped.str.fullmatch(r"\d+")].str.lstrip("0")
     if zeros := len(stripped) - stripped.nunique():
         notes.append(
-            f"{zeros} ids in column {shown(column)} differ from another in leading zeros only, which spreadsheets take "
-            f"off: they count as different; {mend} if they are not"
+            f"{counted(zeros, 'id')} in column {shown(column)} unlike another in leading zeros only, which "
+            f"spreadsheets take off: taken as different; {mend} if that is wrong"
         )
     wordy = whole[~whole.str.fullmatch(r"\d+")].str.normalize("NFC").drop_duplicates()
     if alike := len(wordy) - len({UNSEEN.sub("", normalize("NFKC", name).casefold()) for name in wordy}):
         notes.append(
-            f"{alike} ids in column {shown(column)} differ from another in case, spaces or unseen signs only: they "
-            "count as different; write them alike if they are not"
+            f"{counted(alike, 'id')} in column {shown(column)} unlike another in case, spaces or unseen signs only: "
+            "taken as different; write them alike if that is wrong"
         )
     long = stripped[stripped.str.len() > EXCEL_DIGITS]
     if len(long) >= FEWEST_ROUNDED and long.str.slice(EXCEL_DIGITS).str.fullmatch("0+").all():
@@ -101,8 +101,8 @@ def _doubts(different: pd.Series, column: str, dotted: bool) -> list[str]:
         )
     if dates := int(whole.str.fullmatch(DATED).sum()):
         notes.append(
-            f"{dates} ids in column {shown(column)} are dates, which spreadsheets make of some numbers; {mend} if they "
-            "are none"
+            f"{counted(dates, 'id')} in column {shown(column)} with the look of a date, which spreadsheets make of "
+            f"some numbers; {mend} if it is none"
         )
     return notes
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.corpus.cells import distinct, shown
-from raddino.errors import ConfigError
+from raddino.errors import ConfigError, counted
 
 LISTED = re.compile(r"[|,;]")
 UNLABELLED = {"", "todo", "unknown"}
@@ -178,8 +178,9 @@ def _refuse_text(parts: list[list[str]], rows: np.ndarray, name: str) -> None:
     alike = len(written) - len({ours for ours, _ in written})
     if foreign or alike:
         raise ConfigError(
-            f"column {shown(name)} has {foreign} labels without Latin letters or digits, and {alike} that differ from "
-            "another in other letters only: write them in Latin letters, or leave the column out with --column labels="
+            f"column {shown(name)} has {counted(foreign, 'label')} without Latin letters or digits, and {alike} "
+            "that differ from another in other letters only: write them in Latin letters, or leave the column out with "
+            "--column labels="
         )
     if long or len(counts) > MOST_LABELS or (len(counts) > FEW_LABELS and rare > RARE_SHARE * len(counts)):
         raise ConfigError(
@@ -200,8 +201,8 @@ def unlisted_notes(unlisted: dict[str, dict[str, int]]) -> list[str]:
         for count in dict.fromkeys(counts.values()):
             labels = [label for label, n in counts.items() if n == count]
             notes.append(
-                f"not known on {count} labelled images of source {source}, which never lists them: {some(labels)}; "
-                "where that means absent, give a column label_NAME with 0 and 1"
+                f"not known on {counted(count, 'labelled image')} of source {source}, which never lists them: "
+                f"{some(labels)}; where that means absent, give a column label_NAME with 0 and 1"
             )
     return notes
 

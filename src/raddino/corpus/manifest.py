@@ -22,7 +22,7 @@ from raddino.corpus.manifest_file import read_manifest
 from raddino.corpus.mask_columns import mask_cells
 from raddino.corpus.splits import parse_splits
 from raddino.corpus.where import query
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 
 CONTEXT = ("impression", "indication", "comparison", "study_order")
@@ -130,7 +130,7 @@ def _where(raw: pd.DataFrame, mapping: dict[str, str], where: str | None, path: 
     kept = query(raw.assign(**typed), where)
     if not kept.any():
         raise RaddinoError(f"no row of {path} satisfies where={where!r}")
-    return _keep(raw, kept, "rows left out by where")
+    return _keep(raw, kept, "left out by where")
 
 
 def _typed(cells: pd.Series) -> pd.Series:
@@ -150,7 +150,7 @@ def _keep(raw: pd.DataFrame, kept: np.ndarray | pd.Series, what: str) -> pd.Data
     if not lost:
         return raw
     rest = raw[kept].reset_index(drop=True)
-    rest.attrs = {"notes": [*raw.attrs["notes"], f"{lost} {what}"]}
+    rest.attrs = {"notes": [*raw.attrs["notes"], f"{counted(lost, 'row')} {what}"]}
     return rest
 
 
@@ -178,7 +178,8 @@ def _canonical(
         found = text(cells(name), chosen[name], "surrogateescape" if name == "path" else "backslashreplace")
         if name in IDENTIFIERS and (broken := int(found.str.contains("[\r\n]").fillna(False).sum())):
             raise RaddinoError(
-                f"{broken} cells of column {shown(chosen[name])} in {path} hold a line break: close a quotation mark"
+                f"{counted(broken, 'cell')} of column {shown(chosen[name])} in {path} with a line break: close a "
+                "quotation mark"
             )
         return found
 
@@ -221,17 +222,17 @@ def _canonical(
 def _rows(raw: pd.DataFrame, chosen: dict[str, str], path: Path) -> pd.DataFrame:
     """Rows that name an image and are not marked as left out."""
     column = chosen["path"]
-    raw = _keep(raw, text(raw[column], column, "surrogateescape").notna(), "rows without a path left out")
+    raw = _keep(raw, text(raw[column], column, "surrogateescape").notna(), "without a path left out")
     if "split" in chosen:
         words = text(raw[chosen["split"]], chosen["split"]).str.lower()
-        raw = _keep(raw, ~words.isin(SET_ASIDE), "rows left out, for their split says so (exclude, unused)")
+        raw = _keep(raw, ~words.isin(SET_ASIDE), "left out, for their split says so (exclude, unused)")
     if "excluded" in chosen:
         marked, unclear = _parsed(raw[chosen["excluded"]], "excluded", chosen["excluded"])
         raw.attrs = {"notes": [*raw.attrs["notes"], *unclear]}
         raw = _keep(
             raw,
             ~marked.eq(True),
-            f"rows marked in column {shown(chosen['excluded'])} left out; keep them with --column excluded=",
+            f"marked in column {shown(chosen['excluded'])} left out; keep them with --column excluded=",
         )
     if raw.empty:
         raise RaddinoError(f"no row of {path} is left: {'; '.join(raw.attrs['notes'])}")
@@ -244,7 +245,7 @@ def _parsed(values: pd.Series, name: str, column: str) -> tuple[pd.Series, list[
     parse, form = PARSED[name]
     known = [parse(word) for word in different]
     lost = int(np.bincount(codes[codes >= 0], minlength=len(known))[[value is None for value in known]].sum())
-    notes = [f"{lost} cells of column {shown(column)} count as empty, for they are not {form}"] if lost else []
+    notes = [f"{counted(lost, 'cell')} of column {shown(column)} taken as empty: not {form}"] if lost else []
     return spread(known, codes, values.index), notes
 
 

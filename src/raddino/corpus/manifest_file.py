@@ -14,7 +14,7 @@ import pandas as pd
 
 from raddino.corpus.cells import TEXT, shown
 from raddino.corpus.labels import snake_case
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 
 DELIMITERS = (",", ";", "\t", "|")
 MISSING = (
@@ -57,7 +57,7 @@ def read_manifest(path: Path, known: Collection[str]) -> pd.DataFrame:
     notes = []
     if unnamed := [position for position, name in enumerate(table.columns) if not name]:
         table = table.iloc[:, [position for position in range(table.shape[1]) if position not in unnamed]]
-        notes.append(f"{len(unnamed)} columns without a name are not taken")
+        notes.append(f"{counted(len(unnamed), 'column')} without a name left out")
     twice = table.columns[table.columns.duplicated()].unique()
     if len(twice):
         raise RaddinoError(f"manifest {path} has two columns {shown(twice[0])}: rename or delete one")
@@ -118,8 +118,9 @@ def _read_csv(path: Path, known: Collection[str]) -> pd.DataFrame:
     if odd:
         more = sum(count > len(header) for count in odd)
         raise RaddinoError(
-            f"manifest {path}: {len(odd)} rows have more or fewer fields than the {len(header)} of the header ({more} "
-            f"more, {len(odd) - more} fewer): put cells that hold {delimiter!r} in quotation marks, write every cell"
+            f"manifest {path}: {counted(len(odd), 'row', 'have')} more or fewer fields than the {len(header)} of "
+            f"the header ({more} more, {len(odd) - more} fewer): put cells that hold {delimiter!r} in quotation marks, "
+            "write every cell"
         )
     return table.to_pandas(types_mapper={pa.large_string(): TEXT}.get).set_axis(header, axis=1)
 

@@ -15,7 +15,7 @@ from raddino.corpus.identifiers import dominant_patient
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
 from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, commonest, counted
 from raddino.files import draft_of, read_json, sha256, write_json, write_text
 from raddino.images.phi import key_name
 
@@ -46,8 +46,7 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
     reasons = Counter(entry["reason"] for entry in skipped)
     write_text(out / "skipped.csv", pd.DataFrame(skipped, columns=["hash", "reason"]).to_csv(index=False))
     if not rows:
-        why = "; ".join(f"{n} x {reason}" for reason, n in reasons.most_common(3))
-        raise RaddinoError(f"no image could be packed: {why}. See {out / 'skipped.csv'}")
+        raise RaddinoError(f"no image could be packed: {commonest(reasons)}. See {out / 'skipped.csv'}")
     spaces = [row.pop("namespace") for row in rows]
     known = sorted(
         {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}
@@ -91,7 +90,7 @@ def summary(corpus: Corpus) -> str:
     kind = {True: "synthetic ", False: "", "mixed": "real and synthetic "}[info["synthetic"]]
     counts = ", ".join(f"{name} {n}" for name, n in info["splits"].items())
     lines = [
-        f"{info['images']} {kind}images of {info['patients']} patients ({counts})",
+        f"{counted(info['images'], f'{kind}image')} of {counted(info['patients'], 'patient')} ({counts})",
         f"  fingerprint {info['fingerprint']}",
         *(f"  left out {n}: {reason}" for reason, n in info["skipped"].items()),
         *_empty_splits(info["splits"]),
@@ -129,7 +128,9 @@ def _notes(manifest: pd.DataFrame, unknown: int) -> list[str]:
     """What a user of the corpus has to know; ``unknown`` images have no patient."""
     notes = []
     if unknown:
-        notes.append(f"{unknown} images without a patient: each counts as one of its own, so splits may leak")
+        notes.append(
+            f"{counted(unknown, 'image')} without a patient: each counts as one of its own, so splits may leak"
+        )
         warnings.warn(notes[-1], stacklevel=4)
     notes += dominant_patient(manifest.loc[~manifest["synthetic"], "patient"])
     if manifest["synthetic"].nunique() > 1:
@@ -137,8 +138,8 @@ def _notes(manifest: pd.DataFrame, unknown: int) -> list[str]:
     pairs = manifest.loc[~manifest["synthetic"], ["patient", "source"]].drop_duplicates()
     if shared := pairs.loc[pairs["patient"].duplicated(), "patient"].nunique():
         notes.append(
-            f"{shared} patient(s) stand in more than one source, each as one person; where different people have one "
-            "number, name their hospitals in a column namespace"
+            f"{counted(shared, 'patient', 'stand')} in more than one source, each as one person; where different "
+            "people have one number, name their hospitals in a column namespace"
         )
     return notes
 

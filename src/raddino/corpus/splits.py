@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, counted
 
 NAMES = ("train", "val", "test")
 SPELLINGS = {
@@ -118,7 +118,7 @@ def check_patient_splits(table: pd.DataFrame) -> None:
     if torn:
         more = f" and {len(torn) - SHOWN} more" if len(torn) > SHOWN else ""
         raise RaddinoError(
-            f"{len(torn)} patient(s) stand in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). "
+            f"{counted(len(torn), 'patient', 'stand')} in two splits: {', '.join(torn[:SHOWN])}{more} (keyed hashes). "
             "Results would be too good: give each patient one split in the manifest, or leave the column out with "
             "columns={'split': ''} to have patients split by hash; where two hospitals gave one number to two people, "
             "name the hospitals in a column namespace"

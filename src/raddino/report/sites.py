@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from raddino.errors import counted
 from raddino.report.analysis_parts import Section, Table
 from raddino.report.tables import SHOWN, Metric, metric, number
 
@@ -66,7 +67,7 @@ def site_section(metrics: dict[str, Any]) -> Section | None:
         section.tables.append(Table(f"{fall.task}: {fall.kind.label}{better}", fall.encoders, fall.lines))
     for task in metrics.get("tasks", []):
         for reason, count in (task.get("left_out_at_site") or {}).items():
-            section.left_out.append(f"{task['name']}: {count} images ({reason})")
+            section.left_out.append(f"{task['name']}: {counted(count, 'image')} ({reason})")
     return section
 
 

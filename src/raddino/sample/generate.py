@@ -12,7 +12,7 @@ import numpy as np
 
 import raddino
 from raddino.cores import usable_cores
-from raddino.errors import RaddinoError, did_you_mean
+from raddino.errors import RaddinoError, counted, did_you_mean
 from raddino.files import is_free, write_text, writing
 from raddino.progress import track
 
@@ -95,7 +95,9 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
                 f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted[key]!r}; choose another"
             )
         if held > n:
-            raise RaddinoError(f"{out} holds a sample of {held} images, more than {n}; choose another folder")
+            raise RaddinoError(
+                f"{out} holds a sample of {counted(held, 'image')}, more than {n}; choose another folder"
+            )
     elif not is_free(out):
         raise RaddinoError(f"{out} is not empty and holds no sample; choose another folder")
     write_text(file, json.dumps(wanted, indent=2) + "\n")

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from scipy.stats import rankdata
 
 from raddino.config import Config
-from raddino.errors import RaddinoError, did_you_mean
+from raddino.errors import RaddinoError, counted, did_you_mean
 from raddino.metrics.ranking import Floats
 from raddino.registry import Registry
 from raddino.tasks.probes.base import Loss
@@ -236,15 +236,17 @@ def select_pool(corpus: Corpus, config: TaskConfig, folds: int) -> Examples:
     examples = _select(corpus, config, pooled=True)
     patients = len(set(examples.patients))
     if patients < max(MIN_TEST_PATIENTS, folds):
-        raise Absent(f"{patients} patients have a value; at least {max(MIN_TEST_PATIENTS, folds)} are needed")
+        raise Absent(
+            f"{counted(patients, 'patient', 'have')} a value; at least {max(MIN_TEST_PATIENTS, folds)} are needed"
+        )
     if config.kind == "regression":
         return examples
     for code, name in enumerate(examples.classes or ("0", "1")):
         own = examples.patients[examples.target == code]
         if len(own) < config.min_positives or len(set(own)) < folds:
             raise Absent(
-                f"{len(own)} images of {len(set(own))} patients are of class {name}; at least {config.min_positives} "
-                f"images and a patient for each of the {folds} folds are needed"
+                f"class {name} has {counted(len(own), 'image')} of {counted(len(set(own)), 'patient')}; at least "
+                f"{config.min_positives} images and a patient for each of the {folds} folds are needed"
             )
     return examples
 
@@ -320,7 +322,7 @@ def _require_enough(examples: Examples, whole: bool) -> None:
         positives, fewest = int(test.sum()), int(min(test.sum(), (1 - test).sum()))
         if fewest < config.min_positives:
             raise Absent(
-                f"{tested} has {positives} positives among {len(test)} images; at least "
+                f"{tested} has {counted(positives, 'positive')} among {counted(len(test), 'image')}; at least "
                 f"{config.min_positives} of either class are needed"
             )
     if config.kind == "multiclass":
@@ -332,4 +334,4 @@ def _require_enough(examples: Examples, whole: bool) -> None:
             )
     patients = len(set(examples.patients[examples.at["test"]]))
     if patients < MIN_TEST_PATIENTS:
-        raise Absent(f"{tested} has {patients} patients; at least {MIN_TEST_PATIENTS} are needed")
+        raise Absent(f"{tested} has {counted(patients, 'patient')}; at least {MIN_TEST_PATIENTS} are needed")

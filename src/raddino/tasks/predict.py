@@ -16,7 +16,7 @@ import numpy as np
 from raddino.encoders.base import Encoder
 from raddino.encoders.flipped import Flipped
 from raddino.encoders.load import load_encoder
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, commonest
 from raddino.features.forward import encode_all, make_encode
 from raddino.files import draft_of, owner_only
 from raddino.images.errors import ImageError
@@ -39,11 +39,13 @@ class Predicted:
         out: the CSV file.
         images: how many were read.
         skipped: images that could not be read, by reason.
+        warnings: images read that something should be known of, by what.
     """
 
     out: Path
     images: int
     skipped: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
 
 
 def predict(
@@ -58,10 +60,10 @@ def predict(
 ) -> Predicted:
     """Apply kept probes to files and write a CSV that its owner alone can read: names of files may name patients.
 
-    Columns: ``image`` (its name), ``task``, ``encoder``, ``class`` (of a multiclass task; of text, the
-    value that counts as positive), ``value`` (a probability
-    after the temperature that validation images chose, or a number in the target's unit), ``uncalibrated`` (the
-    probability as ``predictions.parquet`` has it), ``reason`` (why an image has no value) and ``note``.
+    Columns: ``image`` (its name), ``task``, ``encoder``, ``class`` (of a multiclass task; of text, the value that
+    counts as positive), ``value`` (a probability after the temperature that validation images chose, or a number in
+    the target's unit), ``uncalibrated`` (the probability as ``predictions.parquet`` has it), ``reason`` (why an image
+    has no value) and ``note`` (not for clinical use; what reading noticed).
 
     Args:
         images: a file, a folder, a glob, or a manifest as for ``prepare``.
@@ -74,8 +76,8 @@ def predict(
 
     Raises:
         ConfigError: no probe, ``out`` is a folder, or probes of differently prepared corpora.
-        RaddinoError: no image, no probe or a damaged one, an encoder that cannot be had or is another than the probe
-            was trained on, or ``out`` cannot be written.
+        RaddinoError: no image, none that could be read (``out`` says why), no probe or a damaged one, an encoder that
+            cannot be had or is another than the probe was trained on, or ``out`` cannot be written.
     """
     if not probes:
         raise ConfigError("no probe: give at least one folder RESULTS/probes/TASK/ENCODER")
@@ -96,6 +98,7 @@ def predict(
         raise RaddinoError(f"{images} holds no image")
     shorter_side, bits = prepared.pop()
     skipped: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
     with (
         owner_only(),
         draft_of(out) as draft,
@@ -116,9 +119,13 @@ def predict(
                     skipped[found.reason] += 1
                     table.writerow([place, "", "", "", "", "", found.reason, NOT_CLINICAL])
                 else:
-                    table.writerows([place, *line, "", NOT_CLINICAL] for line in answers[place])
+                    warnings.update(found.warnings)
+                    note = "; ".join([NOT_CLINICAL, *found.warnings])
+                    table.writerows([place, *line, "", note] for line in answers[place])
                 shown.advance()
-    return Predicted(out, len(sources) - skipped.total(), dict(skipped))
+    if skipped.total() == len(sources):
+        raise RaddinoError(f"no image could be read: {commonest(skipped)}. See {out}")
+    return Predicted(out, len(sources) - skipped.total(), dict(skipped), dict(warnings))
 
 
 @dataclass(frozen=True)
@@ -180,9 +187,10 @@ def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str 
                 "where it is, with --encoder"
             ) from None
         if hasattr(encoder, "fit"):
+            remedy = "choose a probe of another encoder" if given is None else "give the one it was trained on"
             raise RaddinoError(
-                f"{folder} reads {record.encoder!r}, which is fitted on the corpus that it is evaluated on and is not "
-                "kept: choose a probe of another encoder"
+                f"{folder} would read {encoder.name!r}, which is fitted on the corpus that it is evaluated on and is "
+                f"not kept: {remedy}"
             )
         if encoder.fingerprint != record.fingerprint:
             raise RaddinoError(

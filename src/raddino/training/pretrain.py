@@ -23,7 +23,7 @@ from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.ssl import Network, SelfDistillation, SslConfig
 from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint
@@ -271,7 +271,8 @@ def _summary(corpus: Corpus, rows: np.ndarray) -> str:
         bounds += [f"cap {caps[source]}"] if source in caps else []
         parts.append(f"{source} {images}" + (f" ({', '.join(bounds)})" if bounds else ""))
     kind = {True: "synthetic", False: "real", "mixed": "partly synthetic"}[synthetic(table["synthetic"])]
-    return f"pretrain on {len(rows)} images of {table['patient'].nunique()} patients, {kind}: {', '.join(parts)}"
+    seen = f"{counted(len(rows), 'image')} of {counted(table['patient'].nunique(), 'patient')}"
+    return f"pretrain on {seen}, {kind}: {', '.join(parts)}"
 
 
 def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:

@@ -88,12 +88,12 @@ def test_specs(tmp_path, monkeypatch):
 
 
 def test_tables_are_checked_for_all_columns(tmp_path):
-    (tmp_path / "t.csv").write_text("a, b ,c\n1, -1,\n 2,x,y\n")
+    (tmp_path / "t.csv").write_text("a, b ,c\n1, -1,\n 2,x,y\n", encoding="utf-8")
     found = read_table(tmp_path, "t.csv", ["b", "c|d"])
     assert found.to_dict("list") == {"b": ["-1", "x"], "c": [None, "y"]}
     with pytest.raises(Incomplete, match=r"t.csv lacks the column\(s\) d or e, f$"):
         read_table(tmp_path, "t.csv", ["a", "d|e", "f"])
-    (tmp_path / "t.csv").write_text("a,b\n")
+    (tmp_path / "t.csv").write_text("a,b\n", encoding="utf-8")
     with pytest.raises(Incomplete, match="has no rows"):
         read_table(tmp_path, "t.csv", ["a"])
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")

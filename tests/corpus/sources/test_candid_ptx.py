@@ -72,5 +72,5 @@ def test_candid_needs_patients(candid, table):
     rows = pd.read_csv(candid / "Pneumothorax_reports.csv", dtype=str)
     rows.loc[0, "filename"] = None
     table(candid / "Pneumothorax_reports.csv", rows)
-    with pytest.raises(RaddinoError, match=r"1 row\(s\) without filename"):
+    with pytest.raises(RaddinoError, match=r"1 row without filename"):
         SOURCES["candid-ptx"].read(candid)

@@ -42,8 +42,8 @@ def nih(tmp_path, draw, table):
     table(tmp_path / "nih/Data_Entry_2017_v2020.csv", entries)
     for name in names:
         draw(tmp_path / f"nih/images/{name}")
-    (tmp_path / "nih/train_val_list.txt").write_text("\n".join(names[:9]))
-    (tmp_path / "nih/test_list.txt").write_text("\n".join(names[9:]))
+    (tmp_path / "nih/train_val_list.txt").write_text("\n".join(names[:9]), encoding="utf-8")
+    (tmp_path / "nih/test_list.txt").write_text("\n".join(names[9:]), encoding="utf-8")
     rows = [masks(name, "Image Index", 0.5 if n < 2 else 0.8) for n, name in enumerate(names[:10])]
     table(tmp_path / "chexmask/OriginalResolution/ChestX-Ray8.csv", rows)
     return tmp_path

@@ -108,7 +108,7 @@ def test_the_published_table(published):
     """The release's own ``train.csv``, counted line by line beside."""
     cells = read_table(published, "chexpert_train.csv", ["Path", *LABELS])
     found = apply_policy(cells, LabelPolicy(unmentioned="ignore"))
-    with gzip.open(published / "chexpert_train.csv.gz", "rt", newline="") as file:
+    with gzip.open(published / "chexpert_train.csv.gz", "rt", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(cells) == len(rows) == 223_414
     for name, column in (("Pleural Effusion", "label_pleural_effusion"), ("Edema", "label_edema")):

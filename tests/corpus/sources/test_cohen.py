@@ -22,7 +22,7 @@ def test_levels_modality_and_licence(tmp_path, draw, packed):
         "8,,F,41,Unknown,,,PA,X-ray,2017,,images,f.png,,,,,,",
     ]
     (tmp_path / "cohen").mkdir()
-    (tmp_path / "cohen/metadata.csv").write_text("\n".join([HEADER, *rows]))
+    (tmp_path / "cohen/metadata.csv").write_text("\n".join([HEADER, *rows]), encoding="utf-8")
     for name in ("a.jpeg", "b.png", "c.png", "d.png", "f.png"):
         draw(tmp_path / "cohen/images" / name)
     manifest = packed(f"cohen:{tmp_path / 'cohen'}", 5, reports=True).manifest
@@ -34,7 +34,7 @@ def test_levels_modality_and_licence(tmp_path, draw, packed):
     assert manifest["view"].tolist() == ["PA", "LATERAL", "AP", "AP", "PA"]
     assert manifest["licence"].tolist()[:2] == ["CC BY", "per image, see metadata.csv"]
     assert manifest["report"].tolist()[:2] == ["note one", "note two"]
-    (tmp_path / "cohen/metadata.csv").write_text("patientid,sex\n1,M\n")
+    (tmp_path / "cohen/metadata.csv").write_text("patientid,sex\n1,M\n", encoding="utf-8")
     with pytest.raises(
         RaddinoError, match=r"lacks the column\(s\) age, finding, view, modality, folder, filename, license"
     ):

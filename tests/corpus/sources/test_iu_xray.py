@@ -88,10 +88,10 @@ def test_dicom_release(root, draw):
 def test_split_file(root, tmp_path):
     file = tmp_path / "annotation.json"
     parts = {"train": [{"id": "CXR10_IM-0002", "report": "x"}], "val": ["CXR999"], "test": [{"id": "CXR1_1_IM-0001"}]}
-    file.write_text(json.dumps(parts))
+    file.write_text(json.dumps(parts), encoding="utf-8")
     frame = SOURCES["iu-xray"].read(root, split_file=file)
     assert dict(zip(frame["patient_id"], frame["split"], strict=True)) == {"1": "test", "10": "train"}
-    assert "2 image(s) of reports that split_file does not list are left out" in frame.attrs["notes"]
+    assert "2 images of reports that split_file does not list left out" in frame.attrs["notes"]
     assert frame.attrs["options"]["split_file"] == "given"
 
 
@@ -107,7 +107,7 @@ def test_split_file(root, tmp_path):
     ],
 )
 def test_bad_split_files(root, tmp_path, content, message):
-    (tmp_path / "split.json").write_text(content)
+    (tmp_path / "split.json").write_text(content, encoding="utf-8")
     with pytest.raises(RaddinoError, match=message):
         SOURCES["iu-xray"].read(root, split_file=tmp_path / "split.json")
 
@@ -122,7 +122,7 @@ def test_bad_split_files(root, tmp_path, content, message):
     ],
 )
 def test_bad_reports(root, content, message):
-    (root / "ecgen-radiology/2.xml").write_text(content)
+    (root / "ecgen-radiology/2.xml").write_text(content, encoding="utf-8")
     with pytest.raises(RaddinoError, match=message):
         SOURCES["iu-xray"].read(root)
 

@@ -30,7 +30,8 @@ def root(tmp_path):
     (root / "Clinical").mkdir()
     (root / "Clinical/CLNDAT_EN.txt").write_text(
         "JPCLN001.IMG\t5\t15\t53\tmale\t1634\t692\tmalignant\tl.upper lobe\tlung cancer"
-        "JPCLN002.IMG\t5\t30\t78\tfemale\t1614\t1090\tbenign\tl.upper lobe(S5)\tpulmonary hematoma\n"
+        "JPCLN002.IMG\t5\t30\t78\tfemale\t1614\t1090\tbenign\tl.upper lobe(S5)\tpulmonary hematoma\n",
+        encoding="utf-8",
     )
     return root
 

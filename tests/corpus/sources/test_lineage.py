@@ -39,7 +39,7 @@ def test_a_name_means_one_data_set():
 
 
 def test_the_documentation_has_each_statement():
-    text = " ".join((Path(__file__).parents[3] / "docs/sources.md").read_text().split())
+    text = " ".join((Path(__file__).parents[3] / "docs/sources.md").read_text(encoding="utf-8").split())
     for part in PARTS:
         assert f"| `{part.name}` | `{part.whole}` | {part.reference} |" in text
     for one in SHOWN:

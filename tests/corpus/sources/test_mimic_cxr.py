@@ -38,7 +38,7 @@ def roots(tmp_path, draw, table, release):
         study = f"files/p10/p{row['subject_id']}/s{row['study_id']}"
         draw(root / f"{study}/{row['dicom_id']}{'.jpg' if release.endswith('jpg') else '.dcm'}")
         text = " INDICATION: Fever.\n\n COMPARISON: None.\n\n FINDINGS: study\n of {}.\n IMPRESSION: Fine.\n"
-        (root / f"{study}.txt").write_text(text.format(row["subject_id"]))
+        (root / f"{study}.txt").write_text(text.format(row["subject_id"]), encoding="utf-8")
     table(iv / "hosp/patients.csv.gz",
           [{"subject_id": 10000032 + n, "gender": "MF"[n % 2], "anchor_age": age, "anchor_year": 2177}
            for n, age in enumerate([50, 86, 91])])  # fmt: skip
@@ -81,7 +81,7 @@ def test_prepared_with_split_labels_and_facts(roots, release, packed):
     assert told["options"]["mimic_iv"] == "given"
     assert told["options"]["window_days"] == 30
     assert "within 30 days" in told["notes"][0]
-    assert str(iv) not in (corpus.path / "corpus.json").read_text()
+    assert str(iv) not in (corpus.path / "corpus.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("window", "weights", "bmis"), [(0, [0, 0], [0, 0]), (1, [1, 0], [0, 0]), (29, [1, 0], [1, 0]),
@@ -147,7 +147,7 @@ def test_order_of_studies_without_their_dates(roots, release, table):
     for row in rows.itertuples():
         text = root / f"files/p10/p{row.subject_id}/s{row.study_id}.txt"
         text.parent.mkdir(exist_ok=True)
-        text.write_text("FINDINGS: x")
+        text.write_text("FINDINGS: x", encoding="utf-8")
     frame = SOURCES[release].build(root, SOURCES[release].options(reports=True))
     np.testing.assert_array_equal(frame["study_order"], [2, 2, 1, 1, 0, 0, NAN, NAN])
     assert not any("date" in name.lower() or "time" in name.lower() for name in frame.columns)
@@ -162,7 +162,7 @@ def test_everything_missing_is_named_at_once(roots, release, tmp_path, table):
     with pytest.raises(RaddinoError, match="the option mimic_iv, which chartevents needs"):
         SOURCES[release].read(root, chartevents=True)
     table(root / "mimic-cxr-2.0.0-split.csv", [{"dicom_id": "02aa804e-bde0afdd-00000000", "split": "train"}])
-    with pytest.raises(RaddinoError, match=r"no split for 7 image\(s\)"):
+    with pytest.raises(RaddinoError, match=r"no split for 7 images"):
         SOURCES[release].read(root)
     table(iv / "hosp/omr.csv", [{"subject_id": 1, "chartdate": 1}])
     table(

@@ -22,7 +22,9 @@ def root(tmp_path, draw):
             Image.fromarray(mask).save(path)
         path = root / f"MontgomerySet/ClinicalReadings/{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"Patient's Sex: {'O' if n == 5 else 'F'} \nPatient's Age: 0{20 + n}Y\nnormal\n\n")
+        path.write_text(
+            f"Patient's Sex: {'O' if n == 5 else 'F'} \nPatient's Age: 0{20 + n}Y\nnormal\n\n", encoding="utf-8"
+        )
     return root
 
 

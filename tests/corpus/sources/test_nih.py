@@ -27,8 +27,8 @@ def root(tmp_path, draw, table):
     ]
     table(root / "Data_Entry_2017_v2020.csv", rows)
     names = [row["Image Index"] for row in rows]
-    (root / "train_val_list.txt").write_text("\n".join(names[:20]) + "\n")
-    (root / "test_list.txt").write_text("\n".join(names[20:]))
+    (root / "train_val_list.txt").write_text("\n".join(names[:20]) + "\n", encoding="utf-8")
+    (root / "test_list.txt").write_text("\n".join(names[20:]), encoding="utf-8")
     for n, name in enumerate(names):
         draw(root / f"images_{1 + n // 15:03}/images/{name}")
     return root
@@ -62,8 +62,8 @@ def test_a_patient_is_the_one_of_rsna_and_nobody_of_the_users_own(root, tmp_path
 
 
 def test_what_does_not_fit_is_named(root, without, table):
-    (root / "test_list.txt").write_text("")
-    with pytest.raises(RaddinoError, match="10 images of the table stand neither in"):
+    (root / "test_list.txt").write_text("", encoding="utf-8")
+    with pytest.raises(RaddinoError, match="10 images of the table in neither"):
         SOURCES["nih"].read(root)
     rows = pd.read_csv(root / "Data_Entry_2017_v2020.csv")
     table(root / "Data_Entry_2017_v2020.csv", rows.rename(columns={"Patient Gender": "Patient Sex"}).iloc[:20])
@@ -95,8 +95,8 @@ def test_the_published_table_on_the_real_images(shared, published, tmp_path, tab
     for name in told.index:
         (tmp_path / f"nih/images/{name}.jpg").symlink_to(shared / f"data/cxr/images/nih/{name}.jpg")
     held_out = told.loc[entries["Image Index"].str.removesuffix(".png"), "split"].eq("test").to_numpy()
-    (tmp_path / "nih/train_val_list.txt").write_text("\n".join(entries["Image Index"][~held_out]))
-    (tmp_path / "nih/test_list.txt").write_text("\n".join(entries["Image Index"][held_out]))
+    (tmp_path / "nih/train_val_list.txt").write_text("\n".join(entries["Image Index"][~held_out]), encoding="utf-8")
+    (tmp_path / "nih/test_list.txt").write_text("\n".join(entries["Image Index"][held_out]), encoding="utf-8")
     frame = SOURCES["nih"].read(tmp_path / "nih").set_index("id")
     told = told.loc[frame.index]
     for theirs, ours in (

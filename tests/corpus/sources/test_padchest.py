@@ -58,7 +58,7 @@ def test_prepared(root, packed):
     assert rows["age"].tolist() == [84.0 - n for n in range(8)]
     assert rows["sex"].tolist() == ["F", "F", "M", "M", None, None, "F", "F"]
     assert rows["patient"].nunique() == rows["study"].nunique() == 4
-    assert corpus.info["source"]["notes"] == ["1 images with projection EXCLUDE left out"]
+    assert corpus.info["source"]["notes"] == ["1 image with projection EXCLUDE left out"]
 
 
 def test_only_physicians_and_common_labels(root):

@@ -31,15 +31,15 @@ def test_rsna(tmp_path, draw, table, packed, without):
     with pytest.raises(RaddinoError, match=r"not found: pneumonia-challenge-dataset-mappings_2018.json"):
         SOURCES["rsna-pneumonia"].read(root, patients="nih")
     mapping = root / "pneumonia-challenge-dataset-mappings_2018.json"
-    mapping.write_text('[{"subset_img_id": "x"}]')
+    mapping.write_text('[{"subset_img_id": "x"}]', encoding="utf-8")
     with pytest.raises(RaddinoError, match="no list of subset_img_id and img_id"):
         SOURCES["rsna-pneumonia"].read(root, patients="nih")
     entries = [{"subset_img_id": name, "img_id": f"{n // 3:08}_{n:03}.png"} for n, name in enumerate(images)]
-    mapping.write_text(pd.DataFrame(entries).to_json(orient="records"))
+    mapping.write_text(pd.DataFrame(entries).to_json(orient="records"), encoding="utf-8")
     frame = SOURCES["rsna-pneumonia"].read(root, patients="nih")
     assert frame["patient_id"].tolist() == ["0"] * 3 + ["1"] * 3
     assert (frame["namespace"] == "nih").all()
-    mapping.write_text(pd.DataFrame(entries[1:]).to_json(orient="records"))
+    mapping.write_text(pd.DataFrame(entries[1:]).to_json(orient="records"), encoding="utf-8")
     with pytest.raises(RaddinoError, match="names no NIH image for 1 of the images"):
         SOURCES["rsna-pneumonia"].read(root, patients="nih")
     without(root / "stage_2_train_labels.csv", "Target")

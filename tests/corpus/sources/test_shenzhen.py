@@ -24,7 +24,7 @@ def root(tmp_path, draw):
         draw(root / f"CXR_png/{name}.png")
         for folder in ("ClinicalReadings", "mask"):
             (root / folder).mkdir(exist_ok=True)
-        (root / f"ClinicalReadings/{name}.txt").write_text(text)
+        (root / f"ClinicalReadings/{name}.txt").write_text(text, encoding="utf-8")
         if n:
             Image.fromarray(np.eye(30, 26, dtype=np.uint8) * 255).save(root / f"mask/{name}_mask.png")
     return root

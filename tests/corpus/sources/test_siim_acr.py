@@ -20,7 +20,7 @@ def test_siim(tmp_path, draw, square, packed, name):
         facts = {"PatientID": f"person {n // 2}", "ViewPosition": "AP", "ConversionType": "WSD", **square}
         draw(root / f"{split}/1.2.{n}/1.3.{n}/{uid}.dcm", **facts)
         lines += [f"{uid}, -1"] if n % 3 else [f"{uid}, 307200 102400 131072 1024", f"{uid}, 0 10240"]
-    (root / name).write_text("\n".join(lines))
+    (root / name).write_text("\n".join(lines), encoding="utf-8")
     corpus = packed(f"siim-acr:{root}", 8, shape=(32, 32))
     assert corpus.manifest["label_pneumothorax"].tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
     assert corpus.manifest["patient"].nunique() == 4

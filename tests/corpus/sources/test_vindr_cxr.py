@@ -75,7 +75,7 @@ def test_what_is_missing_is_named(root, without):
 def test_readers_must_be_three_and_images_there(root):
     path = root / "annotations/image_labels_train.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    with pytest.raises(RaddinoError, match=r"1 image\(s\) without exactly three readers"):
+    with pytest.raises(RaddinoError, match=r"1 image without exactly three readers"):
         SOURCES["vindr-cxr"].read(root)
     with pytest.raises(ConfigError, match="readers"):
         SOURCES["vindr-cxr"].read(root, readers="most")

@@ -28,7 +28,7 @@ def root(tmp_path, draw):
         told["L10"]["0"] = None
         for name in names:
             draw(tmp_path / f"rib/{split}/img/{name}.png")
-        (tmp_path / f"rib/{split}/Vindr_RibCXR_{split}_mask.json").write_text(json.dumps(told))
+        (tmp_path / f"rib/{split}/Vindr_RibCXR_{split}_mask.json").write_text(json.dumps(told), encoding="utf-8")
     return tmp_path / "rib"
 
 
@@ -55,6 +55,6 @@ def test_the_official_validation_part_may_stay_one(root):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"img": {"0": "a.png"}}', '{"img": {"0": 3}}'])
 def test_another_json_is_refused(root, content):
-    (root / "val/Vindr_RibCXR_val_mask.json").write_text(content)
+    (root / "val/Vindr_RibCXR_val_mask.json").write_text(content, encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"Vindr_RibCXR_val_mask\.json is not a JSON file of 20 ribs"):
         SOURCES["vindr-ribcxr"].read(root)

@@ -52,7 +52,7 @@ def folder(tmp_path, reference):
     torch.save(
         {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}}}, tmp_path / "chexbert.pth"
     )
-    (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL + WORDS) + "\n")
+    (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL + WORDS) + "\n", encoding="utf-8")
     return tmp_path
 
 
@@ -124,8 +124,11 @@ def save(folder, change):
             lambda f: save(f, lambda s: s["module.linear_heads.3.bias"].fill_(float("nan"))),
             r"heads\.3\.bias .* not finite",
         ),
-        (lambda f: (f / "vocab.txt").write_text("\n".join([*SPECIAL, "a"])), "has 6 words where CheXbert's weights"),
-        (lambda f: (f / "vocab.txt").write_text("a\nb\n"), r"lacks \[CLS\]"),
+        (
+            lambda f: (f / "vocab.txt").write_text("\n".join([*SPECIAL, "a"]), encoding="utf-8"),
+            "has 6 words where CheXbert's weights",
+        ),
+        (lambda f: (f / "vocab.txt").write_text("a\nb\n", encoding="utf-8"), r"lacks \[CLS\]"),
         (lambda f: (f / "vocab.txt").write_bytes(b"\xff\xfe"), "not text in UTF-8"),
     ],
 )

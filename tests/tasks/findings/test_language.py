@@ -111,9 +111,13 @@ def test_bombs_and_other_places_in_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RaddinoError, match="refused by the safe loader"):
         load(str(folder))
     (folder / "pytorch_model.bin").rename(away)
-    (folder / "pytorch_model.bin.index.json").write_text('{"metadata": {}, "weight_map": {"a": "../away.bin"}}')
+    (folder / "pytorch_model.bin.index.json").write_text(
+        '{"metadata": {}, "weight_map": {"a": "../away.bin"}}', encoding="utf-8"
+    )
     with pytest.raises(RaddinoError, match="names files elsewhere"):
         load(str(folder))
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "elsewhere"}')
+    (folder / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "base_model_name_or_path": "elsewhere"}', encoding="utf-8"
+    )
     with pytest.raises(RaddinoError, match="holds an adapter"):
         load(str(folder))

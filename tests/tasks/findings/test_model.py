@@ -108,7 +108,7 @@ def test_the_standard_folder_serves_without_raddino(tmp_path: Path) -> None:
     Image.fromarray(corpus.read(1)).save(tmp_path / "image.png")
     words = "Describe the findings of this chest X-ray."
     command = [sys.executable, "-c", ALONE, str(folder), str(tmp_path / "image.png")]
-    answer = subprocess.run(command, input=words, capture_output=True, text=True, check=True, timeout=300)
+    answer = subprocess.run(command, input=words, capture_output=True, encoding="utf-8", check=True, timeout=300)
     prompt, text = json.loads(answer.stdout.strip().splitlines()[-1])
     expanded = prompt.replace("<image>", "<image>" * 16)
     assert language.tokenizer(expanded)["input_ids"] == examples[1].prompt
@@ -137,7 +137,7 @@ def test_other_forms_save_and_load_themselves(tmp_path: Path, registers: int, va
     features = reader(encoder, config.final_norm).encode(pixels(encoder, corpus)).patches.flatten(1, 2)[:1]
     folder = save_model(tmp_path / "model", model, encoder, language, config, {})
     assert read_record(folder)["needs_raddino"]
-    assert "Needs raddino" in (folder / "README.md").read_text()
+    assert "Needs raddino" in (folder / "README.md").read_text(encoding="utf-8")
     again, _ = load_model(folder, CPU, torch.float32)
     seen = pixels(encoder, corpus).expand(-1, 3, -1, -1)[:1]
     with torch.inference_mode():
@@ -187,7 +187,7 @@ def test_an_encoder_without_patches_and_a_folder_without_a_model_are_errors(tmp_
         reader(encoder, False)
     with pytest.raises(RaddinoError, match="no findings writer"):
         load_model(tmp_path, CPU, torch.float32)
-    (tmp_path / "findings.json").write_text("{")
+    (tmp_path / "findings.json").write_text("{", encoding="utf-8")
     with pytest.raises(RaddinoError, match="damaged"):
         load_model(tmp_path, CPU, torch.float32)
 
@@ -216,11 +216,11 @@ def test_a_language_model_of_another_build_is_one_line() -> None:
 
 def test_a_damaged_configuration_builds_no_model_of_default_size(tmp_path: Path) -> None:
     folder = train_quickly(tmp_path, 4).folder
-    assert str(tmp_path) not in (folder / "config.json").read_text()
-    record = json.loads((folder / "findings.json").read_text())
+    assert str(tmp_path) not in (folder / "config.json").read_text(encoding="utf-8")
+    record = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
     for content in ("{}", '{"model_type": "llama"}', "[]", "{"):
         write_json(folder / "findings.json", record)
-        (folder / "config.json").write_text(content)
+        (folder / "config.json").write_text(content, encoding="utf-8")
         with pytest.raises(RaddinoError, match=r"config.json is missing or not the file.*train again"):
             load_model(folder, CPU, torch.float32)
         write_json(folder / "findings.json", {key: value for key, value in record.items() if key != "sha256"})

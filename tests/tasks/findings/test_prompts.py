@@ -66,17 +66,17 @@ def test_wrong_templates_are_one_line(tmp_path: Path) -> None:
         load_template("finding")
     with pytest.raises(ConfigError, match="does not exist"):
         load_template(str(tmp_path / "mine.yaml"))
-    (tmp_path / "mine.yaml").write_text("ask: x\nindication: none\n")
+    (tmp_path / "mine.yaml").write_text("ask: x\nindication: none\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"indication.*\{text\}"):
         load_template(str(tmp_path / "mine.yaml"))
-    (tmp_path / "mine.yaml").write_text("ask: Say what you see.\n")
+    (tmp_path / "mine.yaml").write_text("ask: Say what you see.\n", encoding="utf-8")
     assert load_template(str(tmp_path / "mine.yaml")).ask == "Say what you see."
 
 
 def test_braces_besides_the_place_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     for words in ("{names} }", "{names} {", "{names.__class__}", "none"):
-        file.write_text(f"ask: hi\nseveral: '{words}'\n")
+        file.write_text(f"ask: hi\nseveral: '{words}'\n", encoding="utf-8")
         with pytest.raises(ConfigError, match=r"must hold \{names\} once and no other braces"):
             load_template(str(file))
 

@@ -35,7 +35,7 @@ def place(tmp_path):
     model = tmp_path / "weights/radgraph"
     model.mkdir(parents=True)
     for name in ("config.json", "weights.th"):
-        (model / name).write_text("{}")
+        (model / name).write_text("{}", encoding="utf-8")
     return tmp_path / "weights"
 
 
@@ -44,11 +44,15 @@ def interpreter(tmp_path):
     def make(setup="pass", score="pass", version="0.1.18"):
         site = tmp_path / "site"
         (site / "radgraph").mkdir(parents=True)
-        (site / "radgraph/__init__.py").write_text(PACKAGE.replace("{setup}", setup).replace("{score}", score))
+        (site / "radgraph/__init__.py").write_text(
+            PACKAGE.replace("{setup}", setup).replace("{score}", score), encoding="utf-8"
+        )
         (site / f"radgraph-{version}.dist-info").mkdir()
-        (site / f"radgraph-{version}.dist-info/METADATA").write_text(f"Name: radgraph\nVersion: {version}\n")
+        (site / f"radgraph-{version}.dist-info/METADATA").write_text(
+            f"Name: radgraph\nVersion: {version}\n", encoding="utf-8"
+        )
         script = tmp_path / "python"
-        script.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n')
+        script.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n', encoding="utf-8")
         script.chmod(script.stat().st_mode | stat.S_IEXEC)
         return script
 
@@ -108,7 +112,7 @@ def test_failures_are_one_line_without_texts_or_paths(place, interpreter, setup,
 
 def test_an_interpreter_that_answers_otherwise_is_refused(place, tmp_path):
     script = tmp_path / "python"
-    script.write_text("#!/bin/sh\necho 0.1.18\n")
+    script.write_text("#!/bin/sh\necho 0.1.18\n", encoding="utf-8")
     script.chmod(0o755)
     judge = radgraph.find_radgraph(script, place, device="cpu")
     with pytest.raises(RaddinoError, match=r"answered something else than scores"):
@@ -119,7 +123,7 @@ def test_what_was_given_must_be_there(place, interpreter, tmp_path):
     with pytest.raises(RaddinoError, match="the Python that was named does not run"):
         radgraph.find_radgraph(tmp_path / "nowhere", place)
     plain = tmp_path / "plain"
-    plain.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    plain.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n', encoding="utf-8")
     plain.chmod(0o755)
     with pytest.raises(RaddinoError, match="has no package radgraph"):
         radgraph.find_radgraph(plain, place)
@@ -154,6 +158,6 @@ def test_a_version_that_is_none_is_refused(place, tmp_path):
 
 def _script(folder, body):
     script = folder / "python"
-    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
     script.chmod(0o755)
     return script

@@ -185,7 +185,7 @@ def test_what_was_written_is_not_written_again(
     assert made.count("write 10") == 4
     made.clear()
     file = tmp_path / "work" / "texts.json"
-    held = json.loads(file.read_text())
+    held = json.loads(file.read_text(encoding="utf-8"))
     write_json(file, {**held, "texts": held["texts"][:10]})
     second = CASE_TASKS["findings"].run(job)
     assert made == ["train 48 24 FindingsConfig", "write 10", "write 4"]
@@ -193,7 +193,7 @@ def test_what_was_written_is_not_written_again(
     del held["seal"]
     damaged = [json.dumps({**held, "texts": texts}) for texts in ("abc", [1, 2], held["texts"] * 2, None)]
     for content in ("{", "[]", *damaged):
-        file.write_text(content)
+        file.write_text(content, encoding="utf-8")
         made.clear()
         CASE_TASKS["findings"].run(job)
         assert made.count("write 10") == 2
@@ -217,7 +217,7 @@ def test_no_folder_of_this_machine_stands_beside_a_number(
 ) -> None:
     (tmp_path / "my-model").mkdir()
     prompt = tmp_path / "mine.yaml"
-    prompt.write_text("ask: What is seen?")
+    prompt.write_text("ask: What is seen?", encoding="utf-8")
     places = {"language_model": str(tmp_path / "my-model"), "prompt": str(prompt)}
     cases = CASE_TASKS["findings"].run(job_of(corpus, tmp_path / "work", **places))
     assert cases[0].chosen["options"]["language_model"] == "my-model"

@@ -168,9 +168,9 @@ def test_wordnet_is_read_where_its_data_lies(tmp_path, monkeypatch):
             (folder / name).touch()
     for name in ("lexnames", "index.sense", "cntlist.rev"):
         (folder / name).touch()
-    (folder / "lexnames").write_text("00\tnoun.Tops\t1\n")
-    (folder / "data.noun").write_text("00000000 00 n 02 heart 0 pump 0 000 | a muscle\n")
-    (folder / "index.noun").write_text("heart n 1 0 1 0 00000000\npump n 1 0 1 0 00000000\n")
+    (folder / "lexnames").write_text("00\tnoun.Tops\t1\n", encoding="utf-8")
+    (folder / "data.noun").write_text("00000000 00 n 02 heart 0 pump 0 000 | a muscle\n", encoding="utf-8")
+    (folder / "index.noun").write_text("heart n 1 0 1 0 00000000\npump n 1 0 1 0 00000000\n", encoding="utf-8")
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     monkeypatch.setattr(nltk.corpus, "wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader, None))
     reader = bundle.find_wordnet()

@@ -187,7 +187,7 @@ def test_a_checkpoint_whose_state_is_damaged_is_none(tmp_path: Path, state: str)
     held.mkdir()
     for part in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
         (held / part).touch()
-    (held / "trainer_state.json").write_text(state)
+    (held / "trainer_state.json").write_text(state, encoding="utf-8")
     assert trainer._newest(tmp_path) is None
     assert not held.exists()
 
@@ -196,7 +196,7 @@ def test_damaged_records_are_one_line(tmp_path: Path) -> None:
     made = run(tmp_path, QUICK)
     for file in (made.folder / "findings.json", tmp_path / "out" / "job.json"):
         for content in ("{", "[]"):
-            file.write_text(content)
+            file.write_text(content, encoding="utf-8")
             with pytest.raises(RaddinoError, match=r"is damaged .*: delete the folder"):
                 run(tmp_path, QUICK)
 
@@ -280,7 +280,7 @@ def test_texts_left_out_and_cut_are_counted(tmp_path: Path) -> None:
     texts = ["", "  \n", "word " * 300, *TEXTS[3:]]
     made = run(tmp_path, QUICK.model_copy(update={"text_tokens": 40}), Reports(np.arange(8), texts))
     assert made.chosen["texts"]["train"] == {"used": 6, "empty": 2, "cut": 1}
-    assert json.loads((made.folder / "findings.json").read_text())["chosen"] == made.chosen
+    assert json.loads((made.folder / "findings.json").read_text(encoding="utf-8"))["chosen"] == made.chosen
 
 
 def test_no_text_at_all_and_texts_that_miss_are_errors(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def images(tmp_path):
     corpus = BlobCorpus(tmp_path, n=2, height=130, width=90)
     Image.fromarray(corpus.read(0)).save(folder / "a.png")
     Image.fromarray(corpus.read(1)).save(folder / "below" / "b.png")
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     return folder
 
 
@@ -55,12 +55,12 @@ def test_png_at_the_size_of_the_image_and_again(tmp_path, images):
     model, out = model_in(tmp_path, EXCLUSIVE), tmp_path / "out"
     done = segment(images, model, out, contours=True, device="cpu")
     assert (done.written, done.present, sum(done.skipped.values())) == (2, 0, 1)
-    assert (out / "skipped.csv").read_text().splitlines()[1].startswith('notes.txt,"not a DICOM')
+    assert (out / "skipped.csv").read_text(encoding="utf-8").splitlines()[1].startswith('notes.txt,"not a DICOM')
     mask = np.asarray(Image.open(out / "below" / "b.png.png"))
     assert mask.shape == (130, 90)
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) <= {0, 1, 2}
-    about = json.loads((out / "segment.json").read_text())
+    about = json.loads((out / "segment.json").read_text(encoding="utf-8"))
     assert [(one["name"], one["value"]) for one in about["classes"]] == [("disc", 1), ("bar", 2)]
     assert np.asarray(Image.open(out / "a.png.contours.png")).shape == (58, 40, 3)
 
@@ -76,23 +76,23 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path, images):
         shutil.copy(images / "a.png", images / os.fsdecode(b"M\xfc.png"))
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    (images / os.fsdecode(b"n\xfc.txt")).write_text("no image")
+    (images / os.fsdecode(b"n\xfc.txt")).write_text("no image", encoding="utf-8")
     done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", contours=True, device="cpu")
     assert (done.written, sum(done.skipped.values())) == (3, 2)
     assert (tmp_path / "out" / os.fsdecode(b"M\xfc.png.png")).is_file()
-    assert r"n\udcfc.txt" in (tmp_path / "out/skipped.csv").read_text()
+    assert r"n\udcfc.txt" in (tmp_path / "out/skipped.csv").read_text(encoding="utf-8")
 
 
 def test_a_file_that_kills_its_decoder_is_listed_and_the_rest_goes_on(tmp_path, images, monkeypatch, capfd):
     (tmp_path / "decoder").mkdir()
-    (tmp_path / "decoder/gdcm.py").write_text("import os\nos.abort()\n")
+    (tmp_path / "decoder/gdcm.py").write_text("import os\nos.abort()\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "decoder")
     killer = dicom(jpeg_lossless(drawn(8), 8), JPEG_LOSSLESS, (96, 128), 8)
     (images / "a0.dcm").write_bytes(killer)
     done = segment(images, model_in(tmp_path, EXCLUSIVE), tmp_path / "out", device="cpu")
     assert done.written == 2
     assert done.skipped[ENDED] == 1
-    assert f"a0.dcm,{ENDED}" in (tmp_path / "out/skipped.csv").read_text().splitlines()
+    assert f"a0.dcm,{ENDED}" in (tmp_path / "out/skipped.csv").read_text(encoding="utf-8").splitlines()
     assert "terminate" not in capfd.readouterr().err
 
 
@@ -159,9 +159,17 @@ def test_secondary_capture_must_be_asked_for(tmp_path):
     source.ConversionType = "WSD"
     source.save_as(file)
     model = model_in(tmp_path, OVERLAPPING)
-    plain = segment(file, model, tmp_path / "plain", device="cpu")
-    assert plain.skipped == {"secondary capture, which may hold text (--secondary-capture takes it)": 1}
+    with pytest.raises(RaddinoError, match=r"no image could be segmented: 1 x secondary capture.*skipped\.csv"):
+        segment(file, model, tmp_path / "plain", device="cpu")
+    assert (tmp_path / "plain" / "skipped.csv").read_text(encoding="utf-8").count(file.name) == 1
     assert segment(file, model, tmp_path / "asked", secondary_capture=True, device="cpu").written == 1
+
+
+def test_what_reading_noticed_is_told(tmp_path):
+    stream = jpeg_lossless(drawn(8), 8)
+    (tmp_path / "knee.dcm").write_bytes(dicom(stream, JPEG_LOSSLESS, (96, 128), 8, BodyPartExamined="TRUNK"))
+    done = segment(tmp_path / "knee.dcm", model_in(tmp_path, OVERLAPPING), tmp_path / "out", device="cpu")
+    assert done.warnings == {"body part is not known to be the chest": 1}
 
 
 def test_codes_are_in_pydicoms_dictionary():
@@ -201,8 +209,8 @@ def test_islands_are_dropped_from_what_is_written(tmp_path, images, coding, monk
     whole, clean = tmp_path / "whole", tmp_path / "clean"
     segment(images, model, whole, device="cpu")
     segment(images, model, clean, drop_islands=1, contours=True, device="cpu")
-    assert "drop_islands" not in json.loads((whole / "segment.json").read_text())
-    assert json.loads((clean / "segment.json").read_text())["drop_islands"] == 1
+    assert "drop_islands" not in json.loads((whole / "segment.json").read_text(encoding="utf-8"))
+    assert json.loads((clean / "segment.json").read_text(encoding="utf-8"))["drop_islands"] == 1
     dropped = 0
     for file in whole.rglob("*.png"):
         mask, kept = (np.asarray(Image.open(place / file.relative_to(whole))) for place in (whole, clean))
@@ -220,9 +228,9 @@ def test_islands_are_dropped_from_what_is_written(tmp_path, images, coding, monk
 def test_a_model_drops_islands_as_it_was_judged(tmp_path, images, monkeypatch):
     monkeypatch.setattr(SegmentationModel, "predict", patchy)
     segment(images, model_in(tmp_path, EXCLUSIVE | {"drop_islands": 0.4}), tmp_path / "own", device="cpu")
-    assert json.loads((tmp_path / "own/segment.json").read_text())["drop_islands"] == 0.4
+    assert json.loads((tmp_path / "own/segment.json").read_text(encoding="utf-8"))["drop_islands"] == 0.4
     segment(images, tmp_path / "model", tmp_path / "off", drop_islands=0, device="cpu")
-    assert "drop_islands" not in json.loads((tmp_path / "off/segment.json").read_text())
+    assert "drop_islands" not in json.loads((tmp_path / "off/segment.json").read_text(encoding="utf-8"))
     image = np.asarray(Image.open(images / "a.png"))
     loaded = SegmentationModel.load(tmp_path / "model", device="cpu")
     bits = to_bits(loaded.predict(image), True)

@@ -112,10 +112,10 @@ def test_records_are_those_of_the_saved_model_on_the_images(tmp_path):
 def test_other_settings_replace_the_folder_and_foreign_files_are_safe(tmp_path):
     first = job_of(tmp_path, steps=4, evaluate_every=2)
     TASK.run(first)
-    before = json.loads((first.folder / "segmentation.json").read_text())["key"]
+    before = json.loads((first.folder / "segmentation.json").read_text(encoding="utf-8"))["key"]
     TASK.run(job_of(tmp_path, steps=4, evaluate_every=2, lr=1e-3))
-    assert json.loads((first.folder / "segmentation.json").read_text())["key"] != before
-    (first.folder / "thesis.txt").write_text("mine")
+    assert json.loads((first.folder / "segmentation.json").read_text(encoding="utf-8"))["key"] != before
+    (first.folder / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"holds 'thesis\.txt', which no segmentation task wrote"):
         TASK.run(first)
 
@@ -164,7 +164,7 @@ def test_the_reference_starts_from_given_weights_and_names_them_without_their_pl
     (cases,) = TASK.run(job)
     named = f"mine.pth sha256:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
     assert cases.chosen["options"]["unet_weights"] == named
-    assert str(tmp_path) not in (job.folder / "segmentation.json").read_text()
+    assert str(tmp_path) not in (job.folder / "segmentation.json").read_text(encoding="utf-8")
     model = SegmentationModel.load(job.folder, device="cpu")
     assert model.record.options.unet_weights == named
     held = model.network.unet.encoder.state_dict()["features.1.conv.0.0.weight"]
@@ -200,7 +200,7 @@ def test_damaged_models_and_wrong_encoders_are_refused(tmp_path):
     weights.unlink()
     with pytest.raises(RaddinoError, match=r"lacks head\.safetensors"):
         SegmentationModel.load(folder, job.encoder, "cpu")
-    (folder / "segmentation.json").write_text("{}")
+    (folder / "segmentation.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RaddinoError, match=r"segmentation\.json is damaged"):
         SegmentationModel.load(folder, job.encoder, "cpu")
 
@@ -218,7 +218,7 @@ def test_damaged_records_and_pictures_are_made_anew_without_training(tmp_path, h
     elif harm == "other model":
         write_table(records, table * 0, {"model": "another"})
     elif harm == "shown":
-        (job.folder / "shown" / "shown.json").write_text("junk")
+        (job.folder / "shown" / "shown.json").write_text("junk", encoding="utf-8")
     else:
         next((job.folder / "shown").glob("*.png")).unlink()
     pd.testing.assert_frame_equal(TASK.run(job)[0].records, expected)

@@ -8,6 +8,7 @@ from raddino.config import Config
 from raddino.corpus.sources.base import Incomplete, Source, index_images, read_table, register, require
 from raddino.corpus.sources.findings import label_column
 from raddino.corpus.sources.siim_acr import NO_MASK, joined_masks
+from raddino.errors import counted
 from raddino.images.mask_codes import EMPTY
 
 LAYOUT = (
@@ -38,7 +39,9 @@ def build(root: Path, options: CandidOptions) -> pd.DataFrame:
     rows = read_table(root, LAYOUT[1], columns)
     unnamed = rows["filename"].isna() | rows["SOPInstanceUID"].isna()
     if unnamed.any():
-        raise Incomplete(f"Pneumothorax_reports.csv has {int(unnamed.sum())} row(s) without filename or SOPInstanceUID")
+        raise Incomplete(
+            f"Pneumothorax_reports.csv has {counted(int(unnamed.sum()), 'row')} without filename or SOPInstanceUID"
+        )
     mask = rows["EncodedPixels"]
     rows["positive"] = (mask != NO_MASK).astype(float).where(mask.notna())
     images = rows.groupby("SOPInstanceUID", sort=False).first()

@@ -10,6 +10,7 @@ from raddino.config import Config
 from raddino.corpus.cells import strings
 from raddino.corpus.listing import said, walk
 from raddino.corpus.sources.base import Incomplete, Source, register
+from raddino.errors import counted
 
 PREPARED = {"corpus.json", ".partial"}
 
@@ -36,7 +37,7 @@ def build(root: Path, options: FolderOptions) -> pd.DataFrame:
     if options.patients == "folder":
         loose = int((~table["path"].str.contains("/")).sum())
         if loose:
-            raise Incomplete(f"{loose} image(s) lie in no patient's folder")
+            raise Incomplete(f"{counted(loose, 'image', 'lie')} in no patient's folder")
         table["patient_id"] = table["path"].str.split("/").str[0]
     return table
 

@@ -11,7 +11,7 @@ import pandas as pd
 from raddino.config import Config
 from raddino.corpus.sections import MAX_XML, openi_sections, parse_xml
 from raddino.corpus.sources.base import Incomplete, Source, find, index_images, read_table, register, require
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 
 REPORTS = "ecgen-radiology|NLMCXR_reports/ecgen-radiology"
 PROJECTIONS = "indiana_projections.csv"
@@ -54,7 +54,7 @@ def build(root: Path, options: IuXrayOptions) -> pd.DataFrame:
         table = table[table["split"].notna()].reset_index(drop=True)
         if table.empty:
             raise Incomplete("the option split_file lists none of its reports")
-        notes.append(f"{left_out} image(s) of reports that split_file does not list are left out")
+        notes.append(f"{counted(left_out, 'image')} of reports that split_file does not list left out")
     studies = table.drop_duplicates("study_id")
     empty = int((studies["report"] == "").sum())
     notes.append(f"{empty} of {len(studies)} studies have no findings: their report is empty")

@@ -22,6 +22,7 @@ from raddino.corpus.sources.base import (
 )
 from raddino.corpus.sources.chexpert import LABELS, LabelPolicy, apply_policy
 from raddino.corpus.sources.mimic_iv import CHARTS, TABLES, body_size, demographics
+from raddino.errors import counted
 from raddino.progress import track
 
 SPLIT, METADATA = "mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-metadata.csv"
@@ -69,7 +70,7 @@ def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFra
     split = read_table(tables, SPLIT, ["dicom_id", "split"]).set_index("dicom_id")["split"]
     rows = rows.join(split, on="dicom_id")
     if rows["split"].isna().any():
-        raise Incomplete(f"{SPLIT} has no split for {int(rows['split'].isna().sum())} image(s) of {METADATA}")
+        raise Incomplete(f"{SPLIT} has no split for {counted(int(rows['split'].isna().sum()), 'image')} of {METADATA}")
     study = "files/p" + rows["subject_id"].str[:2] + "/p" + rows["subject_id"] + "/s" + rows["study_id"]
     table = pd.DataFrame(
         {

@@ -7,6 +7,7 @@ import pandas as pd
 from raddino.config import Config
 from raddino.corpus.sources.base import Incomplete, Source, cut_validation, index_images, read_table, register, require
 from raddino.corpus.sources.findings import label_column
+from raddino.errors import counted
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -31,7 +32,7 @@ def build(root: Path, options: Config) -> pd.DataFrame:
     split = rows["Image Index"].map(lists)
     if split.isna().any():
         raise Incomplete(
-            f"{int(split.isna().sum())} images of the table stand neither in the train nor in the test list"
+            f"{counted(int(split.isna().sum()), 'image')} of the table in neither the train nor the test list"
         )
     listed = rows["Finding Labels"].fillna("").str.split("|").map(set)
     if unknown := sorted(set().union(*listed) - {*FINDINGS, ""}):

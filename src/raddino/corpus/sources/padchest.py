@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt
 from raddino.config import Config
 from raddino.corpus.sources.base import Source, index_images, numbers, read_table, register, require
 from raddino.corpus.sources.findings import label_column
+from raddino.errors import counted
 
 LAYOUT = ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",)
 COLUMNS = (
@@ -77,7 +78,9 @@ def build(root: Path, options: PadchestOptions) -> pd.DataFrame:
         table["report"] = rows["Report"]
     read = rows["Labels"].where((rows["MethodLabel"] == "Physician") | (options.labelled_by == "all"), None)
     table = pd.concat([table, _labels(read, options.min_count)], axis=1)
-    table.attrs["notes"] = [f"{int((~kept).sum())} images with projection EXCLUDE left out"] if not kept.all() else []
+    table.attrs["notes"] = (
+        [f"{counted(int((~kept).sum()), 'image')} with projection EXCLUDE left out"] if not kept.all() else []
+    )
     return table
 
 

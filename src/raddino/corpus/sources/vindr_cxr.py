@@ -17,6 +17,7 @@ from raddino.corpus.sources.base import (
     require,
 )
 from raddino.corpus.sources.findings import label_column
+from raddino.errors import counted
 
 FINDINGS = (
     "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Clavicle fracture", "Consolidation",
@@ -47,7 +48,7 @@ def build(root: Path, options: VindrOptions) -> pd.DataFrame:
     votes = read_table(root, LAYOUT[2], ("image_id", "rad_id|rad_ID", *FINDINGS))
     counts = votes.groupby("image_id")["rad_id"].nunique()
     if odd := int((counts != READERS).sum()):
-        raise Incomplete(f"image_labels_train.csv has {odd} image(s) without exactly three readers")
+        raise Incomplete(f"image_labels_train.csv has {counted(odd, 'image')} without exactly three readers")
     names = [name.split("|")[0] for name in FINDINGS]
     share = votes[names].apply(numbers).groupby(votes["image_id"]).mean()
     if options.readers == "majority":

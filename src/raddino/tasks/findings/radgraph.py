@@ -166,7 +166,12 @@ def missing(model: Model = "radgraph") -> str:
 def _version(python: Path) -> str:
     try:
         done = subprocess.run(
-            [python, "-c", VERSION], capture_output=True, text=True, env=_environment(), timeout=60, errors="replace"
+            [python, "-c", VERSION],
+            capture_output=True,
+            encoding="utf-8",
+            env=_environment(),
+            timeout=60,
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RaddinoError(f"RadGraph: the Python that was named does not run ({type(error).__name__})") from None

@@ -14,7 +14,7 @@ from pydantic import field_validator
 
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
-from raddino.errors import RaddinoError, did_you_mean
+from raddino.errors import RaddinoError, counted, did_you_mean
 from raddino.files import owner_only, read_json, write_json, writing
 from raddino.metrics import clinical
 from raddino.progress import subject
@@ -186,7 +186,7 @@ def _require_enough(examples: Examples) -> None:
             raise Absent(f"no image of the {split} split has a text")
     _, counts = np.unique(examples.patients[examples.at["test"]], return_counts=True)
     if len(counts) < MIN_TEST_PATIENTS:
-        raise Absent(f"test split has {len(counts)} patients; at least {MIN_TEST_PATIENTS} are needed")
+        raise Absent(f"test split has {counted(len(counts), 'patient')}; at least {MIN_TEST_PATIENTS} are needed")
     if 2 * counts.max() > counts.sum():
         raise Absent("one patient has more than half of the test images")
 

@@ -12,11 +12,12 @@ HEADER = 256
 
 @dataclass(frozen=True)
 class Prepared:
-    """One file, read: grey (h, w) as the model sees it, the size of its masks, and whether it is DICOM."""
+    """One file, read: grey (h, w) as the model sees it, the size of its masks, whether it is DICOM, and notes."""
 
     grey: np.ndarray
     stored: tuple[int, int]
     dicom: bool
+    warnings: tuple[str, ...] = ()
 
 
 def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool = False, bits: int = 8) -> Prepared:
@@ -29,4 +30,4 @@ def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool 
     height, width = radiograph.pixels.shape
     with file.open("rb") as stream:
         kind = sniff(stream.read(HEADER))
-    return Prepared(to_grey(radiograph, shorter_side, bits), (height, width), kind == "DICOM")
+    return Prepared(to_grey(radiograph, shorter_side, bits), (height, width), kind == "DICOM", radiograph.warnings)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from raddino.corpus.manifest import read_items
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, commonest
 from raddino.files import draft_of, is_free, read_json, write_text, writing
 from raddino.images.errors import ImageError, UnreadableImage
 from raddino.images.wall import Wall, seconds_for
@@ -41,12 +41,14 @@ class Segmented:
         written: images segmented now.
         present: images whose files were there.
         skipped: images that could not be segmented, by reason.
+        warnings: images written now that something should be known of, by what.
     """
 
     out: Path
     written: int = 0
     present: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
 
 
 def segment(
@@ -86,8 +88,8 @@ def segment(
 
     Raises:
         ConfigError: another format, ``carry_header`` with PNG, or a share that is none.
-        RaddinoError: no image, no model, ``out`` holds something else or cannot be written, or highdicom is needed and
-            not installed.
+        RaddinoError: no image, none that could be segmented, no model, ``out`` holds something else or cannot be
+            written, or highdicom is needed and not installed.
     """
     if format not in FORMATS:
         raise ConfigError(f"format takes {' or '.join(FORMATS)}, got {format!r}")
@@ -102,6 +104,7 @@ def segment(
     sources = listed(images, out)
     _begin(out, loaded, format, carry_header, islands)
     skipped: list[tuple[str, str]] = []
+    warnings: Counter[str] = Counter()
     written = present = 0
     with bar("segment", total=len(sources)) as shown:
         todo = []
@@ -117,11 +120,15 @@ def segment(
                     raise prepared
                 _write(out / place, file, prepared, loaded, format, contours, carry_header, islands)
                 written += 1
+                warnings.update(prepared.warnings)
             except ImageError as error:
                 skipped.append((place, error.reason))
             shown.advance()
     _write_skipped(out, skipped)
-    return Segmented(out, written, present, dict(Counter(reason for _, reason in skipped)))
+    reasons = Counter(reason for _, reason in skipped)
+    if skipped and not written and not present:
+        raise RaddinoError(f"no image could be segmented: {commonest(reasons)}. See {out / SKIPPED}")
+    return Segmented(out, written, present, dict(reasons), dict(warnings))
 
 
 def _write(

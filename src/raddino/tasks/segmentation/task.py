@@ -10,7 +10,7 @@ import pandas as pd
 
 from raddino.config import Config, validate
 from raddino.encoders.base import Encoder
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, counted
 from raddino.progress import subject, track
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
@@ -123,7 +123,9 @@ def _require_enough(examples: Examples) -> None:
             raise Absent(f"{split} split: all {len(at)} masks are empty")
     patients = len(set(examples.patients[examples.at["test"]]))
     if patients < MIN_TEST_PATIENTS:
-        raise Absent(f"test split has {patients} patients with a mask; at least {MIN_TEST_PATIENTS} are needed")
+        raise Absent(
+            f"test split has {counted(patients, 'patient')} with a mask; at least {MIN_TEST_PATIENTS} are needed"
+        )
 
 
 CASE_TASKS.register("segmentation")(Segmentation())
