@@ -120,7 +120,8 @@ def test_every_number_has_its_signature(results, corpus):
         known = {"mae": "log", "r2": "log(1 - x)", "brier": "log", "ece": "square"}
         scale = known.get(one["metric"].removesuffix("_temperature"), "logit")
         scale += ", moved back" if one.get("members") and one["metric"].startswith("auprc") else ""
-        assert one["interval"] == f"patient bootstrap, t, scale {scale}"
+        rule = "normal, scale logit of a share" if "sensitivity" in one["metric"] else f"t, scale {scale}"
+        assert one["interval"] == f"patient bootstrap, {rule}"
         assert (one["resamples"], one["seed"]) == (200, 0)
         assert one["signature"].startswith(one["metric"])
         assert one["n"] > 0
