@@ -30,8 +30,8 @@ class Scale:
             the interval is moved back by what resampling moved it.
         counted: whether the metric is a share of cases, whose variance follows from the share: the quantile is then the
             normal one, with nothing added for few patients.
-        smooth: whether the spread is the resamples' standard deviation, as suits sums of many parts, instead of half of
-            their 16-to-84 % range, which a pile of resamples at an end of the scale leaves alone.
+        smooth: whether the spread is the resamples' standard deviation instead of half of their 16-to-84 % range, which
+            resamples that pile up at an end of the scale leave alone.
     """
 
     name: str
@@ -48,8 +48,8 @@ IDENTITY = Scale("identity", -np.inf, np.inf, lambda x: x, lambda z: z, smooth=T
 LOGIT = Scale("logit", 0.0, 1.0, logit, expit)
 SHARE = Scale("logit of a share", 0.0, 1.0, logit, expit, counted=True)
 BIASED_LOGIT = Scale("logit, moved back", 0.0, 1.0, logit, expit, unbiased=False, smooth=True)
-LOG = Scale("log", 0.0, np.inf, np.log, np.exp)
-COMPLEMENT = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda z: -np.expm1(z))
+LOG = Scale("log", 0.0, np.inf, np.log, np.exp, smooth=True)
+COMPLEMENT = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda z: -np.expm1(z), smooth=True)
 FISHER = Scale("atanh", -1.0, 1.0, np.arctanh, np.tanh)
 SQUARE = Scale("square", 0.0, 1.0, np.square, lambda z: np.sqrt(np.maximum(z, 0)), unbiased=False)
 
