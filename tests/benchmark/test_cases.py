@@ -220,11 +220,29 @@ def test_two_folders_are_compared_by_their_records(corpus, suite, tmp_path):
     assert set(board[board["metric"] == "dice"]["board"]) == {board[board["metric"] == "dice"]["board"].iloc[0]}
 
 
+def test_other_options_are_noted_where_both_sides_have_some(corpus, suite, tmp_path):
+    judge(corpus, suite, tmp_path / "a", 1.0)
+    judge(corpus, suite, tmp_path / "b", 1.0, options={"segmentation": {"shift": 7}})
+    said = "age (all) was trained differently (shift): differences may come from that."
+    assert said in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["notes"]
+    values = yaml.safe_load(suite.read_text(encoding="utf-8"))
+    values["tasks"] = [one for one in values["tasks"] if one["kind"] == "binary"]
+    suite.write_text(yaml.safe_dump({"tasks": values["tasks"]}), encoding="utf-8")
+    judge(corpus, suite, tmp_path / "c", 1.0)
+    notes = compare(tmp_path / "a", tmp_path / "c", resamples=50).data["notes"]
+    assert not any("trained differently" in note for note in notes)
+
+
 def test_records_of_other_images_are_refused(corpus, suite, tmp_path):
     judge(corpus, suite, tmp_path / "a", 1.0)
     judge(corpus, suite, tmp_path / "b", 1.0)
     file = tmp_path / "b" / "cases" / f"{slug('age (all)')}.parquet"
     table = pd.read_parquet(file)
+    for side in "ab":
+        pd.concat([table, table[:1]]).to_parquet(tmp_path / side / "cases" / file.name)
+    reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
+    assert "measured on different test images" in reasons
+    table.to_parquet(tmp_path / "a" / "cases" / file.name)
     table.loc[0, "id"] = "other"
     table.to_parquet(file)
     reasons = {one["reason"] for one in compare(tmp_path / "a", tmp_path / "b", resamples=50).data["refused"]}
