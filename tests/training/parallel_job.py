@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from raddino.corpus.dataset import Corpus
 from raddino.errors import RaddinoError
 from raddino.ssl import SelfDistillation, SslConfig, Views
+from raddino.training import loop
+from raddino.training.monitor import assignments
 from raddino.training.optimizer import OptimConfig, build_optimizer
 from raddino.training.parallel import together
 from raddino.training.schedule import StepValues
@@ -29,11 +32,9 @@ CASES = {
 }
 
 
-def train(centering, temperature, micro, images, dtype, parallel, drop_path=0.0):
+def train(centering, temperature, micro, images, dtype, parallel):
     """Terms and gradient norms of five steps, the task and AdamW's means after them, and masked patches met."""
-    vit = VitConfig(
-        embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5, drop_path=drop_path
-    )
+    vit = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5)
     config = SslConfig(head=HEAD, ibot_head=HEAD, centering=centering)
     task = SelfDistillation(vit, config).init_weights(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
@@ -51,6 +52,8 @@ def train(centering, temperature, micro, images, dtype, parallel, drop_path=0.0)
         shares = [share(images, generator, getattr(torch, dtype), parallel) for _ in range(micro)]
         outcome = train_step(task, optimizer, shares, values, 3.0, parallel=parallel)
         figures.append({name: value.item() for name, value in (outcome.terms | outcome.grad_norms).items()})
+        if dtype == "float32":  # as they are computed
+            figures[-1] |= assignments(outcome, config.student_temperature)
         masked += [len(views.masked_rows) for views in shares]
     means = {f"{name}.mean": optimizer.state[p]["exp_avg"] for name, p in task.student.named_parameters()}
     return figures, task.state_dict() | means, masked
@@ -97,13 +100,24 @@ def poisoned():
         SelfDistillation.forward = forward
 
 
+def slow():
+    """The first rank takes two seconds longer to save."""
+    real = loop.save_checkpoint
+
+    def save(*arguments):
+        time.sleep(2)
+        real(*arguments)
+
+    loop.save_checkpoint = save
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     job, *arguments = sys.argv[1:]
     if job == "steps":
         steps(*arguments)
     else:
-        {"damaged": damaged, "poisoned": poisoned, "command": lambda: None}[job]()
+        {"damaged": damaged, "poisoned": poisoned, "slow": slow, "command": lambda: None}[job]()
         from raddino import cli
 
         sys.argv = ["raddino", *arguments]

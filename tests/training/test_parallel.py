@@ -24,6 +24,7 @@ from raddino.training.metrics_log import read_metrics
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import PretrainConfig, pretrain
 from raddino.views import ViewPlan, ViewsConfig
+from raddino.vit.block import Kept
 from training.parallel_job import CASES, train
 
 JOB = Path(__file__).with_name("parallel_job.py")
@@ -73,7 +74,7 @@ def test_steps_are_those_of_one_process(alone, tmp_path, ranks):
         tolerance = TOLERANCE[name.split()[-1]]
         assert (min(found[-1][2]) == 0) == (ranks == 3), "a rank without masked patches is met"
         for one, other in zip(figures, found[0][0], strict=True):
-            assert other == pytest.approx(one, rel=tolerance), name
+            assert other == pytest.approx(one, rel=tolerance, abs=tolerance / 10), name
         for key, tensor in state.items():
             other = found[0][1][key]
             assert all(torch.equal(other, one[1][key]) for one in found), f"{name}: {key} differs between ranks"
@@ -133,11 +134,11 @@ ENDLESS = {"steps": 10**6, "checkpoint_every": 10**6, "monitor": {"every": 10**5
 
 @contextmanager
 def running(ranks: int, corpus, values, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, dict[int, psutil.Process]]]:
-    """A ``torchrun`` of the command that has trained some steps, and its processes by rank."""
+    """A ``torchrun`` of the command, slow to save, that has trained some steps, and its processes by rank."""
     (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values | ENDLESS | {"schedule": {}}))
     command = ["pretrain", corpus.path, "--out", tmp_path / "run", "--preset", tmp_path / "preset.yaml"]
     command += ["--device", "cpu", "--workers", "0"]
-    with launched(ranks, "-m", "raddino", *command, logs=tmp_path / "logs") as process:
+    with launched(ranks, JOB, "slow", *command, logs=tmp_path / "logs") as process:
         end = time.monotonic() + PATIENCE
         while len(read_metrics(tmp_path / "run/metrics.jsonl")) < 3:
             assert process.poll() is None, told(tmp_path / "logs")
@@ -146,16 +147,20 @@ def running(ranks: int, corpus, values, tmp_path: Path) -> Iterator[tuple[subpro
         yield process, {int(one.environ()["RANK"]): one for one in psutil.Process(process.pid).children()}
 
 
-def test_sigterm_of_one_process_stops_all_after_the_same_step(corpus, values, tmp_path):
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_sigterm_stops_all_after_the_same_step(corpus, values, tmp_path, everywhere):
     with running(2, corpus, values, tmp_path) as (process, by_rank):
-        by_rank[1].terminate()
+        for one in [by_rank[0], process, by_rank[1]] if everywhere else [by_rank[1]]:
+            one.terminate()
+        by_rank[1].wait(PATIENCE)
+        done = latest_step(tmp_path / "run/checkpoints")
         process.wait(PATIENCE)
-    done = latest_step(tmp_path / "run/checkpoints")
     assert done is not None
     assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] == done - 1
     words = told(tmp_path / "logs")
     assert words[0].count(f"stopped after step {done}; the same command continues from there") == 1
     assert "stop" not in words[1]
+    assert "error" not in "".join(words)
     assert "Traceback" not in "".join(words)
 
 
@@ -200,6 +205,18 @@ def test_a_batch_that_cannot_be_shared_is_refused(batch_size, accumulate, ranks)
     with pytest.raises(ConfigError, match=f"cannot be shared evenly by {ranks} processes"):
         DataParallel(0, ranks).check(batch_size, accumulate)
     DataParallel(0, ranks).check(ranks * accumulate, accumulate)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_stochastic_depth_keeps_the_same_share_on_each_rank_drawn_apart(ranks):
+    def kept(rank, ranks):
+        generator = DataParallel(rank, ranks).generator(2**62 + 1)
+        return Kept([(32 // ranks, 1), (64 // ranks, 1)], 0.25, generator, torch.device("cpu"))
+
+    shares = [kept(rank, ranks) for rank in range(ranks)]
+    assert sum(len(share.rows) for share in shares) == len(kept(0, 1).rows) == 72
+    assert len({tuple(share.rows.tolist()) for share in shares}) == ranks
+    assert ALONE.generator(7).initial_seed() == 7
 
 
 def test_order_of_many_ranks_is_that_of_one():

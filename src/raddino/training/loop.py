@@ -79,7 +79,7 @@ class Loop:
         self._window = time.perf_counter()
         with (
             bar("pretrain", self.config.steps, done=start, silent=not self.parallel.first) as shown,
-            _stop_signal(aloud=self.parallel.first) as stopped,
+            _stop_signal(self.parallel) as stopped,
             reading(loader) as batches,
         ):
             for step in range(start, self.config.steps):
@@ -113,7 +113,7 @@ class Loop:
             values,
             self.config.optim.clip_grad,
             self.config.precision,
-            torch.Generator().manual_seed(integer(self.config.seed, "drop_path", step) ^ self.parallel.rank),
+            self.parallel.generator(integer(self.config.seed, "drop_path", step)),
             self.parallel,
         )
         self._pending.append(_Done(step, outcome, values, waited))
@@ -184,18 +184,21 @@ class Loop:
 
 
 @contextmanager
-def _stop_signal(aloud: bool) -> Iterator[list[int]]:
-    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so."""
+def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
+    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so.
+
+    On several ranks a second one changes nothing: ``torchrun`` passes on what they have heard themselves.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
     def note(number: int, frame: Any) -> None:
-        if received:
+        if received and parallel.size == 1:
             raise KeyboardInterrupt
         received.append(number)
-        if aloud:
+        if parallel.first and len(received) == 1:
             print("stopping after this step …", file=sys.stderr, flush=True)
 
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]

@@ -55,6 +55,10 @@ class DataParallel:
         all_means([p.grad for p in module.parameters() if p.grad is not None])
         return dict(zip(terms, all_mean(torch.stack(list(terms.values()))), strict=True))
 
+    def generator(self, seed: int) -> torch.Generator:
+        """A CPU generator of what each rank draws for itself; the first rank's is that of one process."""
+        return torch.Generator().manual_seed(seed ^ self.rank)
+
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is set on any rank; a rank that has died is noticed here, whatever the device."""
         return bool(all_max(torch.tensor(float(flag))))
