@@ -152,15 +152,15 @@ def test_sigterm_stops_all_after_the_same_step(corpus, values, tmp_path, everywh
     with running(2, corpus, values, tmp_path) as (process, by_rank):
         for one in [by_rank[0], process, by_rank[1]] if everywhere else [by_rank[1]]:
             one.terminate()
-        by_rank[1].wait(PATIENCE)
-        done = latest_step(tmp_path / "run/checkpoints")
         process.wait(PATIENCE)
+    done = latest_step(tmp_path / "run/checkpoints")
     assert done is not None
     assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] == done - 1
     words = told(tmp_path / "logs")
     assert words[0].count(f"stopped after step {done}; the same command continues from there") == 1
     assert "stop" not in words[1]
     assert "error" not in "".join(words)
+    assert "before the checkpoint" not in words[1]
     assert "Traceback" not in "".join(words)
 
 
