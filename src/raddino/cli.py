@@ -170,6 +170,7 @@ def pretrain(
     from raddino.config import load_config
     from raddino.corpus.combine import combine
     from raddino.corpus.dataset import Corpus
+    from raddino.dist import rank
     from raddino.report.curves import plot_curves
     from raddino.training.pretrain import PretrainConfig
     from raddino.training.pretrain import pretrain as run
@@ -188,7 +189,8 @@ def pretrain(
         }
         opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
     encoder = run(opened, out, config, device=device, workers=workers, fork=fork)
-    print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
+    if rank() == 0:
+        print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
 
 
 @app.command()

@@ -69,9 +69,9 @@ class Bar:
 
 
 @contextmanager
-def bar(description: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+def bar(description: str, total: int | None = None, done: int = 0, silent: bool = False) -> Iterator[Bar]:
     """A :class:`Bar` that closes itself; silent inside another one, which tells how far the whole is."""
-    shown = Bar(description, total, done, silent=bool(_open))
+    shown = Bar(description, total, done, silent=silent or bool(_open))
     _open.append(shown)
     try:
         yield shown

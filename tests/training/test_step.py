@@ -26,7 +26,7 @@ def stepper(
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 40, 48), dtype=torch.uint8, generator=generator)
     plan = ViewPlan.stack([ViewPlan.draw(config.views, 40, 48, 0, position) for position in range(4)])
-    batch = Batch(images, plan, torch.rand(8, 16, generator=generator) < 0.3, torch.arange(4))
+    batch = Batch(images, plan, torch.rand(8, 16, generator=generator) < 0.3)
     if device.type == "cuda":
         batch = batch.pin_memory()
     task = SelfDistillation(config.vit, config.ssl).to(device).train()

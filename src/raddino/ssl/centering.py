@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from raddino.dist import all_max, all_mean, all_sum, world_size
+from raddino.dist import all_max, all_sum
 
 
 class SoftmaxCentering(nn.Module):
     """Softmax of ``(logits - centre) / temperature``; the centre is a moving mean of earlier steps' logits.
 
-    Calls leave their mean behind; :meth:`update` moves the centre once per optimiser step.
+    Calls leave their sum and count behind; :meth:`update` moves the centre once per optimiser step.
     """
 
     center: Tensor
@@ -23,16 +23,26 @@ class SoftmaxCentering(nn.Module):
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
         """Targets (B, K) from logits (B, K)."""
-        self.seen.append(logits.mean(0, keepdim=True))
+        self.seen.append(torch.cat([logits.sum(0), _count(logits)]))
         return ((logits - self.center) / temperature).softmax(-1)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the centre by the mean of the micro-batches (of all ranks) since the last update."""
+        """Move the centre by the mean of the micro-batches since the last update, each the mean of all ranks' rows.
+
+        Micro-batches without rows do not count; the centre stays where none has any.
+        """
         if self.seen:
-            mean = all_mean(torch.stack(self.seen).mean(0))
-            self.center.lerp_(mean.to(self.center.dtype), 1 - self.momentum)
+            sums, counts = all_sum(torch.stack(self.seen)).split([self.center.shape[1], 1], dim=1)
+            some = counts.clamp(max=1)
+            mean = (sums / counts.clamp(min=1)).sum(0, keepdim=True) / some.sum().clamp(min=1)
+            self.center.lerp_(mean.to(self.center.dtype), (some.max() * (1 - self.momentum)).to(self.center.dtype))
             self.seen.clear()
+
+
+def _count(rows: Tensor) -> Tensor:
+    """Number of ``rows``, (1,) beside them: no wait for the device."""
+    return rows.new_full((1,), len(rows))
 
 
 COLDEST_IN_FLOAT32 = 1 / 80
@@ -50,13 +60,16 @@ class SinkhornKnopp(nn.Module):
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
         """Targets (B, K) from logits (B, K): alternately equal prototype totals and unit row sums.
 
+        Ranks may hold different numbers of rows, or none.
+
         In float32, as DINOv2 runs it; temperatures at which float32 cannot hold the exponentials take float64.
         What still would not fit is shifted down, which the total sum takes out again.
         """
         dtype = torch.float32 if temperature >= COLDEST_IN_FLOAT32 else torch.float64
         scaled = logits.to(dtype) / temperature
-        plan = (scaled - (all_max(scaled.max()) - LARGEST_EXPONENT[dtype]).clamp(min=0)).exp().t()
-        prototypes, samples = plan.shape[0], plan.shape[1] * world_size()
+        largest = all_max(scaled.max() if len(scaled) else scaled.new_full((), -torch.inf))
+        plan = (scaled - (largest - LARGEST_EXPONENT[dtype]).clamp(min=0)).exp().t()
+        prototypes, samples = plan.shape[0], all_sum(_count(scaled))
         plan = plan / all_sum(plan.sum())
         for _ in range(self.iterations):
             plan = plan / all_sum(plan.sum(1, keepdim=True)) / prototypes

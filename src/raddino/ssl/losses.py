@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from raddino.dist import all_rows, rank
+
 KOLEO_EPS = 1e-8
 
 
@@ -24,18 +26,25 @@ def cross_entropy(student_logits: Tensor, targets: Tensor, temperature: float) -
 def koleo(features: Tensor) -> Tensor:
     """Kozachenko-Leonenko estimate, negated: low when the unit-length features (B, D) keep apart.
 
-    Each row's nearest other row is found without gradient; the loss is the mean of ``-log(distance + 1e-8)``.
+    Each row's nearest other row, of all ranks' (as many on each), is found without gradient; the loss is the mean of
+    ``-log(distance + 1e-8)`` over this rank's rows.
     """
-    x = normalize(full(features), dim=-1, eps=KOLEO_EPS)
-    distance = (x - x[nearest_other(features)] + KOLEO_EPS).norm(dim=-1)
+    everyone, start = all_rows(full(features)), rank() * len(features)
+    x = normalize(everyone, dim=-1, eps=KOLEO_EPS)
+    own = x[start : start + len(features)]
+    distance = (own - x[nearest_other(everyone, start, len(features))] + KOLEO_EPS).norm(dim=-1)
     return -(distance + KOLEO_EPS).log().mean()
 
 
 @torch.no_grad()
-def nearest_other(features: Tensor) -> Tensor:
-    """Index (B,) of the row of ``features`` (B, D) with the largest cosine to each row, itself excluded.
+def nearest_other(features: Tensor, start: int = 0, count: int | None = None) -> Tensor:
+    """Index (B,) of the row of ``features`` (N, D) with the largest cosine to each row, itself excluded.
 
-    In float64: cosines of near neighbours differ by less than float32 resolves.
+    For the ``count`` rows from ``start``; all without it. In float64: cosines of near neighbours differ by less than
+    float32 resolves.
     """
     x = normalize(features.double(), dim=-1)
-    return (x @ x.T).fill_diagonal_(-torch.inf).argmax(1)
+    own = x[start:] if count is None else x[start : start + count]
+    cosines = own @ x.T
+    cosines.diagonal(start).fill_(-torch.inf)
+    return cosines.argmax(1)

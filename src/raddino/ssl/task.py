@@ -228,8 +228,6 @@ class SelfDistillation(nn.Module):
         first, second = cls.chunk(2)
         cls_logits, masked_logits = self.teacher.project(torch.cat([second, first]), masked)
         dino = self.dino_centering(full(cls_logits), temperature)
-        if len(masked) == 0:
-            return dino, full(masked_logits)
         return dino, self.ibot_centering(full(masked_logits), temperature)
 
     def _centering(self, head: HeadConfig) -> nn.Module:

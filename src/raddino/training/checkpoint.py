@@ -80,8 +80,14 @@ def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: 
     _check(path)
     _fill(task.state_dict(), path / TASK)
     _fill(moments, path / OPTIMIZER)
-    for name, parameter in task.student.named_parameters():
-        optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in _ADAM_KEYS}
+    _install(moments, task.student, optimizer)
+
+
+def training_state(task: SelfDistillation, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All tensors that training changes, as they stand in task and optimiser; moments are made where there are none."""
+    moments = _moments(task.student, optimizer)
+    _install(moments, task.student, optimizer)
+    return [*task.state_dict().values(), *moments.values()]
 
 
 def checkpoint_backbone(path: Path, vit: VitConfig) -> Backbone:
@@ -148,6 +154,12 @@ def _moments(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
         held = optimizer.state.get(parameter) or fresh
         moments |= {f"{name}.{key}": held[key] for key in _ADAM_KEYS}
     return moments
+
+
+def _install(moments: dict[str, Tensor], student: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimiser hold ``moments``."""
+    for name, parameter in student.named_parameters():
+        optimizer.state[parameter] = {key: moments[f"{name}.{key}"] for key in _ADAM_KEYS}
 
 
 def _flush(path: Path) -> None:

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 300.0
 """How long loader processes may take for a micro-batch before they count as hung."""
 END_SECONDS = 5.0
 DIED = "a loader process died (killed, or out of memory): the same command continues; fewer --workers take less"
-Sample = tuple[int, Tensor, ViewPlan, int]
+Sample = tuple[int, Tensor, ViewPlan]
 
 
 class Order:
@@ -90,19 +90,17 @@ class _Passes:
 
 @dataclass
 class Batch:
-    """One micro-batch before its views are made.
+    """One rank's share of a micro-batch before its views are made.
 
     Attributes:
         images: (B, H, W) uint8, or float32 in [0, 1] from 16-bit images, padded at the bottom and right.
         plan: what to do with each.
         masks: (2B, N) boolean.
-        rows: (B,) int64 row numbers of the corpus.
     """
 
     images: Tensor
     plan: ViewPlan
     masks: Tensor
-    rows: Tensor
 
     def pin_memory(self) -> Batch:
         """Page-locked contents, for asynchronous copies to the GPU."""
@@ -111,7 +109,7 @@ class Batch:
 
 
 class Samples(Dataset):
-    """The stream of samples: position to (image, plan, row)."""
+    """The stream of samples: position to (position, image, plan)."""
 
     def __init__(self, corpus: Corpus, rows: np.ndarray, views: ViewsConfig, seed: int) -> None:
         self.corpus, self.views, self.seed = corpus, views, seed
@@ -119,9 +117,8 @@ class Samples(Dataset):
 
     def __getitem__(self, position: int) -> Sample | RaddinoError:
         """The sample, or the error that stands in its place: an exception would come with its worker's traceback."""
-        row = self.order(position)
         try:
-            image = self.corpus.read(row)
+            image = self.corpus.read(self.order(position))
         except RaddinoError as error:
             return error
         except OSError as error:
@@ -129,40 +126,50 @@ class Samples(Dataset):
                 f"corpus {self.corpus.path} cannot be read ({error.strerror}): is its disk still there?"
             )
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
-        return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position), row
+        return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position)
 
 
 class Collate:
-    """Samples to a :class:`Batch`; masks are drawn by the number of the micro-batch."""
+    """Samples to a :class:`Batch`; masks are drawn for the whole micro-batch, by its number.
 
-    def __init__(self, views: ViewsConfig, seed: int, grid: tuple[int, int], masked: bool) -> None:
-        self.views, self.seed, self.grid, self.masked = views, seed, grid, masked
+    Args:
+        views, seed: of the run.
+        size: images of a micro-batch, over all ranks.
+        grid: patches of a global view.
+        masked: whether any patch is.
+    """
+
+    def __init__(self, views: ViewsConfig, seed: int, size: int, grid: tuple[int, int], masked: bool) -> None:
+        self.views, self.seed, self.size, self.grid, self.masked = views, seed, size, grid, masked
 
     def __call__(self, samples: list[Sample | RaddinoError]) -> Batch | RaddinoError:
         sound = [sample for sample in samples if not isinstance(sample, RaddinoError)]
         if len(sound) < len(samples):
             return next(sample for sample in samples if isinstance(sample, RaddinoError))
-        positions, images, plans, rows = zip(*sound, strict=True)
+        positions, images, plans = zip(*sound, strict=True)
         size = (max(i.shape[0] for i in images), max(i.shape[1] for i in images))
         padded = torch.zeros(len(images), *size, dtype=images[0].dtype)
         for target, image in zip(padded, images, strict=True):
             target[: image.shape[0], : image.shape[1]] = image
-        count = 2 * len(images)
-        masks = np.zeros((count, self.grid[0] * self.grid[1]), dtype=bool)
+        number, start = divmod(positions[0], self.size)
+        masks = np.zeros((2 * self.size, self.grid[0] * self.grid[1]), dtype=bool)
         if self.masked:
-            masks = batch_masks(self.seed, positions[0] // len(images), count, self.grid, self.views.masks)
-        return Batch(padded, ViewPlan.stack(list(plans)), torch.from_numpy(masks), torch.tensor(rows))
+            masks = batch_masks(self.seed, number, 2 * self.size, self.grid, self.views.masks)
+        own = masks.reshape(2, self.size, -1)[:, start : start + len(images)].reshape(2 * len(images), -1)
+        return Batch(padded, ViewPlan.stack(list(plans)), torch.from_numpy(own))
 
 
 class Positions(Sampler):
-    """Consecutive positions, ``size`` at a time, from micro-batch ``start`` to ``stop``."""
+    """One rank's consecutive share of ``size`` positions at a time, from micro-batch ``start`` to ``stop``."""
 
-    def __init__(self, size: int, start: int, stop: int) -> None:
+    def __init__(self, size: int, start: int, stop: int, rank: int = 0, ranks: int = 1) -> None:
         self.size, self.start, self.stop = size, start, stop
+        self.rank, self.share = rank, size // ranks
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start, self.stop):
-            yield list(range(batch * self.size, (batch + 1) * self.size))
+            first = batch * self.size + self.rank * self.share
+            yield list(range(first, first + self.share))
 
     def __len__(self) -> int:
         return self.stop - self.start

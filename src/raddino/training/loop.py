@@ -21,9 +21,10 @@ from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import save_checkpoint
-from raddino.training.loader import Batch, Loader, make_views, reading
+from raddino.training.loader import Batch, Loader, Order, make_views, reading
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import EARLY, Monitor, assignments
+from raddino.training.parallel import DataParallel
 from raddino.training.schedule import Schedule, StepValues
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import StepOutcome, train_step
@@ -41,21 +42,25 @@ class _Done:
     step: int
     outcome: StepOutcome
     values: StepValues
-    rows: np.ndarray
     data_wait: float
 
 
 @dataclass
 class Loop:
-    """Drives ``train_step`` from a loader of micro-batches; everything it needs is handed in."""
+    """Drives ``train_step`` from a loader of micro-batches; everything it needs is handed in.
+
+    The first rank alone has a ``monitor``, and a ``log`` that writes.
+    """
 
     task: SelfDistillation
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     config: PretrainConfig
-    monitor: Monitor
+    parallel: DataParallel
+    monitor: Monitor | None
     log: MetricsLog
     checkpoints: Path
+    order: Order
     ids: np.ndarray
     device: torch.device
     encoder: Callable[[str], VitEncoder]
@@ -73,15 +78,16 @@ class Loop:
         multicrop = Multicrop(self.config.views)
         self._window = time.perf_counter()
         with (
-            bar("pretrain", self.config.steps, done=start) as shown,
-            _stop_signal() as stopped,
+            bar("pretrain", self.config.steps, done=start, silent=not self.parallel.first) as shown,
+            _stop_signal(self.parallel) as stopped,
             reading(loader) as batches,
         ):
             for step in range(start, self.config.steps):
                 outcome = self._step(step, batches, multicrop)
                 last = step + 1 == self.config.steps
+                stop = self.parallel.any(bool(stopped)) and not last
                 look = step % self.config.monitor.every == 0 or last
-                save = (step + 1) % self.config.checkpoint_every == 0 or last or bool(stopped)
+                save = (step + 1) % self.config.checkpoint_every == 0 or last or stop
                 if look or save or len(self._pending) == RECORD_EVERY:
                     self._record(shown)
                 if look:
@@ -89,8 +95,9 @@ class Loop:
                 if save:
                     self._save(step + 1)
                 shown.advance()
-                if stopped and not last:
-                    shown.say(f"stopped after step {step + 1}; the same command continues from there")
+                if stop:
+                    if self.parallel.first:
+                        shown.say(f"stopped after step {step + 1}; the same command continues from there")
                     raise KeyboardInterrupt
         self.log.close()
 
@@ -106,10 +113,10 @@ class Loop:
             values,
             self.config.optim.clip_grad,
             self.config.precision,
-            torch.Generator().manual_seed(integer(self.config.seed, "drop_path", step)),
+            self.parallel.generator(integer(self.config.seed, "drop_path", step)),
+            self.parallel,
         )
-        rows = np.concatenate([batch.rows.numpy() for batch in micro])
-        self._pending.append(_Done(step, outcome, values, rows, waited))
+        self._pending.append(_Done(step, outcome, values, waited))
         return outcome
 
     def _record(self, shown: Bar) -> None:
@@ -147,7 +154,8 @@ class Loop:
         bad = [name for name in named if not math.isfinite(line[name])]
         if not bad:
             return
-        ids = [str(i) for i in self.ids[done.rows]]
+        first = done.step * self.config.batch_size
+        ids = [str(self.ids[self.order(position)]) for position in range(first, first + self.config.batch_size)]
         self.log.write({"step": done.step, "failure": bad, "ids": ids})
         self.log.close()
         raise RaddinoError(
@@ -158,33 +166,40 @@ class Loop:
 
     def _look(self, step: int, outcome: StepOutcome, shown: Bar) -> None:
         values = assignments(outcome, self.config.ssl.student_temperature)
-        values |= self.monitor.look(self.encoder("monitor"))
-        words = self.monitor.judge(step, values)
-        self.log.write({"step": step, "monitor": True, **values, "verdict": words})
-        self.log.flush()
-        if words not in ("healthy", EARLY):
-            shown.say(f"step {step}: {words}")
+        if self.monitor:
+            values |= self.monitor.look(self.encoder("monitor"))
+            words = self.monitor.judge(step, values)
+            self.log.write({"step": step, "monitor": True, **values, "verdict": words})
+            self.log.flush()
+            if words not in ("healthy", EARLY):
+                shown.say(f"step {step}: {words}")
         self._window = time.perf_counter()
 
     def _save(self, done: int) -> None:
-        save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
-        self.export(done)
+        if self.parallel.first:
+            save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
+            self.export(done)
+        self.parallel.wait()
         self._window = time.perf_counter()
 
 
 @contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so."""
+def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
+    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so.
+
+    On several ranks a second one changes nothing: ``torchrun`` passes on what they have heard themselves.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
     def note(number: int, frame: Any) -> None:
-        if received:
+        if received and parallel.size == 1:
             raise KeyboardInterrupt
         received.append(number)
-        print("stopping after this step …", file=sys.stderr, flush=True)
+        if parallel.first and len(received) == 1:
+            print("stopping after this step …", file=sys.stderr, flush=True)
 
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, note) for number in heard}

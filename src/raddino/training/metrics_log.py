@@ -47,6 +47,22 @@ class MetricsLog:
         self._file.close()
 
 
+class NoLog(MetricsLog):
+    """Of the ranks behind the first: takes everything, writes nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a metrics file, in order; a damaged one, or one cut short by a crash, ends the list."""
     lines: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from raddino.config import Config
 from raddino.corpus.dataset import Corpus
+from raddino.dist import all_mean
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.metrics.ranking import auroc
@@ -113,7 +114,7 @@ class Monitor:
 
 
 def assignments(outcome: StepOutcome, student_temperature: float) -> dict[str, float]:
-    """Entropies in nats of the distributions over prototypes that one step's global views got.
+    """Entropies in nats of the distributions over prototypes that one step's global views got, on all ranks.
 
     Returns:
         ``student_entropy`` and ``teacher_entropy``: of the mean distribution, ln K when all prototypes are used
@@ -123,8 +124,8 @@ def assignments(outcome: StepOutcome, student_temperature: float) -> dict[str, f
     student = (outcome.predictions.float() / student_temperature).softmax(-1)
     found = {"log_prototypes": math.log(student.shape[-1])}
     for side, p in (("student", student), ("teacher", outcome.targets.float())):
-        found[f"{side}_entropy"] = _entropy(p.mean(0)).item()
-        found[f"{side}_sharpness_entropy"] = _entropy(p).mean().item()
+        found[f"{side}_entropy"] = _entropy(all_mean(p.mean(0))).item()
+        found[f"{side}_sharpness_entropy"] = all_mean(_entropy(p).mean()).item()
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,12 +27,13 @@ from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.ssl import Network, SelfDistillation, SslConfig
-from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint
+from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
-from raddino.training.metrics_log import MetricsLog, read_metrics
+from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
+from raddino.training.parallel import DataParallel, together
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
@@ -56,7 +58,8 @@ def pretrain(
     """Train a student and its teacher, or continue a run that was cut short.
 
     The same call on the same folder continues by itself from the newest checkpoint; on CPU the result is
-    bit-identical to an uninterrupted run, whatever the number of workers.
+    bit-identical to an uninterrupted run, whatever the number of workers. Under ``torchrun`` each process trains on
+    its share of every micro-batch as one process would on the whole (``docs/pretrain.md``).
 
     Args:
         corpus: what to train on.
@@ -64,7 +67,7 @@ def pretrain(
             (encoder of the initial weights) and ``encoder/`` (of the teacher, renewed at every checkpoint).
         config: what to compute.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
-        workers: processes that decode images; None for a sensible number.
+        workers: processes that decode images, of each rank; None for a sensible number.
         fork: go on from a run's checkpoint with a changed config.
 
     Returns:
@@ -73,47 +76,78 @@ def pretrain(
     Raises:
         ConfigError: ``init`` is still to be chosen.
         RaddinoError: nothing to train on, a changed config without ``fork``, or a loss that is not a number.
+        SystemExit: another process of this ``torchrun`` has failed, and says why.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
     if workers is not None and workers < 0:
         raise ConfigError(f"workers must be 0 or more, got {workers}")
+    out = Path(out)
+    with together(on_gpu=device != "cpu" and torch.cuda.is_available()) as parallel:
+        _train(corpus, out, config, resolve_device(device), workers, fork, parallel)
+    return out / "encoder"
+
+
+def _train(
+    corpus: Corpus | Path | str,
+    out: Path,
+    config: PretrainConfig,
+    place: torch.device,
+    workers: int | None,
+    fork: bool,
+    parallel: DataParallel,
+) -> None:
+    """One rank's part; the first alone looks at ``out`` and writes there."""
     if config.init == ASK:
         raise ConfigError(
             "this preset continues from trained weights: give --init dinov2-base, NAME:PLACE, a folder or a file, or "
             "--init none for random weights"
         )
+    parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
-    out, place = Path(out), resolve_device(device)
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
     rows = _rows(corpus, config)
-    _refuse_foreign(out)
+    if parallel.first:
+        _refuse_foreign(out)
     task, config = _build(config, place)
-    with lock(out, f"another process trains in {out}: wait for it, or give another --out"):
-        told = _read_json(out / ENVIRONMENT, "restore it, or give another --out")
-        environment = _environment(corpus, rows, place)
-        _refuse_change(out, config, environment, told, fork)
+    busy = f"another process trains in {out}: wait for it, or give another --out"
+    with lock(out, busy) if parallel.first else nullcontext():
         task.to(place).train()
         optimizer = build_optimizer(task.student, config.optim)
-        done = latest_step(out / "checkpoints") or 0
-        if done > config.steps:
-            raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
-        if done:
-            load_checkpoint(out / "checkpoints", done, task, optimizer)
-        record = run_record(config, corpus, rows, told, trained=bool(done))
-        _write_identity(out, config, environment | {"provenance": record.to_dict()})
-        if not done:
-            _export(out / "initial", task.teacher.backbone, config, record, 0)
+        record, done = Provenance(), 0
+        if parallel.first:
+            environment = _environment(corpus, rows, place, parallel)
+            told = _read_json(out / ENVIRONMENT, "restore it, or give another --out")
+            _refuse_change(out, config, environment, told, fork)
+            done = latest_step(out / "checkpoints") or 0
+            if done > config.steps:
+                raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
+            if done:
+                load_checkpoint(out / "checkpoints", done, task, optimizer)
+            record = run_record(config, corpus, rows, told, trained=bool(done))
+            _write_identity(out, config, environment | {"provenance": record.to_dict()})
+            if not done:
+                _export(out / "initial", task.teacher.backbone, config, record, 0)
+        done = parallel.number(done)
+        if parallel.size > 1:
+            parallel.alike(training_state(task, optimizer))
 
-        monitor = Monitor(config.monitor, corpus, rows, config.seed)
-        monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
+        log: MetricsLog = NoLog()
+        monitor = None
+        if parallel.first:
+            monitor = Monitor(config.monitor, corpus, rows, config.seed)
+            monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
+            log = MetricsLog(out / "metrics.jsonl", start=done)
+        samples = Samples(corpus, rows, config.views, config.seed)
         loop = Loop(
             task=task,
             optimizer=optimizer,
             schedule=Schedule(config.schedule, config.steps),
             config=config,
+            parallel=parallel,
             monitor=monitor,
-            log=MetricsLog(out / "metrics.jsonl", start=done),
+            log=log,
             checkpoints=out / "checkpoints",
+            order=samples.order,
             ids=corpus.manifest["id"].to_numpy(),
             device=place,
             encoder=lambda name: _encoder(task, config, place, name),
@@ -121,19 +155,20 @@ def pretrain(
         )
         micro = config.batch_size // config.accumulate
         grid = (config.views.global_size // config.vit.patch_size,) * 2
+        begun, ended = done * config.accumulate, config.steps * config.accumulate
         loader = make_loader(
-            Samples(corpus, rows, config.views, config.seed),
-            Collate(config.views, config.seed, grid, masked=config.ssl.ibot_weight > 0),
-            Positions(micro, done * config.accumulate, config.steps * config.accumulate),
-            workers=_workers(place) if workers is None else workers,
+            samples,
+            Collate(config.views, config.seed, micro, grid, masked=config.ssl.ibot_weight > 0),
+            Positions(micro, begun, ended, parallel.rank, parallel.size),
+            workers=_workers(place, parallel.here) if workers is None else workers,
             pin=place.type == "cuda",
         )
         if done < config.steps:
-            print(_summary(corpus, rows), file=sys.stderr, flush=True)
+            if parallel.first:
+                print(_summary(corpus, rows), file=sys.stderr, flush=True)
             loop.run(loader, done)
-        else:
+        elif parallel.first:
             loop.export(done)
-    return out / "encoder"
 
 
 def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
@@ -241,7 +276,7 @@ def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, An
         write_text(out / name, text)
 
 
-def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict[str, Any]:
+def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device, parallel: DataParallel) -> dict[str, Any]:
     packages = ("raddino", "torch", "torchvision", "numpy", "transformers", "pydicom")
     table = corpus.manifest.iloc[rows]
     return {
@@ -256,6 +291,7 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device) -> dict
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": parallel.size,
         "threads": torch.get_num_threads(),
         "platform": platform.machine(),
     }
@@ -312,8 +348,8 @@ def _precision(precision: str, device: torch.device) -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
 
 
-def _workers(device: torch.device) -> int:
-    return min(usable_cores(), 12) if device.type == "cuda" else 1
+def _workers(device: torch.device, here: int) -> int:
+    return max(1, min(usable_cores() // here, 12)) if device.type == "cuda" else 1
 
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.optimizer import clip_gradients, set_step
+from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.schedule import StepValues
 
 
@@ -17,9 +18,9 @@ class StepOutcome:
     """What one step left behind, all on the device: nothing here waits for it.
 
     Attributes:
-        terms: scalars ``loss``, ``dino_local``, ``dino_global``, ``koleo``, ``ibot``.
+        terms: scalars ``loss``, ``dino_local``, ``dino_global``, ``koleo``, ``ibot``, over all ranks.
         grad_norms: scalar per sub-module, before clipping.
-        targets, predictions: (2B, K) of the last micro-batch.
+        targets, predictions: (2B, K) of this rank's share of the last micro-batch.
     """
 
     terms: dict[str, Tensor]
@@ -73,8 +74,10 @@ def train_step(
     clip_grad: float,
     precision: str = "fp32",
     generator: torch.Generator | None = None,
+    parallel: DataParallel = ALONE,
 ) -> StepOutcome:
-    """One optimiser step over its micro-batches; schedules, clipping and teacher act once."""
+    """One optimiser step over this rank's shares of its micro-batches; schedules, clipping and teacher act once."""
     outcome = compute_gradients(task, micro_batches, values, precision, generator)
+    terms = parallel.average(task.student, outcome.terms)
     norms = apply_gradients(task, optimizer, values, clip_grad)
-    return StepOutcome(outcome.terms, norms, outcome.targets, outcome.predictions)
+    return StepOutcome(terms, norms, outcome.targets, outcome.predictions)

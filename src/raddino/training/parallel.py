@@ -1,0 +1,124 @@
+"""The processes of one training: equal weights, each a share of every micro-batch."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from raddino.dist import all_max, all_mean, all_means, all_sum, from_first, rank, world_size
+from raddino.errors import ConfigError
+
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for another: for the first one's checkpoint, or its look of the monitor."""
+FAILED = "raddino failed"
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """This process's ``rank`` among ``size``; alone, nothing is exchanged.
+
+    Attributes:
+        here: how many of them share this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    here: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what the run leaves."""
+        return self.rank == 0
+
+    def check(self, batch_size: int, accumulate: int) -> None:
+        """Refuse a batch that cannot be shared evenly.
+
+        Raises:
+            ConfigError: a micro-batch is no multiple of the number of processes.
+        """
+        if (micro := batch_size // accumulate) % self.size:
+            raise ConfigError(
+                f"a micro-batch of {micro} images (batch_size {batch_size} / accumulate {accumulate}) cannot be shared "
+                f"evenly by {self.size} processes: start another number, or change batch_size or accumulate"
+            )
+
+    def average(self, module: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Make the gradients of ``module`` the means over all ranks, in place; the means of scalar ``terms``."""
+        all_means([p.grad for p in module.parameters() if p.grad is not None])
+        return dict(zip(terms, all_mean(torch.stack(list(terms.values()))), strict=True))
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A CPU generator of what each rank draws for itself; the first rank's is that of one process."""
+        return torch.Generator().manual_seed(seed ^ self.rank)
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is set on any rank; a rank that has died is noticed here, whatever the device."""
+        return bool(all_max(torch.tensor(float(flag))))
+
+    def number(self, own: int) -> int:
+        """The first rank's ``own``."""
+        value = torch.tensor(own)
+        from_first([value])
+        return int(value)
+
+    def alike(self, tensors: Iterable[Tensor]) -> None:
+        """Fill ``tensors`` with the first rank's, in place."""
+        from_first([tensor.detach() for tensor in tensors])
+
+    def wait(self) -> None:
+        """Return when every rank has come here."""
+        all_sum(torch.zeros(()))
+
+
+ALONE = DataParallel()
+_store: dist.Store | None = None
+
+
+@contextmanager
+def together(on_gpu: bool) -> Iterator[DataParallel]:
+    """Join the processes that ``torchrun`` started, each with its own GPU; alone without it.
+
+    When the block ends in order, all end it; when it fails, one line for all: the first process to fail raises its
+    error, the others, which miss it where they would meet, raise ``SystemExit(2)``.
+    """
+    parallel = _join(on_gpu)
+    try:
+        yield parallel
+        parallel.wait()
+    except BaseException as error:
+        if parallel.size > 1 and not _first_to_fail() and not isinstance(error, KeyboardInterrupt):
+            raise SystemExit(2) from None
+        raise
+
+
+def _join(on_gpu: bool) -> DataParallel:
+    global _store
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ALONE
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if not dist.is_initialized():
+        own_gpus = on_gpu and here <= torch.cuda.device_count()
+        _store, number, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if own_gpus else "gloo", store=_store, rank=number, world_size=size, timeout=PATIENCE
+        )
+        atexit.register(dist.destroy_process_group)
+    return DataParallel(rank(), world_size(), here)
+
+
+def _first_to_fail() -> bool:
+    """Whether no other process of the run has failed before."""
+    try:
+        return _store is None or _store.add(FAILED, 1) == 1
+    except RuntimeError:  # the process that keeps the store has ended
+        return True
