@@ -82,7 +82,7 @@ def profile(config: PretrainConfig, device: torch.device, precision: str) -> Non
     task, optimizer, values, masks = prepared(config, device)
     plan = ViewPlan.stack([ViewPlan.draw(config.views, size, size, 0, sample) for sample in range(batch)])
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8))
-    given, multicrop = Batch(images, plan, masks, torch.arange(batch)), Multicrop(config.views)
+    given, multicrop = Batch(images, plan, masks), Multicrop(config.views)
     clock = Clock(torch.cuda.synchronize if device.type == "cuda" else lambda: None)
     render, update = clock.timed(make_views, "views"), clock.timed(optimizer.step, "optimiser")
 
