@@ -3,10 +3,10 @@
     python benchmarks/views.py [--preset rad-dino-vit-b-518 cpu-smoke] [--images FOLDER] [--rounds 9]
 
 The recipe is DINOv2's on PIL images, view by view in one process: RandomResizedCrop (bicubic), flip, ColorJitter of
-brightness and contrast, GaussianBlur of 9 taps, ToTensor, Normalize, with the preset's sizes and probabilities; on grey
-images as ours, and on three equal channels as that program reads its files. Ours is everything between decoded images
-and normalised views: drawing the plans, padding to a batch, rendering. Time is that of the processor, which other
-work on the machine changes less than the clock's; both are printed.
+brightness and contrast, GaussianBlur of 9 taps, ToTensor, Normalize, stacked, with the preset's sizes and
+probabilities; on grey images as ours, and on three equal channels as that program reads its files. Ours is everything
+between decoded images and normalised views: drawing the plans, padding to a batch, rendering. Time is that of the
+processor, which other work on the machine changes less than the clock's; both are printed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", nargs="+", default=["rad-dino-vit-b-518", "cpu-smoke"])
     parser.add_argument("--images", type=Path, help="folder of image files; default: smooth noise of X-ray shapes")
-    parser.add_argument("--count", type=int, default=16, help="images a round")
+    parser.add_argument("--count", type=int, default=32, help="images a round")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -77,8 +77,8 @@ def compare(preset: str, config: PretrainConfig, images: list[np.ndarray], round
 
 
 def render(images: list[np.ndarray], config: PretrainConfig) -> None:
-    """Plans, batch and views as training makes them, 16 images or a micro-batch at a time."""
-    size = min(16, config.batch_size // config.accumulate)
+    """Plans, batch and views as training makes them, a micro-batch at a time."""
+    size = min(len(images), config.batch_size // config.accumulate)
     multicrop, collate = Multicrop(config.views), Collate(config.views, 0, (1, 1), masked=False)
     for start in range(0, len(images), size):
         samples = [
@@ -107,9 +107,9 @@ def recipe(images: list[np.ndarray], v: ViewsConfig, mode: str) -> Callable[[], 
     opened = [Image.fromarray(image).convert(mode) for image in images]
 
     def run() -> None:
-        for image in opened:
-            for make in views:
-                make(image)
+        made = [[make(image) for make in views] for image in opened]
+        for same in zip(*made, strict=True):
+            torch.stack(same)
 
     return run
 
