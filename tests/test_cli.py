@@ -33,6 +33,7 @@ def raddino(*arguments: object, check: bool = True) -> subprocess.CompletedProce
         "sample",
         "prepare",
         "pretrain",
+        "views",
         "embed",
         "evaluate",
         "segment",

@@ -29,7 +29,7 @@ COMMANDS = typer.main.get_command(app).commands
 FORMATS = {"sample": generate.FORMATS, "segment": segment.FORMATS, "export": export.FORMATS}
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`]+)`")
-CALL = re.compile(r"^(?:\w+=\S+ )*(?:\S*/)?raddino (.*)|.* -m raddino\.cli (.*)")
+CALL = re.compile(r"^(?:\w+=\S+ )*(?:\S*/)?raddino (.*)|.* -m raddino(?:\.cli)? (.*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 ELSEWHERE = re.compile(r"^(?:python|\S*benchmarks/|pip|hf|torchrun|git|make)\b")
 REST = "…"
@@ -89,7 +89,7 @@ def check(command, values):
         arguments.settings(values.get("set_"))
     if command == "pretrain":
         load_config(PretrainConfig, values["preset"], values["set_"])
-    source, colon, _ = values.get("images", "").partition(":")
+    source, colon, _ = str(values.get("images")).partition(":")
     if colon:
         known("source", source, SOURCES)
         SOURCES[source].options.model_validate(arguments.pairs("--option", values["option"], "a=b"))

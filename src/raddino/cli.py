@@ -194,6 +194,31 @@ def pretrain(
 
 
 @app.command()
+def views(
+    corpus: CorpusArg,
+    preset: Annotated[
+        str, typer.Option(help="Preset name ('raddino presets' lists them) or .yaml file.")
+    ] = "small-batch",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Config override, for example views.flip=0; repeatable."),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Number of images.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the preset's")] = None,
+    out: Annotated[Path, typer.Option(help="PNG file to write; it shows patients' images.")] = Path("views.png"),
+) -> None:
+    """Draw a contact sheet of what 'pretrain' with the same preset, settings and seed will see."""
+    from raddino.config import load_config
+    from raddino.corpus.dataset import Corpus
+    from raddino.report.views_sheet import draw_views
+    from raddino.training.pretrain import PretrainConfig
+
+    overrides = [*(set_ or []), *([f"seed={seed}"] if seed is not None else [])]
+    config = load_config(PretrainConfig, preset, overrides)
+    print(f"views: {draw_views(Corpus.open(corpus), config, out, images)}")
+
+
+@app.command()
 def embed(
     corpus: CorpusArg,
     encoder: Annotated[str, typer.Option(help="Encoder folder, NAME, NAME:PLACE or hf:org/name.", show_default=False)],

@@ -1,9 +1,13 @@
 """Masks: the share of masked views, the spread of ratios, and where randomness comes from."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
-from raddino.views.masks import MaskConfig, _add_block, batch_masks, block_mask
+from raddino.views.masks import Ahead, MaskConfig, _fill, batch_masks, block_mask
+from raddino.views.randomness import generator
 
 
 @pytest.mark.parametrize("grid", [(37, 37), (8, 8), (3, 3), (2, 5)])
@@ -38,14 +42,53 @@ def test_masks_depend_on_seed_and_step_alone():
 
 def test_a_single_missing_patch_is_found():
     rng = np.random.default_rng(0)
-    hole = np.ones((3, 3), dtype=bool)
-    hole[1, 1] = False
-    added = []
-    for _ in range(20):
-        mask = hole.copy()
-        added.append(_add_block(rng, mask, 1, 4))
-        assert mask.sum() == 8 + added[-1]
-    assert 1 in added
+    hole = 0b111101111
+    found = {_fill(rng, (3, 3), 1, hole) for _ in range(20)}
+    assert found <= {hole, 0b111111111}
+    assert 0b111111111 in found
+
+
+def plain_masks(seed: int, step: int, count: int, grid: tuple[int, int], config: MaskConfig) -> np.ndarray:
+    """The definition, number by number from numpy's own generator."""
+    rng, (rows, columns) = generator(seed, "masks", step), grid
+    masks = np.zeros((count, rows, columns), dtype=bool)
+    masked = int(count * config.probability)
+    edges = np.linspace(*config.ratio, masked + 1)
+    for view, low, high in zip(rng.permutation(count)[:masked], edges[:-1], edges[1:], strict=True):
+        missing, attempts = int(rows * columns * rng.uniform(low, high)), 0
+        while missing > 0 and attempts < 10:
+            attempts += 1
+            area = rng.uniform(4, max(4, min(missing, int(0.5 * rows * columns))))
+            aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
+            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if not (0 < height < rows and 0 < width < columns):
+                continue
+            top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+            block = masks[view, top : top + height, left : left + width]
+            if 0 < (new := block.size - int(block.sum())) <= missing:
+                block[:] = True
+                missing, attempts = missing - new, 0
+    return masks.reshape(count, -1)
+
+
+@pytest.mark.parametrize("grid", [(37, 37), (16, 16), (8, 8), (3, 3), (2, 5)])
+@pytest.mark.parametrize("config", [MaskConfig(), MaskConfig(probability=1, ratio=(0, 1)), MaskConfig(probability=0)])
+def test_masks_stay_as_published_runs_had_them(grid, config):
+    for step, count in itertools.product(range(5), (80, 7, 1)):
+        found = batch_masks(3, step, count, grid, config)
+        assert found.dtype == bool
+        assert np.array_equal(found, plain_masks(3, step, count, grid, config))
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_numbers_drawn_ahead_are_the_generators(before):
+    """Through several thousand draws, whichever half of 64 bits comes first; 3 x 2^30 rejects a quarter of them."""
+    plain, other = generator(1, "masks", 2), generator(1, "masks", 2)
+    assert plain.integers(9, size=before).tolist() == other.integers(9, size=before).tolist()
+    ahead = Ahead(other)
+    for high in [1, 2, 34, 3 * 2**30, 2**32 - 1] * 500:
+        assert ahead.integers(high) == plain.integers(high)
+        assert ahead.uniform(-1.5, high) == plain.uniform(-1.5, high)
 
 
 @pytest.mark.parametrize("ratio", [(0.5, 0.1), (-0.1, 0.5), (0.5, 1.1)])

@@ -1,11 +1,14 @@
 """Plans and rendered views: order, ranges, and independence of batch mates."""
 
+import numpy as np
 import pytest
 import torch
 
 from raddino.config import validate
 from raddino.errors import ConfigError
-from raddino.views import Multicrop, ViewPlan, ViewsConfig
+from raddino.views import Multicrop, ViewPlan, ViewsConfig, multicrop
+from raddino.views.crop import crop_taps, random_boxes, resample
+from raddino.views.photometric import blur, jitter, solarize
 from raddino.views.randomness import generator, integer
 
 CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, solarize=0.5)
@@ -17,11 +20,63 @@ def stacked(positions: range, config: ViewsConfig = CONFIG) -> ViewPlan:
 
 def test_a_samples_views_do_not_depend_on_its_batch():
     images = torch.rand(5, 60, 50, generator=torch.Generator().manual_seed(0))
-    multicrop = Multicrop(CONFIG)
-    together = multicrop(images, stacked(range(10, 15)))
-    alone = multicrop(images[2:3], stacked(range(12, 13)))
+    together = Multicrop(CONFIG)(images, stacked(range(10, 15)))
+    alone = Multicrop(CONFIG)(images[2:3], stacked(range(12, 13)))
     for whole, single, views in zip(together, alone, (2, 3), strict=True):
         torch.testing.assert_close(whole.unflatten(0, (views, 5))[:, 2], single.unflatten(0, (views, 1))[:, 0])
+
+
+@pytest.mark.parametrize("cached", [1, 5000, 2**30])
+def test_views_do_not_depend_on_how_many_are_made_at_once(monkeypatch, cached):
+    images = torch.randint(0, 256, (5, 60, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = Multicrop(CONFIG)(images, stacked(range(5)))
+    monkeypatch.setattr(multicrop, "CACHED", cached)
+    for one, other in zip(Multicrop(CONFIG)(images, stacked(range(5))), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_bytes_are_grey_values_in_0_to_1():
+    images = torch.randint(0, 256, (3, 60, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for one, other in zip(
+        Multicrop(CONFIG)(images, stacked(range(3))), Multicrop(CONFIG)(images / 255, stacked(range(3))), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
+
+
+def test_views_are_crop_jitter_blur_solarisation_and_normalisation_in_this_order():
+    config = CONFIG.model_copy(update={"blur": (0.5, 0.5, 0.5)})
+    images = torch.rand(6, 60, 50, generator=torch.Generator().manual_seed(0))
+    plan = stacked(range(6), config)
+    found = torch.cat([views.flatten(1).sum(1) for views in Multicrop(config)(images, plan)])
+    assert plan.solarize.any()
+    expected = []
+    for v in range(5):
+        for b in range(6):
+            across, down = crop_taps(
+                plan.boxes[b, v][None, None], plan.flip[b, v][None, None], 32 if v < 2 else 16, torch.ones(1, 1), 60
+            )
+            view = resample(images[b : b + 1].transpose(1, 2).contiguous(), across, down)[0].clamp(0, 1)
+            view = jitter(view, *(x[b, v][None] for x in (plan.brightness, plan.contrast, plan.contrast_first)))
+            view = blur(view, plan.sigma[b, v][None]) if plan.sigma[b, v] else view
+            view = solarize(view) if plan.solarize[b, v] else view
+            expected.append(((view - config.mean) / config.std).sum())
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=2e-3)
+
+
+def test_plans_stay_as_published_runs_had_them():
+    """Draw by draw: boxes of the global and of the local views, jitter, blur, solarisation, flip, the factors."""
+    for position in range(20):
+        plan, rng = ViewPlan.draw(CONFIG, 60, 50, 7, position), generator(7, "views", position)
+        boxes = [random_boxes(rng, 2, 60, 50, CONFIG.global_scale), random_boxes(rng, 3, 60, 50, CONFIG.local_scale)]
+        assert np.array_equal(plan.boxes, np.concatenate(boxes))
+        jittered, blurred = rng.random(5) < CONFIG.jitter, rng.random(5) < [0.5, 0.1, 0.5, 0.5, 0.5]
+        assert plan.solarize.tolist() == [at == 1 and draw < 0.5 for at, draw in enumerate(rng.random(5))]
+        assert plan.flip.tolist() == (rng.random(5) < CONFIG.flip).tolist()
+        for strength, found in ((CONFIG.brightness, plan.brightness), (CONFIG.contrast, plan.contrast)):
+            factor = np.where(jittered, rng.uniform(1 - strength, 1 + strength, 5), 1).astype(np.float32)
+            assert np.array_equal(found, factor)
+        assert plan.contrast_first.tolist() == (rng.random(5) < 0.5).tolist()
+        assert np.array_equal(plan.sigma, np.where(blurred, rng.uniform(0.1, 2.0, 5), 0).astype(np.float32))
 
 
 def test_shapes_and_normalisation():

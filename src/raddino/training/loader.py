@@ -283,6 +283,5 @@ def _end_with_parent() -> None:
 def make_views(batch: Batch, multicrop: Multicrop, device: torch.device) -> Views:
     """Render a batch's views on the device."""
     images = batch.images.to(device, non_blocking=True)
-    images = images.float() / 255 if images.dtype == torch.uint8 else images
     global_crops, local_crops = multicrop(images, batch.plan)
     return Views.build(global_crops, local_crops, batch.masks)

@@ -105,7 +105,7 @@ def _train(
     parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
     config = config.model_copy(update={"precision": _precision(config.precision, place)})
-    rows = _rows(corpus, config)
+    rows = training_rows(corpus, config)
     if parallel.first:
         _refuse_foreign(out)
     task, config = _build(config, place)
@@ -311,7 +311,12 @@ def _summary(corpus: Corpus, rows: np.ndarray) -> str:
     return f"pretrain on {seen}, {kind}: {', '.join(parts)}"
 
 
-def _rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
+def training_rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
+    """Rows (N,) of the corpus that a run trains on, ascending.
+
+    Raises:
+        RaddinoError: they are fewer than a batch.
+    """
     rows = np.concatenate([corpus.rows(split=split, where=config.where) for split in config.splits])
     rows = np.sort(rows).astype(np.int64)
     if config.fraction < 1:

@@ -1,6 +1,8 @@
 """DINOv2's multi-crop: what to do with each sample is planned on the CPU, and done where the images are."""
 
-from dataclasses import dataclass, fields
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import numpy as np
@@ -9,13 +11,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from raddino.config import Config
-from raddino.views.crop import crop_and_resize, random_boxes
+from raddino.views import photometric
+from raddino.views.crop import BOX_DRAWS, Taps, box_draws, crop_taps, place_boxes, resample
 from raddino.views.masks import MaskConfig
-from raddino.views.photometric import blur, jitter, solarize
+from raddino.views.photometric import Tone
 from raddino.views.randomness import generator
 
 GLOBAL_VIEWS = 2
 BLUR_SIGMA = (0.1, 2.0)
+PLAN_DRAWS = 8
+"""Random numbers of a view besides those of its box."""
+CACHED = 2**19
+"""Pixels of views that a CPU makes at once: about what its second cache holds."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -51,7 +58,7 @@ class ViewsConfig(Config):
     masks: MaskConfig = MaskConfig()
 
     @model_validator(mode="after")
-    def _ordered(self) -> "ViewsConfig":
+    def _ordered(self) -> ViewsConfig:
         for low, high in (self.global_scale, self.local_scale):
             if not 0 < low <= high <= 1:
                 raise ValueError(f"a crop scale must hold 0 < low <= high <= 1, got {low}, {high}")
@@ -78,46 +85,68 @@ class ViewPlan:
     solarize: Tensor
 
     @classmethod
-    def draw(cls, config: ViewsConfig, height: int, width: int, seed: int, position: int) -> "ViewPlan":
+    def draw(cls, config: ViewsConfig, height: int, width: int, seed: int, position: int) -> ViewPlan:
         """The plan of the sample at ``position`` whose image has the given size in pixels."""
-        rng = generator(seed, "views", position)
         views = GLOBAL_VIEWS + config.local_views
-        boxes = [random_boxes(rng, GLOBAL_VIEWS, height, width, config.global_scale)]
-        if config.local_views:
-            boxes.append(random_boxes(rng, config.local_views, height, width, config.local_scale))
-        jittered = rng.random(views) < config.jitter
-        blurred = rng.random(views) < [*config.blur[:2], *[config.blur[2]] * config.local_views]
-        solarized = (rng.random(views) < config.solarize) & (np.arange(views) == 1)
+        draws = generator(seed, "views", position).random(views * (BOX_DRAWS + PLAN_DRAWS))
+        split, end = GLOBAL_VIEWS * BOX_DRAWS, views * BOX_DRAWS
+        kinds = zip(box_draws(draws[:split]), box_draws(draws[split:end]), strict=True)
+        area, aspect, place = (np.concatenate(parts) for parts in kinds)
+        boxes = place_boxes(area, aspect, place, height, width, *_scales(config))
+        jitter, blur, solarize, flip, brightness, contrast, order, sigma = draws[end:].reshape(PLAN_DRAWS, views)
+        jittered = jitter < config.jitter
+        blurred = blur < [*config.blur[:2], *[config.blur[2]] * config.local_views]
+        solarized = (solarize < config.solarize) & (np.arange(views) == 1)
 
-        def factor(strength: float) -> np.ndarray:
-            return np.where(jittered, rng.uniform(1 - strength, 1 + strength, views), 1)
+        def factor(strength: float, draw: np.ndarray) -> np.ndarray:
+            return np.where(jittered, (1 - strength) + ((1 + strength) - (1 - strength)) * draw, 1)
 
+        low, high = BLUR_SIGMA
+        numbers = torch.from_numpy(
+            np.stack([
+                factor(config.brightness, brightness),
+                factor(config.contrast, contrast),
+                blurred * (low + (high - low) * sigma),
+            ])
+        ).float()  # fmt: skip
+        switches = torch.from_numpy(np.stack([flip < config.flip, order < 0.5, solarized]))
         return cls(
-            boxes=torch.from_numpy(np.concatenate(boxes)),
-            flip=torch.from_numpy(rng.random(views) < config.flip),
-            brightness=torch.from_numpy(factor(config.brightness)).float(),
-            contrast=torch.from_numpy(factor(config.contrast)).float(),
-            contrast_first=torch.from_numpy(rng.random(views) < 0.5),
-            sigma=torch.from_numpy(np.where(blurred, rng.uniform(*BLUR_SIGMA, views), 0)).float(),
-            solarize=torch.from_numpy(solarized),
+            boxes=torch.from_numpy(boxes),
+            flip=switches[0],
+            brightness=numbers[0],
+            contrast=numbers[1],
+            contrast_first=switches[1],
+            sigma=numbers[2],
+            solarize=switches[2],
         )
 
     @staticmethod
-    def stack(plans: list["ViewPlan"]) -> "ViewPlan":
+    def stack(plans: list[ViewPlan]) -> ViewPlan:
         """One plan whose fields have a leading axis B."""
         return ViewPlan(
             **{field.name: torch.stack([getattr(p, field.name) for p in plans]) for field in fields(ViewPlan)}
         )
 
-    def pin_memory(self) -> "ViewPlan":
+    def pin_memory(self) -> ViewPlan:
         """The plan in page-locked memory."""
         return ViewPlan(**{field.name: getattr(self, field.name).pin_memory() for field in fields(ViewPlan)})
 
-    def split(self, start: int, stop: int) -> "ViewPlan":
-        """A stacked plan's views ``start`` to ``stop``, view by view: fields get shape ((stop - start) * B, ...)."""
+    def to(self, device: torch.device) -> ViewPlan:
+        """The plan on a device."""
         return ViewPlan(
-            **{f.name: getattr(self, f.name)[:, start:stop].transpose(0, 1).flatten(0, 1) for f in fields(self)}
+            **{field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(ViewPlan)}
         )
+
+    def by_view(self) -> ViewPlan:
+        """A stacked plan view by view: fields get shape (V, B, ...)."""
+        return ViewPlan(
+            **{field.name: getattr(self, field.name).transpose(0, 1).contiguous() for field in fields(self)}
+        )
+
+
+def _scales(config: ViewsConfig) -> np.ndarray:
+    """(2, V, 1) smallest and largest shares of the image's area."""
+    return np.array([config.global_scale] * GLOBAL_VIEWS + [config.local_scale] * config.local_views).T[..., None]
 
 
 class Multicrop:
@@ -126,32 +155,76 @@ class Multicrop:
     def __init__(self, config: ViewsConfig) -> None:
         self.config = config
 
+    @torch.no_grad()
     def __call__(self, images: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor | None]:
         """Global and local crops of one batch.
 
         Args:
-            images: (B, H, W) float32 in [0, 1], padded at the bottom and right to a common size.
+            images: (B, H, W) uint8, or float32 in [0, 1], padded at the bottom and right to a common size.
             plan: stacked plan of the B samples, on the CPU.
 
         Returns:
             Global crops (2B, 1, G, G) and local crops (n B, 1, L, L) or None, normalised, view by view.
         """
-        count = plan.boxes.shape[1]
-        crops = self._render(images, plan, 0, GLOBAL_VIEWS, self.config.global_size)
-        if count == GLOBAL_VIEWS:
-            return crops, None
-        return crops, self._render(images, plan, GLOBAL_VIEWS, count, self.config.local_size)
+        plan = plan.by_view()
+        there, (count, batch) = plan.to(images.device), plan.flip.shape
+        tone = Tone.of(there.brightness, there.contrast, there.contrast_first, self.config.mean, self.config.std)
+        if images.dtype == torch.uint8:
+            tone = replace(tone, exposure=tone.exposure / 255)
+        kinds = [
+            self._kind(plan, there, tone, slice(0, GLOBAL_VIEWS), self.config.global_size),
+            self._kind(plan, there, tone, slice(GLOBAL_VIEWS, count), self.config.local_size),
+        ][: 1 + (count > GLOBAL_VIEWS)]
+        at_once = CACHED if images.device.type == "cpu" else sum(kind.out.numel() for kind in kinds)
+        samples = max(1, at_once // self.config.global_size**2)
+        for b in range(0, batch, samples):
+            tables = _tables(images[b : b + samples])
+            for kind in kinds:
+                step = max(1, at_once // (len(tables) * kind.size**2))
+                for v in range(0, len(kind.out), step):
+                    self._render(tables, kind, (slice(v, v + step), slice(b, b + samples)))
+        first, *others = (kind.out.flatten(0, 1)[:, None] for kind in kinds)
+        return first, others[0] if others else None
 
-    def _render(self, images: Tensor, plan: ViewPlan, start: int, stop: int, size: int) -> Tensor:
-        def there(values: Tensor) -> Tensor:
-            return values.to(images.device, non_blocking=True)
+    def _kind(self, plan: ViewPlan, there: ViewPlan, tone: Tone, views: slice, size: int) -> _Kind:
+        boxes, batch = plan.boxes[views], plan.boxes.shape[1]
+        longest = int(boxes[..., 2:].max()) if len(boxes) else 1
+        tone = tone[views]
+        across, down = crop_taps(there.boxes[views], there.flip[views], size, tone.exposure, longest)
+        out = torch.empty(len(boxes), batch, size, size, device=there.boxes.device)
+        return _Kind(size, across, down, tone, plan.sigma[views], there.sigma[views], plan.solarize[views], out)
 
-        boxes, flip = there(plan.boxes[:, start:stop]), there(plan.flip[:, start:stop])
-        crops = crop_and_resize(images, boxes, flip, size).transpose(0, 1).flatten(0, 1).clamp(0, 1)
-        views = plan.split(start, stop)
-        crops = jitter(crops, there(views.brightness), there(views.contrast), there(views.contrast_first))
-        if len(rows := views.sigma.nonzero().flatten()):
-            crops[there(rows)] = blur(crops[there(rows)], there(views.sigma[rows]))
-        if len(rows := views.solarize.nonzero().flatten()):
-            crops[there(rows)] = solarize(crops[there(rows)])
-        return ((crops - self.config.mean) / self.config.std)[:, None]
+    def _render(self, tables: Tensor, kind: _Kind, part: tuple[slice, slice]) -> None:
+        """Fill a part of the kind's views from the images with their axes exchanged."""
+        crops = resample(tables, kind.across.part(part), kind.down.part(part))
+        kind.tone[part].apply(crops)
+        flat = crops.flatten(0, 1)
+        if len(rows := kind.sigma[part].flatten().nonzero()[:, 0]):
+            rows = rows.to(flat.device, non_blocking=True)
+            flat[rows] = photometric.blur(flat[rows], kind.sigma_there[part].flatten()[rows])
+        if len(rows := kind.solarize[part].flatten().nonzero()[:, 0]):
+            rows = rows.to(flat.device, non_blocking=True)
+            flat[rows] = photometric.solarize(flat[rows], (1 - 2 * self.config.mean) / self.config.std)
+        kind.out[part] = crops
+
+
+@dataclass
+class _Kind:
+    """Global or local views of a batch: fields (V, B, ...), those for decisions on the CPU, the others in place."""
+
+    size: int
+    across: Taps
+    down: Taps
+    tone: Tone
+    sigma: Tensor
+    sigma_there: Tensor
+    solarize: Tensor
+    out: Tensor
+
+
+def _tables(images: Tensor) -> Tensor:
+    """Images (B, H, W) as float32 (B, W, H), padded so that neighbours in a column lie in different cache sets."""
+    height, width = (size + (16 - size) % 32 for size in images.shape[1:])
+    padded = images.new_zeros(len(images), height, width)
+    padded[:, : images.shape[1], : images.shape[2]] = images
+    return padded.float().transpose(1, 2).contiguous()

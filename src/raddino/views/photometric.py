@@ -1,7 +1,13 @@
 """Changes of grey values: brightness, contrast, blur, solarisation."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from raddino.views.crop import Taps, resample
 
 BLUR_RADIUS = 4
 """Pixels each side of DINOv2's 9-tap Gaussian."""
@@ -12,30 +18,74 @@ def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, contrast_first:
 
     A factor (V,) of 1 changes nothing; contrast is scaled about the image's mean, as torchvision does for grey.
     """
-    brightness, contrast = brightness[:, None, None], contrast[:, None, None]
+    tone = Tone.of(brightness, contrast, contrast_first)
+    return tone.apply(images * tone.exposure[:, None, None])
 
-    def stretched(x: Tensor) -> Tensor:
-        mean = x.mean((1, 2), keepdim=True)
-        return ((x - mean) * contrast + mean).clamp(0, 1)
 
-    bright_first = stretched((images * brightness).clamp(0, 1))
-    contrast_then = (stretched(images) * brightness).clamp(0, 1)
-    return torch.where(contrast_first[:, None, None], contrast_then, bright_first)
+@dataclass(frozen=True)
+class Tone:
+    """Jitter and normalisation of views as one scale and shift each, all fields (...) float32.
+
+    A clamp before a factor or after it differs in the bounds alone, so each pixel is scaled once.
+
+    Attributes:
+        exposure: what the views are multiplied with before :meth:`apply`, in whatever makes them.
+        scale: of the grey values.
+        average: share of the view's mean in the shift.
+        shift: the rest of it.
+        highest: upper bound of the result.
+        lowest: lower bound, one for all.
+    """
+
+    exposure: Tensor
+    scale: Tensor
+    average: Tensor
+    shift: Tensor
+    highest: Tensor
+    lowest: float
+
+    @classmethod
+    def of(
+        cls, brightness: Tensor, contrast: Tensor, contrast_first: Tensor, mean: float = 0.0, std: float = 1.0
+    ) -> Tone:
+        """The tone of factors (...), of which 1 changes nothing, with the mean and deviation of normalisation."""
+        before, after = torch.where(contrast_first, 1, brightness), torch.where(contrast_first, brightness, 1)
+        scale = before.clamp(max=1) * after / std
+        return cls(
+            exposure=before.clamp(min=1),
+            scale=scale * contrast,
+            average=scale * (1 - contrast),
+            shift=torch.full_like(scale, -mean / std),
+            highest=(after.clamp(max=1) - mean) / std,
+            lowest=-mean / std,
+        )
+
+    def __getitem__(self, part: slice | tuple[slice, ...]) -> Tone:
+        """The tone of some of the views."""
+        return Tone(
+            self.exposure[part], self.scale[part], self.average[part], self.shift[part], self.highest[part], self.lowest
+        )
+
+    def apply(self, views: Tensor) -> Tensor:
+        """Change exposed views (..., H, W) in place."""
+        average = views.clamp_(0, 1).flatten(-2).mean(-1)
+        shift = self.shift + average * self.average
+        views.mul_(self.scale[..., None, None]).add_(shift[..., None, None]).clamp_(min=self.lowest)
+        return torch.minimum(views, self.highest[..., None, None], out=views)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of square images (V, S, S), 9 taps, mirrored edges; ``sigma`` (V,) in pixels, > 0."""
-    size = images.shape[-1]
-    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=images.device)
-    taps = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    taps = taps / taps.sum(1, keepdim=True)
-    place = torch.arange(size, device=images.device)[:, None] + offsets
+    size, device = images.shape[-1], images.device
+    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=device, dtype=torch.int32)
+    weights = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
+    weights = weights / weights.sum(1, keepdim=True)
+    place = torch.arange(size, device=device, dtype=torch.int32)[:, None] + offsets
     place = (size - 1) - ((size - 1) - place.abs()).abs()
-    matrix = torch.zeros(len(images), size, size, device=images.device)
-    matrix.scatter_add_(2, place.expand(len(images), -1, -1), taps[:, None].expand(-1, size, -1).contiguous())
-    return matrix @ images @ matrix.transpose(1, 2)
+    taps = Taps(place.expand(1, len(images), -1, -1), weights[None, :, None].expand(-1, -1, size, -1))
+    return resample(images, taps, taps)[0].transpose(1, 2)
 
 
-def solarize(images: Tensor) -> Tensor:
-    """Invert what is brighter than one half, for images in [0, 1]."""
-    return torch.where(images >= 0.5, 1 - images, images)
+def solarize(images: Tensor, most: float = 1.0) -> Tensor:
+    """Invert what is brighter than half of ``most``."""
+    return torch.minimum(images, most - images)
