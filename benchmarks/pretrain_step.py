@@ -87,7 +87,7 @@ def profile(config: PretrainConfig, device: torch.device, precision: str) -> Non
     render, update = clock.timed(make_views, "views"), clock.timed(optimizer.step, "optimiser")
 
     def step() -> None:
-        train_step(task, optimizer, [render(given, multicrop, device)], values, config.optim.clip_grad, precision)
+        train_step(task, optimizer, [render(given, multicrop, device)], 1, values, config.optim.clip_grad, precision)
 
     for _ in range(2):
         step()
@@ -113,7 +113,7 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
     views = Views.build(torch.randn(2 * batch, 1, v.global_size, v.global_size, device=device), local, masks)
 
     def step() -> None:
-        train_step(task, optimizer, [views], values, config.optim.clip_grad, precision)
+        train_step(task, optimizer, [views], 1, values, config.optim.clip_grad, precision)
 
     step()
     with FlopCounterMode(display=False) as counter:

@@ -51,7 +51,7 @@ def train(centering, temperature, micro, images, dtype, parallel):
     figures, masked = [], []
     for _ in range(STEPS):
         shares = [share(images, generator, getattr(torch, dtype), parallel) for _ in range(micro)]
-        outcome = train_step(task, optimizer, shares, values, 3.0, parallel=parallel)
+        outcome = train_step(task, optimizer, shares, len(shares), values, 3.0, parallel=parallel)
         figures.append({name: value.item() for name, value in (outcome.terms | outcome.grad_norms).items()})
         if dtype == "float32":  # as they are computed
             figures[-1] |= assignments(outcome, config.student_temperature)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.files import DRAFTS
 from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import latest_step
-from raddino.training.loader import Order
+from raddino.training.loader import Order, make_views
 from raddino.training.metrics_log import read_metrics
 from raddino.training.pretrain import PretrainConfig, pretrain
 
@@ -216,6 +217,20 @@ def test_a_finished_run_is_left_as_it_is(whole, corpus, tiny):
     before = (whole / "encoder/model.safetensors").read_bytes()
     run(corpus, whole, tiny)
     assert (whole / "encoder/model.safetensors").read_bytes() == before
+
+
+def test_the_views_of_one_micro_batch_lie_in_memory_at_a_time(corpus, tiny, tmp_path, monkeypatch):
+    made, alive = [], []
+
+    def watched(*args):
+        alive.append(sum(one() is not None for one in made))
+        views = make_views(*args)
+        made.append(weakref.ref(views))
+        return views
+
+    monkeypatch.setattr("raddino.training.loop.make_views", watched)
+    run(corpus, tmp_path / "run", tiny | {"accumulate": 2, "steps": 3})
+    assert alive == [0] * 6
 
 
 def test_accumulation_takes_the_same_images_in_the_same_number_of_steps(corpus, tiny, tmp_path):

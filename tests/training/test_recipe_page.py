@@ -121,7 +121,7 @@ def test_mim_off_leaves_views_whole_and_the_mask_token_and_the_centre_as_they_ar
     assert not torch.equal(on(batch, 0.07).dino_global, on(whole, 0.07).dino_global)
     for one in (off, on):
         one.dino_centering.seen, one.ibot_centering.seen = [], []
-    train_step(off, build_optimizer(off.student, OptimConfig()), [whole], values, 3.0)
+    train_step(off, build_optimizer(off.student, OptimConfig()), [whole], 1, values, 3.0)
     after = dict(off.student.named_parameters())
     assert torch.equal(after["backbone.mask_token"], before["backbone.mask_token"])
     assert not off.ibot_centering.center.any()

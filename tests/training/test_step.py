@@ -36,7 +36,7 @@ def stepper(
 
     def step() -> StepOutcome:
         views = make_views(batch, Multicrop(config.views), device)
-        return train_step(task, optimizer, [views], VALUES, 3.0, precision, generator)
+        return train_step(task, optimizer, [views], 1, VALUES, 3.0, precision, generator)
 
     return step
 

@@ -19,7 +19,7 @@ import torch
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
-from raddino.ssl import SelfDistillation
+from raddino.ssl import SelfDistillation, Views
 from raddino.training.checkpoint import save_checkpoint
 from raddino.training.loader import Batch, Loader, Order, make_views, reading
 from raddino.training.metrics_log import MetricsLog
@@ -102,21 +102,27 @@ class Loop:
         self.log.close()
 
     def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
-        begun = time.perf_counter()
-        micro = [next(batches) for _ in range(self.config.accumulate)]
-        waited = time.perf_counter() - begun
-        values = self.schedule[step]
+        values, waits = self.schedule[step], []
+
+        def views() -> Iterator[Views]:
+            for _ in range(self.config.accumulate):
+                begun = time.perf_counter()
+                batch = next(batches)
+                waits.append(time.perf_counter() - begun)
+                yield make_views(batch, multicrop, self.device)
+
         outcome = train_step(
             self.task,
             self.optimizer,
-            [make_views(batch, multicrop, self.device) for batch in micro],
+            views(),
+            self.config.accumulate,
             values,
             self.config.optim.clip_grad,
             self.config.precision,
             self.parallel.generator(integer(self.config.seed, "drop_path", step)),
             self.parallel,
         )
-        self._pending.append(_Done(step, outcome, values, waited))
+        self._pending.append(_Done(step, outcome, values, sum(waits)))
         return outcome
 
     def _record(self, shown: Bar) -> None:

@@ -1,6 +1,6 @@
 """One optimiser step: what training repeats and what ``verify`` replays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -36,13 +36,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 def compute_gradients(
     task: SelfDistillation,
-    micro_batches: Sequence[Views],
+    micro_batches: Iterable[Views],
+    count: int,
     values: StepValues,
     precision: str,
     generator: torch.Generator | None = None,
 ) -> StepOutcome:
-    """Fill the student's gradients with the mean over the micro-batches; norms are not known yet."""
-    share = 1 / len(micro_batches)
+    """Fill the student's gradients with the mean over ``count`` micro-batches, of which one at a time is held.
+
+    Norms are not known yet.
+    """
+    share = 1 / count
     terms: dict[str, Tensor] = {}
     for views in micro_batches:
         with autocast(views.global_crops.device, precision):
@@ -50,6 +54,7 @@ def compute_gradients(
         (losses.total * share).backward()
         for name, value in losses.terms().items():
             terms[name] = terms[name] + value * share if name in terms else value * share
+        del views
     return StepOutcome(terms, {}, losses.targets, losses.predictions)
 
 
@@ -69,7 +74,8 @@ def apply_gradients(
 def train_step(
     task: SelfDistillation,
     optimizer: torch.optim.Optimizer,
-    micro_batches: Sequence[Views],
+    micro_batches: Iterable[Views],
+    count: int,
     values: StepValues,
     clip_grad: float,
     precision: str = "fp32",
@@ -77,7 +83,7 @@ def train_step(
     parallel: DataParallel = ALONE,
 ) -> StepOutcome:
     """One optimiser step over this rank's shares of its micro-batches; schedules, clipping and teacher act once."""
-    outcome = compute_gradients(task, micro_batches, values, precision, generator)
+    outcome = compute_gradients(task, micro_batches, count, values, precision, generator)
     terms = parallel.average(task.student, outcome.terms)
     norms = apply_gradients(task, optimizer, values, clip_grad)
     return StepOutcome(terms, norms, outcome.targets, outcome.predictions)

@@ -111,7 +111,7 @@ def _replay(
     optimizer = build_optimizer(task.student, optim)
     for index, step in enumerate(golden["steps"]):
         values = schedule[index]
-        outcome = compute_gradients(task, [_views(tensors, index, device, dtype)], values, "fp32")
+        outcome = compute_gradients(task, [_views(tensors, index, device, dtype)], 1, values, "fp32")
         for term in ("dino_local", "dino_global", "koleo", "ibot"):
             key = f"{term}_crops_loss" if term.startswith("dino") else f"{term}_loss"
             if key in step:
