@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ import yaml
 from safetensors.torch import load_file
 
 from raddino.config import validate
-from raddino.errors import ConfigError
+from raddino.errors import ConfigError, RaddinoError
 from raddino.training.checkpoint import latest_step
 from raddino.training.loader import Collate, Order, Positions
+from raddino.training.loop import _stop_signal
 from raddino.training.metrics_log import read_metrics
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import PretrainConfig, pretrain
@@ -176,6 +178,18 @@ def test_a_killed_process_ends_the_others_with_one_line(corpus, values, tmp_path
     assert words.count("error: another process of this run has died or hangs (killed, or out of memory)") == 1
     assert words.count("error:") == 1
     assert "Traceback" not in words
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_rank_that_fails_is_not_ended_before_its_line_is_out(ranks):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(RaddinoError), _stop_signal(DataParallel(0, ranks)):
+            raise RaddinoError("lost")
+        assert (signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]) == (ranks == 1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

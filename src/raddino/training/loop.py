@@ -193,7 +193,8 @@ class Loop:
 def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
     """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so.
 
-    On several ranks a second one changes nothing: ``torchrun`` passes on what they have heard themselves.
+    On several ranks a second one changes nothing: ``torchrun`` passes on what they have heard themselves. A rank that
+    fails hears none any more: ``torchrun`` ends the others of one that died, the first of which has a line to say.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -211,6 +212,10 @@ def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
     old = {number: signal.signal(number, note) for number in heard}
     try:
         yield received
+    except Exception:
+        if parallel.size > 1:
+            old.clear()
+        raise
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
