@@ -135,16 +135,16 @@ def test_patients_within_is_a_prefix_of_one_order():
 def test_pretraining_draws_by_weight_and_fraction(corpora, tmp_path):
     from raddino.config import validate
     from raddino.training.loader import Samples
-    from raddino.training.pretrain import PretrainConfig, _rows
+    from raddino.training.pretrain import PretrainConfig, training_rows
 
     both = combine(corpora, weights={"brax": 2})
     config = validate(PretrainConfig, {"batch_size": 4})
-    rows = _rows(both, config)
+    rows = training_rows(both, config)
     samples = Samples(both, rows, config.views, seed=0)
     drawn = both.manifest["source"].to_numpy()[[samples.order(p) for p in range(24 + 36)]]
     assert pd.Series(drawn).value_counts().to_dict() == {"brax": 36, "nih": 24}
     assert samples[5][3] == samples.order(5)
-    few, more = (_rows(both, config.model_copy(update={"fraction": f})) for f in (0.3, 0.6))
+    few, more = (training_rows(both, config.model_copy(update={"fraction": f})) for f in (0.3, 0.6))
     assert set(few) < set(more) < set(rows)
     patients = both.manifest["patient"]
     assert set(patients[few]).isdisjoint(patients[np.setdiff1d(rows, few)])

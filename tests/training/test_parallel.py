@@ -42,7 +42,11 @@ def launched(ranks: int, *arguments: object, logs: Path) -> Iterator[subprocess.
         "--log-dir", str(logs), "--redirects", "3", *map(str, arguments),
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     try:
         yield process
@@ -54,7 +58,9 @@ def launched(ranks: int, *arguments: object, logs: Path) -> Iterator[subprocess.
 
 def told(logs: Path) -> list[str]:
     """What the processes said on standard error, rank after rank."""
-    return [file.read_text() for file in sorted(logs.rglob("stderr.log"), key=lambda file: file.parent.name)]
+    return [
+        file.read_text(encoding="utf-8") for file in sorted(logs.rglob("stderr.log"), key=lambda file: file.parent.name)
+    ]
 
 
 def finish(process: subprocess.Popen, logs: Path) -> None:
@@ -112,7 +118,7 @@ def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, t
 
     def go_on(steps, ranks):
         config = tmp_path / f"{steps}.yaml"
-        config.write_text(yaml.safe_dump(values | {"steps": steps}))
+        config.write_text(yaml.safe_dump(values | {"steps": steps}), encoding="utf-8")
         command = ["pretrain", corpus.path, "--out", out, "--preset", config, "--device", "cpu", "--fork"]
         with launched(ranks, "-m", "raddino", *command, logs=tmp_path / f"logs-{steps}") as process:
             finish(process, tmp_path / f"logs-{steps}")
@@ -125,7 +131,7 @@ def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, t
     go_on(6, ranks=3)
     assert steps_of(out) == [pytest.approx(line, rel=1e-4) for line in steps_of(whole)]
     assert (out / "config.yaml").read_bytes() == (whole / "config.yaml").read_bytes()
-    assert '"processes": 3' in (out / "environment.json").read_text()
+    assert '"processes": 3' in (out / "environment.json").read_text(encoding="utf-8")
     first, second = (load_file(run / "encoder/model.safetensors") for run in (whole, out))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
@@ -137,7 +143,7 @@ ENDLESS = {"steps": 10**6, "checkpoint_every": 10**6, "monitor": {"every": 10**5
 @contextmanager
 def running(ranks: int, corpus, values, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, dict[int, psutil.Process]]]:
     """A ``torchrun`` of the command, slow to save, that has trained some steps, and its processes by rank."""
-    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values | ENDLESS | {"schedule": {}}))
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values | ENDLESS | {"schedule": {}}), encoding="utf-8")
     command = ["pretrain", corpus.path, "--out", tmp_path / "run", "--preset", tmp_path / "preset.yaml"]
     command += ["--device", "cpu", "--workers", "0"]
     with launched(ranks, JOB, "slow", *command, logs=tmp_path / "logs") as process:
@@ -201,7 +207,7 @@ def test_a_rank_that_fails_is_not_ended_before_its_line_is_out(ranks):
     ],
 )
 def test_what_fails_in_a_process_is_one_line(corpus, values, tmp_path, job, changes, match):
-    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values | changes))
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values | changes), encoding="utf-8")
     command = ["pretrain", corpus.path, "--out", tmp_path / "run", "--preset", tmp_path / "preset.yaml"]
     with launched(2, JOB, job, *command, "--device", "cpu", "--workers", "0", logs=tmp_path / "logs") as process:
         process.wait(PATIENCE)
