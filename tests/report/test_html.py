@@ -11,7 +11,7 @@ from raddino.benchmark.contamination import MEANING
 from raddino.encoders.base import Provenance
 from raddino.errors import RaddinoError
 from raddino.report.html import report, worth_showing
-from raddino.report.tables import blocks
+from raddino.report.tables import blocks, interval_rule
 
 from .fabricated import (
     FAKES,
@@ -197,6 +197,9 @@ def test_the_rule_of_intervals_names_a_scale_only_where_all_have_it(results: Pat
     )
     metrics["rows"] = [row for row in metrics["rows"] if row["metric"] == "mae"]
     (results / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    shares = [row | {"interval": "patient bootstrap, normal, scale logit of a share"} for row in metrics["rows"]]
+    both = {"rows": metrics["rows"] + shares}
+    assert interval_rule(both) == "patient bootstrap, t or patient bootstrap, normal, on the scale of each metric"
     assert "(patient bootstrap, t, scale log, " in Page(report(results).read_text(encoding="utf-8")).text
 
 

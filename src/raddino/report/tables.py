@@ -268,8 +268,8 @@ def interval_rule(metrics: dict[str, Any]) -> str:
     said = list(dict.fromkeys(row["interval"] for row in metrics["rows"] if row.get("interval")))
     if len(said) < 2:
         return said[0] if said else ""
-    rule, scale, _ = said[0].partition(", scale ")
-    return f"{rule}, on the scale of each metric" if scale else rule
+    rules = " or ".join(dict.fromkeys(one.partition(", scale ")[0] for one in said))
+    return f"{rules}, on the scale of each metric" if ", scale " in said[0] else rules
 
 
 def unplaced(metrics: dict[str, Any]) -> list[tuple[str, str]]:
