@@ -59,8 +59,9 @@ def test_how_many_samples_are_kept(batch, rate, keep):
     assert first.max() < batch * 3
     assert (kept.rows[keep * 3 :] >= batch * 3).all()
     assert (kept.rows[keep * 3 :] < batch * 3 + 4).all()
-    assert kept.gains.shape == (len(kept.rows), 1)
-    assert (kept.gains[: keep * 3] == batch / keep).all()
+    added = kept.add(torch.zeros(batch * 3 + 4, 1), torch.ones(len(kept.rows), 1))
+    assert (added[kept.rows[: keep * 3]] == torch.tensor(batch / keep)).all()
+    assert added.count_nonzero() == len(kept.rows), "the others pass by"
 
 
 def test_every_sample_is_kept_as_often():

@@ -1,10 +1,11 @@
-"""The packed network against the one it was made of, and attention in slabs against torch's."""
+"""The packed network against the one it was made of."""
 
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity, scaled_dot_product_attention
+from torch.nn.functional import cosine_similarity
 
-from raddino.vit import VisionTransformer, VitConfig, attention, packed
+from raddino.vit import VisionTransformer, VitConfig, packed
+from raddino.vit.linear import has_onednn
 
 
 def network(ffn: str = "mlp", registers: int = 0) -> VisionTransformer:
@@ -21,7 +22,7 @@ def network(ffn: str = "mlp", registers: int = 0) -> VisionTransformer:
 @pytest.mark.parametrize(("ffn", "registers"), [("mlp", 0), ("swiglu", 2)])
 @torch.inference_mode()
 def test_equal_but_for_rounding(ffn, registers):
-    if not packed.can_pack(torch.float32):
+    if not has_onednn(torch.float32):
         pytest.skip("torch without oneDNN")
     model = network(ffn, registers)
     images = torch.randn(3, 1, 64, 48, generator=torch.Generator().manual_seed(2))
@@ -31,20 +32,9 @@ def test_equal_but_for_rounding(ffn, registers):
     torch.testing.assert_close(found.patches, expected.patches, rtol=0, atol=2e-5)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
-    if packed.can_pack(torch.bfloat16):
+    if has_onednn(torch.bfloat16):
         rounded = packed.packed(model, torch.bfloat16)(images.bfloat16())
         assert cosine_similarity(rounded.patches.float(), expected.patches, dim=-1).min() > 0.999
-
-
-@pytest.mark.parametrize("slab", [1, 3 * 50 * 50, 1 << 21])
-def test_slabs_do_not_show(monkeypatch, slab):
-    monkeypatch.setattr(attention, "SLAB", slab)
-    packed_qkv = torch.randn(2, 50, 3, 4, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
-    qkv = packed_qkv.permute(2, 0, 3, 1, 4)
-    expected = scaled_dot_product_attention(*qkv.double())
-    with torch.no_grad():
-        found = attention.attend(*qkv)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-2)
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(10, 546), (1_000_000, 1)])

@@ -24,7 +24,8 @@ from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
 from raddino.files import draft_folder, read_json, sha256, write_json
 from raddino.vit import VisionTransformer
-from raddino.vit.packed import can_pack, images_a_pass, packed
+from raddino.vit.linear import has_onednn
+from raddino.vit.packed import images_a_pass, packed
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, to_huggingface, told_normalisation
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -185,7 +186,7 @@ class VitEncoder:
             depths: as for :meth:`encode`.
         """
         on_cpu, model = self.device.type == "cpu", self.model
-        if on_cpu and not compile and can_pack(dtype):
+        if on_cpu and not compile and has_onednn(dtype):
             model = packed(model, dtype)
         elif dtype != torch.float32:
             model = deepcopy(model).to(dtype)

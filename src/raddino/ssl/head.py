@@ -5,9 +5,11 @@ from itertools import pairwise
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import linear, normalize
+from torch.nn import functional
+from torch.nn.functional import normalize
 
 from raddino.config import Config
+from raddino.vit.linear import linear
 
 NORMALIZE_EPS = 1e-12
 
@@ -32,7 +34,7 @@ class Prototypes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim) to logits (B, prototypes)."""
         weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
-        return linear(x, weight)
+        return functional.linear(x, weight)
 
 
 class ProjectionHead(nn.Module):
@@ -59,5 +61,8 @@ class ProjectionHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, dim) to prototype logits (B, prototypes), before any temperature."""
-        x = self.mlp(tokens)
-        return self.last_layer(normalize(x, dim=-1, eps=NORMALIZE_EPS))
+        linears = [layer for layer in self.mlp.modules() if isinstance(layer, nn.Linear)]
+        x = tokens
+        for layer in linears[:-1]:
+            x = linear(x, layer, activation="gelu")
+        return self.last_layer(normalize(linear(x, linears[-1]), dim=-1, eps=NORMALIZE_EPS))

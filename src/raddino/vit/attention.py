@@ -1,51 +1,87 @@
 """Self-attention over a list of token groups: one matrix product for all, attention per group."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from raddino.vit.linear import linear
 
 Shapes = list[tuple[int, int]]
 """``(B, N)`` of each group of sequences whose tokens lie one after another in a ``(sum of B x N, D)`` tensor."""
 
-SHORT = 512
-"""Tokens up to which explicit bfloat16 products beat the fused kernel on a CPU (``benchmarks/attention.py``)."""
+KEPT = 512
+"""Tokens up to which a CPU keeps the attention probabilities for the backward pass; longer ones are computed again."""
 
 SLAB = 1 << 21
-"""Attention scores computed at once without gradients: 4 MiB in bfloat16 stay in a CPU's cache."""
+"""Attention scores computed at once on a CPU: 4 MiB in bfloat16 stay in its cache."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """``softmax(query key^T / sqrt(d)) value`` for (B, heads, N, d), by whichever way is faster here."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or torch.compiler.is_compiling():
-        return scaled_dot_product_attention(query, key, value)
-    if torch.is_grad_enabled() and query.shape[-2] > SHORT:
-        return scaled_dot_product_attention(query, key, value)
-    with torch.autocast("cpu", enabled=False):
-        return _explicit(query, key, value) if torch.is_grad_enabled() else _in_slabs(query, key, value)
+def attend(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
+    """``softmax(query key^T / sqrt(d)) value`` within each of ``batch`` sequences: (B N, 3 D) to (B N, D).
 
-
-def _explicit(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(-1) @ value
-
-
-def _in_slabs(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """:func:`_explicit` for a few heads at a time, so that no score leaves the cache."""
-    heads = [part.flatten(0, 1) for part in (query, key, value)]
-    mixed = torch.empty_like(heads[2], memory_format=torch.contiguous_format)
-    size = max(1, SLAB // query.shape[-2] ** 2)
-    for *parts, out in zip(*(part.split(size) for part in (*heads, mixed)), strict=True):
-        out.copy_(_explicit(*parts))
-    return mixed.unflatten(0, query.shape[:2])
-
-
-def scaled_linear(x: Tensor, layer: nn.Module, gain: Tensor) -> Tensor:
-    """``gain * layer(x)`` with the gain (D,) put into the weights, which are smaller than the tokens.
-
-    A layer other than ``nn.Linear`` holds its gain already (:mod:`raddino.vit.packed`).
+    By whichever way is faster here (``benchmarks/attention.py``).
     """
-    if not isinstance(layer, nn.Linear):
-        return layer(x)
-    return linear(x, layer.weight * gain[:, None], layer.bias * gain)
+    if qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 and not torch.compiler.is_compiling():
+        with torch.autocast("cpu", enabled=False):
+            return _InSlabs.apply(qkv, batch, length, heads)
+    mixed = scaled_dot_product_attention(*split_heads(qkv, batch, length, heads))
+    return mixed.transpose(1, 2).reshape(batch * length, -1)
+
+
+def split_heads(qkv: Tensor, batch: int, length: int, heads: int) -> tuple[Tensor, ...]:
+    """Query, key and value, (B, heads, N, d) each, of (B N, 3 D)."""
+    return qkv.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class _InSlabs(torch.autograd.Function):
+    """Attention a few heads at a time, so that no score leaves the cache; one change of layout each way."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
+        parts = torch.stack([part.flatten(0, 1) for part in split_heads(qkv, batch, length, heads)])
+        out, kept = torch.empty_like(parts[2]), []
+        for slab in _slabs(*parts.shape[1:3]):
+            query, key, value = parts[:, slab]
+            probabilities = _probabilities(query, key)
+            torch.bmm(probabilities, value, out=out[slab])
+            if ctx.needs_input_grad[0] and length <= KEPT:
+                kept.append(probabilities)
+        ctx.save_for_backward(parts, *kept)
+        ctx.shape = batch, heads
+        return out.unflatten(0, (batch, heads)).transpose(1, 2).reshape(batch * length, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (batch, heads), (parts, *kept) = ctx.shape, ctx.saved_tensors
+        _, sequences, length, dim = parts.shape
+        grad = grads[0].view(batch, length, heads, dim).transpose(1, 2).reshape(sequences, length, dim)
+        found = torch.empty_like(parts)
+        for number, slab in enumerate(_slabs(sequences, length)):
+            query, key, value = parts[:, slab]
+            to_query, to_key, to_value = found[:, slab]
+            probabilities = kept[number] if kept else _probabilities(query, key)
+            torch.bmm(probabilities.transpose(1, 2), grad[slab], out=to_value)
+            to_probabilities = grad[slab] @ value.transpose(1, 2)
+            to_scores = torch._softmax_backward_data(to_probabilities, probabilities, -1, probabilities.dtype)
+            _scaled_product(to_scores, key, dim, to_query)
+            _scaled_product(to_scores.transpose(1, 2), query, dim, to_key)
+        back = found.unflatten(1, (batch, heads)).permute(1, 3, 0, 2, 4)
+        return back.reshape(batch * length, -1), None, None, None
+
+
+def _slabs(sequences: int, length: int) -> list[slice]:
+    size = max(1, SLAB // length**2)
+    return [slice(start, start + size) for start in range(0, sequences, size)]
+
+
+def _probabilities(query: Tensor, key: Tensor) -> Tensor:
+    return _scaled_product(query, key.transpose(1, 2), query.shape[-1]).softmax(-1)
+
+
+def _scaled_product(a: Tensor, b: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
+    return torch.baddbmm(a.new_empty(1), a, b, beta=0, alpha=dim**-0.5, out=out)
 
 
 class Attention(nn.Module):
@@ -59,18 +95,11 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, shapes: Shapes, gain: Tensor) -> Tensor:
         """(T, D) to (T, D) times ``gain`` (D,); every sequence of every group attends to itself only."""
-        groups = self.qkv(tokens).split([b * n for b, n in shapes])
-        mixed = [self._attend(group, *shape) for group, shape in zip(groups, shapes, strict=True)]
-        return scaled_linear(torch.cat(mixed) if len(mixed) > 1 else mixed[0], self.proj, gain)
+        groups = linear(tokens, self.qkv).split([b * n for b, n in shapes])
+        mixed = [attend(group, *shape, self.num_heads) for group, shape in zip(groups, shapes, strict=True)]
+        return linear(torch.cat(mixed) if len(mixed) > 1 else mixed[0], self.proj, gain)
 
     def weights(self, tokens: Tensor, shape: tuple[int, int]) -> Tensor:
         """Attention probabilities (B, heads, N, N) of one group, for pictures."""
-        query, key, _ = self._heads(self.qkv(tokens), *shape)
+        query, key, _ = split_heads(linear(tokens, self.qkv), *shape, self.num_heads)
         return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
-
-    def _heads(self, qkv: Tensor, batch: int, length: int) -> tuple[Tensor, ...]:
-        return qkv.view(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def _attend(self, qkv: Tensor, batch: int, length: int) -> Tensor:
-        out = attend(*self._heads(qkv, batch, length))
-        return out.transpose(1, 2).reshape(batch * length, -1)

@@ -4,9 +4,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
+from torch.nn.functional import silu
 
-from raddino.vit.attention import Attention, Shapes, scaled_linear
+from raddino.vit.attention import Attention, Shapes
+from raddino.vit.linear import linear
 
 NORM_EPS = 1e-6
 
@@ -22,7 +23,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, gain: Tensor) -> Tensor:
         """(T, D) to (T, D) times ``gain`` (D,)."""
-        return scaled_linear(gelu(self.fc1(x)), self.fc2, gain)
+        return linear(linear(x, self.fc1, activation="gelu"), self.fc2, gain)
 
 
 class SwiGlu(nn.Module):
@@ -36,8 +37,8 @@ class SwiGlu(nn.Module):
 
     def forward(self, x: Tensor, gain: Tensor) -> Tensor:
         """(T, D) to (T, D) times ``gain`` (D,)."""
-        gate, value = self.w12(x).chunk(2, dim=-1)
-        return scaled_linear(silu(gate) * value, self.w3, gain)
+        gate, value = linear(x, self.w12).chunk(2, dim=-1)
+        return linear(silu(gate) * value, self.w3, gain)
 
 
 class LayerScale(nn.Module):
@@ -49,23 +50,32 @@ class LayerScale(nn.Module):
 
 
 class Kept:
-    """The samples that one residual branch computes: token rows, the shapes they form, and their gain.
+    """The samples that one residual branch computes: by group, their token rows, and the shapes they form.
 
     Stochastic depth keeps ``max(1, int(B (1 - rate)))`` samples of every group and scales what the branch
     adds by ``B / kept``, as DINOv2 does.
     """
 
     def __init__(self, shapes: Shapes, rate: float, generator: torch.Generator | None, device: torch.device) -> None:
-        rows, gains, self.shapes, start = [], [], [], 0
+        self.groups, self.samples, self.shapes, rows, start = shapes, [], [], [], 0
         for batch, length in shapes:
             keep = max(1, int(batch * (1 - rate)))
             samples = torch.rand(batch, generator=generator).argsort()[:keep].sort().values
             rows.append((start + samples[:, None] * length + torch.arange(length)).flatten())
-            gains.append(torch.full((keep * length, 1), batch / keep))
+            self.samples.append(samples.to(device, non_blocking=True))
             self.shapes.append((keep, length))
             start += batch * length
         self.rows = torch.cat(rows).to(device, non_blocking=True)
-        self.gains = torch.cat(gains).to(device, non_blocking=True)
+
+    def add(self, tokens: Tensor, branch: Tensor) -> Tensor:
+        """``tokens`` (T, D) plus what the branch makes of the kept samples, times its gain."""
+        groups = tokens.split([batch * length for batch, length in self.groups])
+        parts = branch.to(tokens.dtype).split([keep * length for keep, length in self.shapes])
+        added = [
+            group.view(batch, -1).index_add(0, samples, part.view(len(samples), -1), alpha=batch / len(samples))
+            for group, (batch, _), samples, part in zip(groups, self.groups, self.samples, parts, strict=True)
+        ]
+        return torch.cat([group.view(-1, tokens.shape[1]) for group in added])
 
 
 class Block(nn.Module):
@@ -93,7 +103,5 @@ class Block(nn.Module):
             x = x + self.attn(self.norm1(x), shapes, self.ls1.gamma)
             return x + self.mlp(self.norm2(x), self.ls2.gamma)
         first, second = kept
-        attended = self.attn(self.norm1(x[first.rows]), first.shapes, self.ls1.gamma)
-        x = x.index_add(0, first.rows, (attended * first.gains).to(x.dtype))
-        mapped = self.mlp(self.norm2(x[second.rows]), self.ls2.gamma)
-        return x.index_add(0, second.rows, (mapped * second.gains).to(x.dtype))
+        x = first.add(x, self.attn(self.norm1(x.index_select(0, first.rows)), first.shapes, self.ls1.gamma))
+        return second.add(x, self.mlp(self.norm2(x.index_select(0, second.rows)), self.ls2.gamma))

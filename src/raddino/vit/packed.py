@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raddino.vit.block import Mlp
+from raddino.vit.linear import Activation, onednn_product
 from raddino.vit.model import VisionTransformer
 
 PASS_BYTES = 32 << 20
@@ -26,7 +27,7 @@ class PackedLinear(nn.Module):
     """
 
     def __init__(
-        self, layer: nn.Linear, dtype: torch.dtype, gain: Tensor | None = None, activation: str = "none"
+        self, layer: nn.Linear, dtype: torch.dtype, gain: Tensor | None = None, activation: Activation = "none"
     ) -> None:
         super().__init__()
         weight, bias = (layer.weight, layer.bias) if gain is None else (layer.weight * gain[:, None], layer.bias * gain)
@@ -35,7 +36,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, in) to (T, out)."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
+        return onednn_product(x, self.weight, self.bias, self.activation)
 
 
 class PackedMlp(nn.Module):
@@ -49,13 +50,6 @@ class PackedMlp(nn.Module):
     def forward(self, x: Tensor, gain: Tensor) -> Tensor:
         """(T, D) to (T, D); ``gain`` is folded in already."""
         return self.fc2(self.fc1(x))
-
-
-def can_pack(dtype: torch.dtype) -> bool:
-    """Whether torch has packed products of ``dtype`` on this machine."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
-        return False
-    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def packed(model: VisionTransformer, dtype: torch.dtype) -> VisionTransformer:
