@@ -1,8 +1,8 @@
-"""Explicit products against torch's fused attention on this CPU, forward and backward, by length and dtype.
+"""Attention in slabs against torch's fused attention on this CPU, forward and backward, by length and dtype.
 
     python benchmarks/attention.py
 
-Where the ratio is above 1 the explicit way is faster; ``raddino.vit.attention.SHORT`` is set by it.
+Where the ratio is above 1 the slabs are faster; ``raddino.vit.attention.attend`` chooses by it.
 """
 
 import statistics
@@ -12,31 +12,35 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-ROUNDS = 7
+from raddino.vit.attention import _InSlabs, split_heads
+
+ROUNDS, HEADS, DIM, TOKENS = 7, 3, 64, 12_000
 
 
-def explicit(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """What ``raddino.vit.attention.attend`` does for short sequences."""
-    return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(-1) @ value
+def fused(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
+    """``raddino.vit.attention.attend`` by torch's own kernel."""
+    mixed = scaled_dot_product_attention(*split_heads(qkv, batch, length, heads))
+    return mixed.transpose(1, 2).reshape(batch * length, -1)
 
 
-def seconds(attend, tokens: Tensor) -> float:
-    """Forward and backward of one call on packed (3, B, heads, N, d)."""
+def seconds(attend, qkv: Tensor, length: int) -> float:
+    """Forward and backward of one call."""
     start = time.perf_counter()
-    attend(*tokens).sum().backward()
-    tokens.grad = None
+    attend(qkv, len(qkv) // length, length, HEADS).sum().backward()
+    qkv.grad = None
     return time.perf_counter() - start
 
 
 def main() -> None:
     """Print a line a case."""
-    print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}; 12,000 tokens, 3 heads of 64")
+    print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}; {TOKENS} tokens, {HEADS} heads of {DIM}")
     for dtype in (torch.float32, torch.bfloat16):
-        for length in (17, 65, 128, 257, 512):
-            tokens = torch.randn(3, 12000 // length, 3, length, 64, dtype=dtype, requires_grad=True)
-            pairs = [(seconds(explicit, tokens), seconds(scaled_dot_product_attention, tokens)) for _ in range(ROUNDS)]
-            ratio = statistics.median(fused / ours for ours, fused in pairs[1:])
-            print(f"{str(dtype).removeprefix('torch.'):9} N={length:<4} fused / explicit = {ratio:.2f}")
+        for length in (17, 65, 128, 257, 512, 1370):
+            tokens = TOKENS // length * length
+            qkv = torch.randn(tokens, 3 * HEADS * DIM, dtype=dtype, requires_grad=True)
+            pairs = [(seconds(_InSlabs.apply, qkv, length), seconds(fused, qkv, length)) for _ in range(ROUNDS)]
+            ratio = statistics.median(theirs / ours for ours, theirs in pairs[1:])
+            print(f"{str(dtype).removeprefix('torch.'):9} N={length:<4} fused / slabs = {ratio:.2f}")
 
 
 if __name__ == "__main__":

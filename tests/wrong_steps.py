@@ -6,9 +6,10 @@ from functools import partial
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from raddino.ssl import SelfDistillation, Views, centering, losses, task
+from raddino.ssl import SelfDistillation, Views, centering, head, losses, task
 from raddino.training import optimizer, step, verify
 from raddino.vit import VisionTransformer, block, model
+from raddino.vit.linear import linear
 
 
 def unswapped_halves(patch):
@@ -134,7 +135,11 @@ def larger_adam_eps(patch):
 
 
 def tanh_gelu_in_the_heads(patch):
-    patch.setattr(torch.nn, "GELU", partial(torch.nn.GELU, approximate="tanh"))
+    def wrong(x, layer, gain=None, activation="none"):
+        out = linear(x, layer, gain)
+        return torch.nn.functional.gelu(out, approximate="tanh") if activation == "gelu" else out
+
+    patch.setattr(head, "linear", wrong)
 
 
 def positions_antialiased(wrong, patch):

@@ -13,6 +13,19 @@ def test_sinkhorn_rows_are_distributions_and_prototypes_are_used_equally():
     torch.testing.assert_close(targets.sum(0), torch.full((8,), 8.0), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_sinkhorn_is_its_definition(iterations):
+    """Equal totals of prototypes, then of rows, the plan rewritten each time (SwAV, listing 1)."""
+    logits = torch.randn(9, 7, dtype=torch.float64)
+    plan = (logits / 0.5).exp()
+    plan /= plan.sum()
+    for _ in range(iterations):
+        plan /= plan.sum(0, keepdim=True) * 7
+        plan /= plan.sum(1, keepdim=True) * 9
+    found = SinkhornKnopp(iterations)(logits, 0.5).double()
+    torch.testing.assert_close(found, plan * 9, rtol=1e-5, atol=1e-7)
+
+
 def test_sinkhorn_ignores_a_prototype_that_all_prefer():
     logits = torch.randn(32, 6)
     favoured = logits + torch.tensor([3.0, 0, 0, 0, 0, 0])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
+from raddino.ssl import losses
 from raddino.ssl.losses import cross_entropy, koleo, nearest_other
 
 
@@ -13,6 +14,25 @@ def test_cross_entropy_is_torchs():
     logits, targets = torch.randn(6, 9).double(), torch.randn(6, 9).double().softmax(-1)
     expected = torch_cross_entropy(logits / 0.1, targets, reduction="none")
     torch.testing.assert_close(cross_entropy(logits, targets, 0.1), expected)
+
+
+@pytest.mark.parametrize("chunk", [1, 20, 1 << 18])
+@pytest.mark.parametrize("views", [(), (3,)], ids=["rows", "views of rows"])
+def test_chunks_do_not_show(monkeypatch, chunk, views):
+    monkeypatch.setattr(losses, "CHUNK", (1 << 24, chunk))
+    logits = torch.randn(*views, 5, 7, dtype=torch.float64, requires_grad=True)
+    targets, weights = torch.rand(5, 7, dtype=torch.float64), torch.rand(*views, 5, dtype=torch.float64)
+    found = cross_entropy(logits, targets, 0.3)
+    expected = -(targets * (logits / 0.3).log_softmax(-1)).sum(-1)
+    torch.testing.assert_close(found, expected)
+    (gradient,), (plain,) = (torch.autograd.grad((loss * weights).sum(), logits) for loss in (found, expected))
+    torch.testing.assert_close(gradient, plain)
+
+
+def test_no_rows_cost_nothing():
+    logits = torch.zeros(0, 7, requires_grad=True)
+    cross_entropy(logits, torch.zeros(0, 7), 0.1).sum().backward()
+    assert logits.grad.shape == (0, 7)
 
 
 def test_summed_targets_cost_both():

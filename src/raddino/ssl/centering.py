@@ -63,15 +63,16 @@ class SinkhornKnopp(nn.Module):
         Ranks may hold different numbers of rows, or none.
 
         In float32, as DINOv2 runs it; temperatures at which float32 cannot hold the exponentials take float64.
-        What still would not fit is shifted down, which the total sum takes out again.
+        What still would not fit is shifted down, which the total sum takes out again. The exponentials are read, not
+        rewritten, at each iteration: their factors by prototype and by row change.
         """
         dtype = torch.float32 if temperature >= COLDEST_IN_FLOAT32 else torch.float64
         scaled = logits.to(dtype) / temperature
         largest = all_max(scaled.max() if len(scaled) else scaled.new_full((), -torch.inf))
-        plan = (scaled - (largest - LARGEST_EXPONENT[dtype]).clamp(min=0)).exp().t()
-        prototypes, samples = plan.shape[0], all_sum(_count(scaled))
-        plan = plan / all_sum(plan.sum())
+        plan = (scaled - (largest - LARGEST_EXPONENT[dtype]).clamp(min=0)).exp_()
+        prototypes, samples = plan.shape[1], all_sum(_count(scaled))
+        of_rows = (1 / all_sum(plan.sum())).expand(len(plan))
         for _ in range(self.iterations):
-            plan = plan / all_sum(plan.sum(1, keepdim=True)) / prototypes
-            plan = plan / plan.sum(0, keepdim=True) / samples
-        return (plan * samples).t().to(logits.dtype)
+            of_prototypes = 1 / (all_sum(of_rows @ plan) * prototypes)
+            of_rows = 1 / ((plan @ of_prototypes) * samples)
+        return plan.mul_(of_prototypes).mul_((of_rows * samples)[:, None]).to(logits.dtype)

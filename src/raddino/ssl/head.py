@@ -45,7 +45,7 @@ class ProjectionHead(nn.Module):
         widths = [dim, *[config.hidden] * (config.layers - 1), config.bottleneck]
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
-            layers += [nn.Linear(narrow, wide), nn.GELU()]
+            layers += [nn.Linear(narrow, wide), nn.Identity()]  # the names count the GELU, which the product does
         self.mlp = nn.Sequential(*layers[:-1]) if config.layers > 1 else layers[0]
         self.last_layer = Prototypes(config.bottleneck, config.prototypes)
 

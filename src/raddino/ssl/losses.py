@@ -1,5 +1,7 @@
 """The three losses of DINOv2 (arXiv 2304.07193, section 4)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -7,6 +9,8 @@ from torch.nn.functional import normalize
 from raddino.dist import all_rows, rank
 
 KOLEO_EPS = 1e-8
+CHUNK = (1 << 24, 1 << 18)
+"""Logits of which a loss makes float32 copies at once, elsewhere and on a CPU, whose cache holds them."""
 
 
 def full(x: Tensor) -> Tensor:
@@ -19,8 +23,39 @@ def cross_entropy(student_logits: Tensor, targets: Tensor, temperature: float) -
 
     Rows of ``targets`` may sum to more than one: a row that is the sum of two targets costs what both cost.
     """
-    scaled = full(student_logits) / temperature
-    return targets.sum(-1) * scaled.logsumexp(-1) - (targets * scaled).sum(-1)
+    return _CrossEntropy.apply(student_logits, targets, temperature)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Keeps logits and targets alone: what is as wide as the prototypes is made for a few rows at a time, twice."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        found, logs = [], []
+        for some in _chunks(logits):
+            scaled, wanted = full(logits[..., some, :]) / temperature, targets[..., some, :]
+            logs.append(scaled.logsumexp(-1))
+            found.append(wanted.sum(-1) * logs[-1] - (wanted * scaled).sum(-1))
+        ctx.save_for_backward(logits, targets, torch.cat(logs, -1))
+        ctx.temperature = temperature
+        return torch.cat(found, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        logits, targets, logs = ctx.saved_tensors
+        back, share = torch.empty_like(logits), grads[0] / ctx.temperature
+        for some in _chunks(logits):
+            scaled, wanted = full(logits[..., some, :]) / ctx.temperature, targets[..., some, :]
+            predicted = (scaled - logs[..., some, None]).exp_() * wanted.sum(-1, keepdim=True)
+            back[..., some, :] = (predicted - wanted) * share[..., some, None]
+        return back, None, None
+
+
+def _chunks(logits: Tensor) -> list[slice]:
+    """Slices of the rows of (..., B, K), at least one."""
+    rows = logits.shape[-2]
+    size = max(1, CHUNK[logits.device.type == "cpu"] * rows // max(logits.numel(), 1))
+    return [slice(start, start + size) for start in range(0, max(rows, 1), size)]
 
 
 def koleo(features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Products of tokens with weights: on a CPU by oneDNN with bias, gain and GELU inside, elsewhere by torch's ``linear``."""
+"""Products of tokens with weights: on a CPU by oneDNN, bias, gain and GELU inside; elsewhere by torch's ``linear``."""
 
 from functools import cache
 from typing import Any, Literal
