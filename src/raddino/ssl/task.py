@@ -1,6 +1,6 @@
 """Student and teacher joined: one step's four loss terms from one step's views."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from raddino.config import Config
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
 from raddino.ssl.head import HeadConfig, ProjectionHead
-from raddino.ssl.losses import cross_entropy, full, koleo
+from raddino.ssl.losses import cross_entropy, full, kde, koleo
 from raddino.vit import VisionTransformer, VitConfig
 
 
@@ -24,6 +24,8 @@ class SslConfig(Config):
         dino_weight: weight of the image-level loss.
         ibot_weight: weight of masked image modelling; 0 turns it off and no patch is masked.
         koleo_weight: weight of the KoLeo regulariser on each global view.
+        kde_weight: likewise of :func:`raddino.ssl.losses.kde`, to take the place of KoLeo; 0 is off.
+        kde_concentration: of its kernel; Virchow2's is 5.
     """
 
     head: HeadConfig = HeadConfig()
@@ -34,6 +36,8 @@ class SslConfig(Config):
     dino_weight: float = Field(1.0, ge=0)
     ibot_weight: float = Field(1.0, ge=0)
     koleo_weight: float = Field(0.1, ge=0)
+    kde_weight: float = Field(0.0, ge=0)
+    kde_concentration: float = Field(5.0, gt=0, le=1e3)
 
 
 @dataclass
@@ -81,6 +85,7 @@ class Losses:
         koleo: mean over the two global views, times its weight.
         ibot: masked image modelling loss.
         targets, predictions: teacher targets and student logits of the global views, (2B, K), detached.
+        options: what options add to the total, by name.
     """
 
     total: Tensor
@@ -90,15 +95,17 @@ class Losses:
     ibot: Tensor
     targets: Tensor
     predictions: Tensor
+    options: dict[str, Tensor] = field(default_factory=dict)
 
     def terms(self) -> dict[str, Tensor]:
-        """The four displayed terms and the total, detached."""
+        """The displayed terms and the total, detached."""
         return {
             "loss": self.total.detach(),
             "dino_local": self.dino_local.detach(),
             "dino_global": self.dino_global.detach(),
             "koleo": self.koleo.detach(),
             "ibot": self.ibot.detach(),
+            **{name: term.detach() for name, term in self.options.items()},
         }
 
 
@@ -219,7 +226,18 @@ class SelfDistillation(nn.Module):
         rows = cross_entropy(masked_logits, ibot_targets, temperature)
         ibot = (rows * views.masked_weights).sum() / len(views.masks)
         total = self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
-        return Losses(total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach())
+        options = self._options(global_cls)
+        total = sum(options.values(), start=total)
+        return Losses(
+            total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach(), options
+        )
+
+    def _options(self, global_cls: Tensor) -> dict[str, Tensor]:
+        """What is added to the loss by options that are on, weighted."""
+        found = {}
+        if weight := self.config.kde_weight:
+            found["kde"] = weight * sum(kde(half, self.config.kde_concentration) for half in global_cls.chunk(2))
+        return found
 
     @torch.no_grad()
     def _teach(self, views: Views, temperature: float) -> tuple[Tensor, Tensor]:
