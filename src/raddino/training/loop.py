@@ -109,7 +109,7 @@ class Loop:
                 begun = time.perf_counter()
                 batch = next(batches)
                 waits.append(time.perf_counter() - begun)
-                yield make_views(batch, multicrop, self.device)
+                yield make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(step))
 
         outcome = train_step(
             self.task,

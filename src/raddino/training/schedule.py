@@ -57,6 +57,7 @@ class StepValues:
     weight_decay: float
     momentum: float
     teacher_temperature: float
+    step: int = 0
 
 
 class Schedule:
@@ -87,6 +88,7 @@ class Schedule:
             weight_decay=float(self.weight_decay[step]),
             momentum=float(self.momentum[step]),
             teacher_temperature=float(self.teacher_temperature[step]),
+            step=step,
         )
 
 

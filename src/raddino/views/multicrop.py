@@ -170,6 +170,15 @@ class ViewPlan:
             **{field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(ViewPlan)}
         )
 
+    def undistorted(self) -> ViewPlan:
+        """A stacked plan of the global views alone, where and as mirrored as they were, with unchanged grey values."""
+        plan = ViewPlan(**{field.name: getattr(self, field.name)[:, :GLOBAL_VIEWS] for field in fields(self)})
+        same = torch.ones_like(plan.brightness)
+        return replace(
+            plan, brightness=same, contrast=same, sigma=torch.zeros_like(plan.sigma),
+            solarize=torch.zeros_like(plan.solarize),
+        )  # fmt: skip
+
     def by_view(self) -> ViewPlan:
         """A stacked plan view by view: fields get shape (V, B, ...)."""
         return ViewPlan(
@@ -234,6 +243,11 @@ class Multicrop:
                     self._render(tables, kind, (slice(v, v + step), slice(b, b + samples)))
         first, *others = (kind.out.flatten(0, 1)[:, None] for kind in kinds)
         return first, others[0] if others else None
+
+    def undistorted(self, images: Tensor, plan: ViewPlan, size: int) -> Tensor:
+        """The global crops (2B, 1, size, size) of one batch at another size, without changes of their grey values."""
+        config = self.config.model_copy(update={"global_size": size, "local_views": 0, "window": 0.0})
+        return Multicrop(config)(images, plan.undistorted())[0]
 
     def _kind(self, plan: ViewPlan, there: ViewPlan, tone: Tone, views: slice, size: int) -> _Kind:
         boxes, flip, tone, placement, made = there.boxes[views], there.flip[views], tone[views], None, size
