@@ -97,6 +97,12 @@ def test_a_run_turns_anchoring_on_with_its_teacher_of_then_and_off_again(corpus,
     assert weights(out, 8).keys() == before.keys()
 
 
+def test_a_term_that_is_not_finite_is_named(corpus, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("raddino.ssl.task.kde", lambda features, _: features.sum() * float("nan"))
+    with pytest.raises(RaddinoError, match=r"step 0: kde, loss, grad_norm_\S+ .*is not a finite number"):
+        run(corpus, tmp_path / "run", anchored(tiny))
+
+
 def test_another_network_is_still_refused(corpus, tiny, tmp_path):
     run(corpus, tmp_path / "run", tiny | {"steps": 1})
     with pytest.raises(RaddinoError, match="it holds another network"):
