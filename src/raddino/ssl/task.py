@@ -258,7 +258,8 @@ class SelfDistillation(nn.Module):
         """What is added to the loss by options that are on, weighted; ``patches`` are all, of anchored global views."""
         found = {}
         if weight := self.config.kde_weight:
-            found["kde"] = weight * sum(kde(half, self.config.kde_concentration) for half in global_cls.chunk(2))
+            first, second = (kde(half, self.config.kde_concentration) for half in global_cls.chunk(2))
+            found["kde"] = weight * (first + second)
         if self.gram is not None and patches is not None:
             crops = views.global_crops if views.gram_crops is None else views.gram_crops
             found["gram"] = self.gram(patches.unflatten(0, (len(crops), -1)), crops)

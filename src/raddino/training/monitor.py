@@ -86,6 +86,7 @@ class Monitor:
         parts, quality = [], []
         for start in range(0, len(self.images), batch_size):
             found = encoder.encode(encoder.preprocess(self.images[start : start + batch_size]))
+            assert found.patches is not None
             parts.append(found.cls)
             quality.append(patch_quality(found.cls, found.patches))
         features = torch.cat(parts).double()
