@@ -156,7 +156,7 @@ def test_larger_views_show_the_same_part_of_the_image_without_changes_of_grey(po
     ("values", "words"),
     [
         ({"weight": -1}, "weight"), ({"start": -1}, "start"), ({"every": 0}, "every"), ({"size": 0}, "size"),
-        ({"weight": float("inf")}, "weight"), ({"size": 36}, "view size 36 is no multiple of patch_size 14"),
+        ({"weight": float("inf")}, "weight"), ({"size": 36}, r"ssl\.gram\.size 36 is no multiple of patch_size 14"),
         ({"refresh": 5}, "unknown config key"),
     ],
 )  # fmt: skip

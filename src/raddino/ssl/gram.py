@@ -56,7 +56,8 @@ class GramAnchor(nn.Module):
     @torch.no_grad()
     def renew(self, backbone: VisionTransformer) -> None:
         """Make ``backbone`` as it stands the Gram teacher."""
-        torch._foreach_copy_(list(self.teacher.parameters()), list(backbone.parameters()))
+        for own, other in zip(self.teacher.parameters(), backbone.parameters(), strict=True):
+            own.copy_(other)
 
     def forward(self, patches: Tensor, images: Tensor) -> Tensor:
         """The weighted loss of the student's normed patches (B, N, D), masked ones too, of images (B, C, H, W)."""

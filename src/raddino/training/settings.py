@@ -67,10 +67,12 @@ class PretrainConfig(Config):
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
         if self.batch_size // self.accumulate < 2:
             raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
-        sizes = [self.views.global_size, *[self.views.local_size] * bool(self.views.local_views)]
-        for size in [*sizes, self.ssl.gram.size or sizes[0]]:
+        sizes = (self.views.global_size, self.views.local_size)
+        for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.ssl.gram.size and self.ssl.gram.size % self.vit.patch_size:
+            raise ValueError(f"ssl.gram.size {self.ssl.gram.size} is no multiple of patch_size {self.vit.patch_size}")
         if self.schedule.length is not None and self.schedule.length < self.steps:
             raise ValueError(
                 f"schedule.length {self.schedule.length} is shorter than steps {self.steps}: give null to end there"
