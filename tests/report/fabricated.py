@@ -121,6 +121,7 @@ def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
                 "step": step, "monitor": True, "student_entropy": 6.5 - t, "teacher_entropy": 6.9 - 0.1 * t,
                 "student_sharpness_entropy": 6.4 - 2 * t, "teacher_sharpness_entropy": 6.0 - 3.5 * t,
                 "log_prototypes": 6.93, "effective_rank": 10 + 40 * t, "mean_cosine": 0.9 - 0.6 * t,
+                "patch_locality": 0.4 - 0.1 * t, "cls_patch_cosine": 0.1,
                 "koleo_distance": 0.1 + 0.4 * t, "knn_sex": 0.5 + 0.2 * t, "knn_pneumonia": 0.5 + 0.1 * t,
                 "verdict": "healthy: no sign of collapse",
             })  # fmt: skip

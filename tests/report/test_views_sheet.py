@@ -106,6 +106,37 @@ def test_synthetic_images_are_said_to_be(monkeypatch, corpus, tmp_path):
     assert stamps == ["synthetic data"]
 
 
+def test_it_says_and_draws_how_views_are_turned_shifted_and_windowed(monkeypatch, corpus, tmp_path):
+    from matplotlib.patches import Rectangle
+    from matplotlib.text import Text
+
+    words: list[str] = []
+    boxes: list[Rectangle] = []
+    draw, add = Text.draw, Rectangle.draw
+    monkeypatch.setattr(Text, "draw", lambda self, renderer: (words.append(self.get_text()), draw(self, renderer))[1])
+    monkeypatch.setattr(Rectangle, "draw", lambda self, renderer: (boxes.append(self), add(self, renderer))[1])
+    changed = {"rotate": 20.0, "translate": 0.1, "window": 0.5, "flip": 0.0}
+    config = CONFIG.model_copy(update={"views": CONFIG.views.model_copy(update=changed)})
+    higher = Image.open(draw_views(corpus, config, tmp_path / "views.png", 1)).height
+    plan = first_seen(corpus, config, 1)[0].plan
+    said = "\n".join(words)
+    for v in range(2):
+        below, right = plan.shift[v].tolist()
+        black, white = plan.window[v].tolist()
+        expected = (
+            f"turned {plan.turn[v]:+.1f}°, moved {right:+.0%}, {below:+.0%}, window {100 * black:.0f} to {white:.0%}"
+        )
+        assert expected in said
+    turned = [box.get_angle() for box in boxes if box.get_angle()]
+    assert sorted(turned) == pytest.approx(sorted(plan.turn.tolist()))
+    boxes.clear()
+    words.clear()
+    plain = Image.open(draw_views(corpus, CONFIG, tmp_path / "plain.png", 1)).height
+    assert not any(box.get_angle() for box in boxes)
+    assert "turned" not in "\n".join(words)
+    assert plain < higher
+
+
 @pytest.mark.parametrize("changed", [{"local_views": 0}, {"local_size": 32}, {"global_size": 8, "local_size": 8}])
 def test_other_sizes(corpus, tmp_path, changed):
     config = CONFIG.model_copy(update={"views": CONFIG.views.model_copy(update=changed)})

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from raddino.ssl import losses
-from raddino.ssl.losses import cross_entropy, koleo, nearest_other
+from raddino.ssl.losses import cross_entropy, kde, koleo, nearest_other
 
 
 def test_cross_entropy_is_torchs():
@@ -83,3 +83,70 @@ def test_the_opposite_feature_is_another_one_too():
     generator = torch.Generator().manual_seed(0)
     for one in torch.randn(50, 7, generator=generator):
         assert nearest_other(torch.stack([one, -one])).tolist() == [1, 0]
+
+
+def features(rows: int, width: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(rows), dtype=dtype)
+
+
+@pytest.mark.parametrize("concentration", [0.5, 5.0, 40.0])
+def test_kde_is_scikit_learns_density(concentration):
+    """Its Gaussian kernel of squared bandwidth 1 / concentration, but for that kernel's own height."""
+    from sklearn.neighbors import KernelDensity
+
+    x = features(30, 4)
+    unit = torch.nn.functional.normalize(x, dim=1).numpy()
+    fitted = KernelDensity(bandwidth=concentration**-0.5).fit(unit)
+    height = -2 * math.log(2 * math.pi / concentration)
+    assert kde(x, concentration).item() == pytest.approx(fitted.score_samples(unit).mean() - height, rel=1e-9)
+
+
+def test_kde_in_closed_form():
+    assert kde(torch.ones(5, 3), 5.0).item() == pytest.approx(0, abs=1e-7)
+    right_angles = kde(torch.eye(6).double() * torch.arange(1, 7)[:, None], 5.0)
+    assert right_angles.item() == pytest.approx(math.log((1 + 5 * math.exp(-5)) / 6), rel=1e-12)
+
+
+def test_kde_pushes_apart():
+    x = features(20, 3).requires_grad_(True)
+    before = kde(x, 5.0)
+    before.backward()
+    assert kde(x.detach() - 0.1 * x.grad, 5.0) < before
+
+
+def test_kde_has_a_bounded_gradient_where_two_rows_are_nearly_the_same():
+    rows = torch.ones(2, 8, dtype=torch.float64)
+    rows[0, 0] += 1e-5
+    slopes = []
+    for loss in (lambda x: kde(x, 5.0), koleo):
+        x = rows.clone().requires_grad_(True)
+        loss(x).backward()
+        slopes.append(x.grad.norm().item())
+    assert slopes[0] < 1e-3
+    assert slopes[1] > 1e4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kde_under_autocast_is_not_in_half_precision(dtype):
+    x = features(16, 8, torch.float32).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = kde(x, 5.0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), kde(x.double(), 5.0), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_kde_on_several_ranks_is_that_of_one(monkeypatch, ranks):
+    """Ranks played one after another: the mean of their losses, and of the gradients that all have for all rows."""
+    whole = features(12, 5).requires_grad_(True)
+    expected = kde(whole, 5.0)
+    (gradient,) = torch.autograd.grad(expected, whole)
+    found, gradients = [], []
+    for rank in range(ranks):
+        rows = whole.detach().clone().requires_grad_(True)
+        monkeypatch.setattr(losses, "all_rows", lambda _, rows=rows: rows)
+        monkeypatch.setattr(losses, "rank", lambda rank=rank: rank)
+        found.append(kde(rows.chunk(ranks)[rank], 5.0))
+        gradients += torch.autograd.grad(found[-1], rows)
+    torch.testing.assert_close(torch.stack(found).mean(), expected)
+    torch.testing.assert_close(torch.stack(gradients).mean(0), gradient)

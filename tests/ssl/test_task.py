@@ -5,6 +5,7 @@ import torch
 
 from raddino.ssl import SelfDistillation, SslConfig, Views
 from raddino.ssl.head import HeadConfig
+from raddino.ssl.losses import kde
 from raddino.vit import VitConfig
 
 VIT = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5)
@@ -52,6 +53,19 @@ def test_total_is_the_weighted_sum_of_what_is_shown():
     losses = task(dino_weight=0.7, ibot_weight=1.3, koleo_weight=0.2)(views(), 0.05)
     expected = 0.7 * (losses.dino_local + losses.dino_global) + 2 * losses.koleo + 1.3 * 2 * losses.ibot
     torch.testing.assert_close(losses.total, expected)
+
+
+def test_kde_takes_the_place_of_koleo_by_weight():
+    plain, off = task(koleo_weight=0.0)(views(), 0.05), task()(views(), 0.05)
+    model = task(koleo_weight=0.0, kde_weight=0.05, kde_concentration=3.0)
+    losses = model(views(), 0.05)
+    cls = model.student.backbone(views().global_crops, views().masks).cls
+    expected = 0.05 * (kde(cls[:4], 3.0) + kde(cls[4:], 3.0))
+    torch.testing.assert_close(losses.terms()["kde"], expected)
+    torch.testing.assert_close(losses.total, plain.total + expected)
+    assert off.terms().keys() == {"loss", "dino_local", "dino_global", "koleo", "ibot"}
+    model(views(), 0.05).total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.student.parameters())
 
 
 def test_teacher_is_a_moving_average():

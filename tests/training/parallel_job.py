@@ -36,7 +36,8 @@ CASES = {
 def train(centering, temperature, micro, images, dtype, parallel):
     """Terms and gradient norms of five steps, the task and AdamW's means after them, and masked patches met."""
     vit = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5)
-    config = SslConfig(head=HEAD, ibot_head=HEAD, centering=centering)
+    options = {"kde_weight": 0.1, "gram": {"weight": 1.0}}
+    config = SslConfig(head=HEAD, ibot_head=HEAD, centering=centering, **options)
     task = SelfDistillation(vit, config).init_weights(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -20,6 +20,7 @@ from raddino.training.monitor import (
     effective_rank,
     knn_auroc,
     mean_cosine,
+    patch_quality,
     verdict,
 )
 from raddino.training.pretrain import PretrainConfig, pretrain
@@ -27,6 +28,7 @@ from raddino.training.pretrain import PretrainConfig, pretrain
 HEALTHY = {
     "log_prototypes": math.log(512), "teacher_entropy": 6.2, "student_entropy": 6.2,
     "teacher_sharpness_entropy": 5.0, "student_sharpness_entropy": 5.5, "mean_cosine": 0.3, "effective_rank": 40.0,
+    "patch_locality": 0.2,
 }  # fmt: skip
 
 
@@ -42,9 +44,19 @@ HEALTHY = {
     ],
 )
 def test_each_sign_is_named_with_a_remedy(change, words):
-    said = verdict(HEALTHY | change, best_rank=50.0)
+    said = verdict(HEALTHY | change, best_rank=50.0, best_locality=0.2)
     assert words in said
     assert ("Sinkhorn-Knopp" in said) == (words != "healthy")
+
+
+def test_patch_features_that_degrade_are_named_with_another_remedy():
+    said = verdict(HEALTHY | {"patch_locality": 0.05}, best_rank=50.0, best_locality=0.2)
+    assert said.startswith("patch features degrade: their locality fell from 0.200 to 0.050")
+    assert "ssl.gram.weight=2" in said
+    assert "collapse" not in said
+    both = verdict(HEALTHY | {"patch_locality": 0.0, "mean_cosine": 1.0}, best_rank=50.0, best_locality=0.2)
+    assert "alike" in both, "what is worse comes first"
+    assert verdict(HEALTHY | {"patch_locality": math.nan}, best_rank=50.0, best_locality=0.2) == "healthy"
 
 
 def test_before_its_patience_ends_the_monitor_judges_nothing(corpus):
@@ -137,11 +149,13 @@ def test_the_small_batch_objective_sharpens_and_stays_healthy(corpus, short, tmp
         ("student_entropy", 0.021 * math.log(512), 0.019 * math.log(512)),
         ("mean_cosine", 0.994, 0.996),
         ("effective_rank", 12.6, 12.4),
+        ("patch_locality", 0.101, 0.099),
     ],
 )
 def test_the_limit_of_each_sign(sign, fine, ill):
-    assert verdict(HEALTHY | {sign: fine}, best_rank=50.0) == "healthy"
-    assert "collaps" in verdict(HEALTHY | {sign: ill}, best_rank=50.0)
+    assert verdict(HEALTHY | {sign: fine}, best_rank=50.0, best_locality=0.2) == "healthy"
+    words = "degrade" if sign == "patch_locality" else "collaps"
+    assert words in verdict(HEALTHY | {sign: ill}, best_rank=50.0, best_locality=0.2)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +166,11 @@ def test_the_limit_of_each_sign(sign, fine, ill):
         ("student_entropy", 0.02 * math.log(512)),
         ("mean_cosine", 0.995),
         ("effective_rank", 12.5),
+        ("patch_locality", 0.1),
     ],
 )
 def test_the_limit_itself_is_healthy(sign, limit):
-    assert verdict(HEALTHY | {sign: limit}, best_rank=50.0) == "healthy"
+    assert verdict(HEALTHY | {sign: limit}, best_rank=50.0, best_locality=0.2) == "healthy"
 
 
 def test_entropies_of_known_assignments():
@@ -171,7 +186,7 @@ def test_entropies_of_known_assignments():
 
 
 class AsGiven:
-    """An encoder whose features are the images themselves."""
+    """An encoder whose features are the images themselves, and patches multiples of them."""
 
     def __init__(self):
         self.batches = []
@@ -181,7 +196,7 @@ class AsGiven:
         return torch.tensor(np.stack(images))
 
     def encode(self, batch):
-        return SimpleNamespace(cls=batch)
+        return SimpleNamespace(cls=batch, patches=batch[:, None, None] * torch.arange(1, 5).view(2, 2, 1))
 
 
 def points(n: int = 40) -> SimpleNamespace:
@@ -221,7 +236,48 @@ def test_a_look_by_hand():
     target = corpus.manifest["label_b"].to_numpy()[monitor.rows]
     assert found["knn_b"] == pytest.approx(knn_auroc(allowed, target))
     assert found["knn_b"] != pytest.approx(knn_auroc(np.where(others, cosines, -np.inf), target)), "his own other image"
-    assert set(found) == {"effective_rank", "mean_cosine", "koleo_distance", "knn_b", "knn_sex"}
+    assert found["cls_patch_cosine"] == pytest.approx(1)
+    assert found["patch_locality"] == pytest.approx(0, abs=1e-12)
+    signs = {"effective_rank", "mean_cosine", "koleo_distance", "cls_patch_cosine", "patch_locality"}
+    assert set(found) == signs | {"knn_b", "knn_sex"}
+
+
+def test_patch_quality_by_hand():
+    """Every pair of patches one by one."""
+    generator = torch.Generator().manual_seed(0)
+    cls = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    patches = torch.randn(3, 4, 3, 5, generator=generator, dtype=torch.float64)
+    places = [(r, c) for r in range(4) for c in range(3)]
+    cosine = torch.nn.functional.cosine_similarity
+    for image, found in enumerate(patch_quality(cls, patches).T):
+        grid = patches[image]
+        pairs = [(a, b) for a in places for b in places if a < b]
+        said = torch.stack([cosine(grid[a], grid[b], dim=0) for a, b in pairs])
+        touching = torch.tensor([abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in pairs])
+        expected = [cosine(cls[image], grid, dim=-1).mean(), said[touching].mean() - said.mean()]
+        torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_patches_that_say_where_they_are_are_local_and_others_are_not():
+    """Smooth maps of features; all alike; the class token in each; at random."""
+    rows = torch.linspace(0, 3, 12, dtype=torch.float64)
+    y, x = torch.meshgrid(rows, rows, indexing="ij")
+    smooth = torch.stack([y.sin(), y.cos(), x.sin(), x.cos()], dim=-1)[None]
+    cls = torch.tensor([[1.0, -1.0, 1.0, -1.0]], dtype=torch.float64)
+    swamped = smooth + 20 * cls[:, None, None]
+    random = torch.randn(1, 12, 12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (_, local), (drowned, faint), (_, none), (_, alike) = (
+        patch_quality(cls, patches)[:, 0].tolist() for patches in (smooth, swamped, random, torch.ones_like(smooth))
+    )
+    assert local > 0.2
+    assert drowned > 0.99
+    assert faint < 0.01
+    assert abs(none) < 0.05
+    assert alike == pytest.approx(0, abs=1e-12)
+
+
+def test_one_patch_has_no_locality():
+    assert patch_quality(torch.ones(2, 3), torch.ones(2, 1, 1, 3))[1].isnan().all()
 
 
 def test_features_that_are_not_finite_end_the_run():
@@ -240,6 +296,16 @@ def test_without_names_sex_and_the_most_balanced_labels_are_probed():
     asked = ("label_a", "label_b", "label_c", "label_d", "label_rare", "label_text", "sex")
     probes = Monitor(MonitorConfig(images=40, labels=asked), corpus, np.arange(40), seed=0).probes
     assert [probe.name for probe in probes] == ["a", "sex", "d", "b", "c", "text"], "seven are too rare, eight are not"
+
+
+def test_the_best_locality_is_kept_and_restored_from_what_was_judged(corpus):
+    monitor = Monitor(MonitorConfig(patience=5, images=16), corpus, np.arange(16), seed=0)
+    monitor.judge(5, HEALTHY | {"patch_locality": 0.4})
+    monitor.judge(6, HEALTHY | {"patch_locality": math.nan})
+    monitor.judge(7, HEALTHY | {"patch_locality": 0.3})
+    assert "locality fell from 0.400" in monitor.judge(8, HEALTHY | {"patch_locality": 0.1})
+    monitor.restore([{"step": 4, "patch_locality": 0.9}, {"step": 5, "patch_locality": 0.3}, {"step": 6}])
+    assert (monitor.best_locality, monitor.best_rank) == (0.3, 0)
 
 
 def test_the_best_rank_is_kept_and_restored_from_what_was_judged(corpus):

@@ -169,16 +169,31 @@ def test_a_run_stopped_inside_its_schedule_goes_on_as_if_it_had_not(whole, corpu
     assert not same_weights(tmp_path / "run", tmp_path / "shorter")
 
 
-def test_a_run_from_before_lengths_continues(corpus, tiny, tmp_path):
+def test_a_run_from_before_its_settings_continues(corpus, tiny, tmp_path):
+    """A config that lacks all that has its default; but not what differs from it."""
     run(corpus, tmp_path / "run", tiny)
     path = tmp_path / "run/config.yaml"
-    path.write_text(
-        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.startswith("  length")),
-        encoding="utf-8",
-    )
-    run(corpus, tmp_path / "run", tiny)
+
+    def without(values: dict, defaults: dict) -> dict:
+        return {
+            key: without(value, defaults[key]) if isinstance(value, dict) else value
+            for key, value in values.items()
+            if value != defaults[key]
+        }
+
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    old = without(told, json.loads(PretrainConfig().model_dump_json()))
+    assert "schedule" not in old
+    path.write_text(yaml.safe_dump(old), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"schedule\.length: None -> 9"):
         run(corpus, tmp_path / "run", tiny | {"schedule": {"length": 9}})
+    del old["ssl"]["centering"]
+    path.write_text(yaml.safe_dump(old), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"ssl\.centering: softmax -> sinkhorn_knopp"):
+        run(corpus, tmp_path / "run", tiny)
+    path.write_text(yaml.safe_dump(old | {"ssl": told["ssl"]}), encoding="utf-8")
+    run(corpus, tmp_path / "run", tiny)
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == told
 
 
 def test_a_run_killed_before_its_last_export_exports_on_the_next_call(corpus, tiny, tmp_path):
@@ -245,8 +260,8 @@ def test_accumulation_takes_the_same_images_in_the_same_number_of_steps(corpus, 
 def test_not_a_number_stops_with_step_term_and_ids(corpus, tiny, tmp_path, monkeypatch):
     real = SelfDistillation.forward
 
-    def poisoned(self, views, temperature, generator=None):
-        losses = real(self, views, temperature, generator)
+    def poisoned(self, views, temperature, *others):
+        losses = real(self, views, temperature, *others)
         if temperature > 0.05:
             losses.ibot = losses.ibot * float("nan")
         return losses

@@ -26,6 +26,44 @@ def test_frozen_parts_and_ends():
     assert (np.diff(schedule.momentum) > 0).all()
 
 
+def test_a_backbone_that_was_frozen_comes_up_linearly():
+    """Against the plain learning rate: nothing while the heads warm up, then quarters, then all of it."""
+    base = ScheduleConfig(lr=1e-3, warmup_steps=10)
+    ramped = Schedule(base.model_copy(update={"freeze_backbone_steps": 20, "backbone_ramp_steps": 4}), 100)
+    plain = Schedule(base, 100)
+    shares = np.array([0.0] * 20 + [0.25, 0.5, 0.75] + [1.0] * 77)
+    np.testing.assert_allclose(ramped.backbone_lr, shares * plain.lr, rtol=1e-15)
+    np.testing.assert_array_equal(ramped.backbone_lr[23:], plain.lr[23:])
+    np.testing.assert_array_equal(ramped.lr, plain.lr)
+    np.testing.assert_array_equal(ramped.last_layer_lr, plain.last_layer_lr)
+    np.testing.assert_array_equal(plain.backbone_lr, plain.lr)
+    for ramp in (1, 0):
+        sudden = Schedule(base.model_copy(update={"freeze_backbone_steps": 20, "backbone_ramp_steps": ramp}), 100)
+        np.testing.assert_array_equal(sudden.backbone_lr[20:], plain.lr[20:])
+
+
+def test_a_ramp_longer_than_the_run_is_cut_off():
+    config = ScheduleConfig(lr=1.0, lr_final=1.0, freeze_backbone_steps=3, backbone_ramp_steps=10)
+    assert Schedule(config, 5).backbone_lr.tolist() == [0, 0, 0, 0.1, 0.2]
+    assert not Schedule(config, 2).backbone_lr.any()
+
+
+def test_constant_schedules_do_not_know_the_length():
+    config = ScheduleConfig(
+        shape="constant", lr=3e-4, warmup_steps=10, weight_decay=0.05, momentum=0.999, freeze_last_layer_steps=5,
+        teacher_temperature_steps=20,
+    )  # fmt: skip
+    schedule, cosine = Schedule(config, 100), Schedule(config.model_copy(update={"shape": "cosine"}), 100)
+    assert set(schedule.lr[10:]) == {3e-4}
+    assert set(schedule.weight_decay) == {0.05}
+    assert set(schedule.momentum) == {0.999}
+    np.testing.assert_array_equal(schedule.lr[:10], cosine.lr[:10])
+    np.testing.assert_array_equal(schedule.teacher_temperature, cosine.teacher_temperature)
+    longer = Schedule(config.model_copy(update={"length": 10_000}), 100)
+    assert [schedule[step] for step in range(100)] == [longer[step] for step in range(100)]
+    assert cosine[50] != Schedule(config.model_copy(update={"shape": "cosine"}), 200)[50]
+
+
 def test_runs_shorter_than_their_warm_ups():
     """They are cut off, not compressed, as DINOv2 does."""
     config = ScheduleConfig(lr=1.0, warmup_steps=50, teacher_temperature_steps=50, freeze_last_layer_steps=50)

@@ -21,6 +21,7 @@ def test_defaults_hold():
         {"batch_size": 4, "accumulate": 2}, {"fraction": 1e-6}, {"fraction": 1}, {"checkpoint_every": 1},
         {"keep_checkpoints": 1}, {"splits": ["train", "val"]}, {"steps": 70, "schedule": {"length": 70}},
         {"vit": {"num_register_tokens": 4, "interpolate_antialias": True}}, {"precision": "bf16"},
+        {"schedule": {"shape": "constant", "freeze_backbone_steps": 10**7, "backbone_ramp_steps": 10**7}},
         {"views": {"local_views": 0, "local_size": 99}}, {"vit": {"depth": 1000}},
     ],
 )  # fmt: skip
@@ -36,6 +37,9 @@ def test_limits_themselves_are_allowed(values):
         ({"seed": 2**63}, "seed"), ({"fraction": 0}, "fraction"), ({"fraction": 1.01}, "fraction"),
         ({"checkpoint_every": 0}, "checkpoint_every"), ({"keep_checkpoints": 0}, "keep_checkpoints"),
         ({"precision": "fp16"}, "precision"), ({"batch_size": 10, "accumulate": 4}, "accumulate 4 does not divide"),
+        ({"schedule": {"shape": "linear"}}, "'cosine' or 'constant'"),
+        ({"schedule": {"backbone_ramp_steps": -1}}, "ramp"), ({"schedule": {"backbone_ramp_steps": 10**7 + 1}}, "ramp"),
+        ({"schedule": {"freeze_backbone_steps": 10**9}}, "freeze"),
         ({"batch_size": 4, "accumulate": 4}, "at least 2 images"), ({"splits": []}, "at least one split"),
         ({"splits": ["train", "train"]}, "each once"), ({"steps": 71, "schedule": {"length": 70}}, "is shorter than"),
         ({"vit": {"depth": 1001}}, "more than 1000 blocks"), ({"vit": {"in_channels": 3}}, "must be 1"),

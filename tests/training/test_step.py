@@ -20,8 +20,10 @@ VALUES = StepValues(**{field.name: 0.1 for field in fields(StepValues)})
 def stepper(
     device: torch.device, tiny: dict, centering: str, precision: str, fused: bool | None
 ) -> Callable[[], StepOutcome]:
-    """A function that makes the views of one batch and takes one step on them."""
-    changed = {"ssl": {**tiny["ssl"], "centering": centering}, "views": {**tiny["views"], "solarize": 0.5}}
+    """A function that makes the views of one batch and takes one step on them, with every option on."""
+    options = {"kde_weight": 0.1, "gram": {"weight": 1.0, "size": 64}}
+    xray = {"solarize": 0.5, "rotate": 10.0, "translate": 0.1, "window": 0.3}
+    changed = {"ssl": {**tiny["ssl"], "centering": centering, **options}, "views": {**tiny["views"], **xray}}
     config = PretrainConfig(**{**tiny, **changed})
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 40, 48), dtype=torch.uint8, generator=generator)
@@ -35,7 +37,7 @@ def stepper(
         group["fused"] = fused
 
     def step() -> StepOutcome:
-        views = make_views(batch, Multicrop(config.views), device)
+        views = make_views(batch, Multicrop(config.views), device, config.ssl.gram.size)
         return train_step(task, optimizer, [views], 1, VALUES, 3.0, precision, generator)
 
     return step

@@ -12,34 +12,37 @@ from raddino.views.photometric import blur, jitter, solarize
 from raddino.views.randomness import generator, integer
 
 CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, solarize=0.5)
+XRAY = CONFIG.model_copy(update={"rotate": 10.0, "translate": 0.1, "window": 0.3})
 
 
 def stacked(positions: range, config: ViewsConfig = CONFIG) -> ViewPlan:
     return ViewPlan.stack([ViewPlan.draw(config, 60, 50, seed=7, position=p) for p in positions])
 
 
-def test_a_samples_views_do_not_depend_on_its_batch():
+@pytest.mark.parametrize("config", [CONFIG, XRAY])
+def test_a_samples_views_do_not_depend_on_its_batch(config):
     images = torch.rand(5, 60, 50, generator=torch.Generator().manual_seed(0))
-    together = Multicrop(CONFIG)(images, stacked(range(10, 15)))
-    alone = Multicrop(CONFIG)(images[2:3], stacked(range(12, 13)))
+    together = Multicrop(config)(images, stacked(range(10, 15), config))
+    alone = Multicrop(config)(images[2:3], stacked(range(12, 13), config))
     for whole, single, views in zip(together, alone, (2, 3), strict=True):
         torch.testing.assert_close(whole.unflatten(0, (views, 5))[:, 2], single.unflatten(0, (views, 1))[:, 0])
 
 
+@pytest.mark.parametrize("config", [CONFIG, XRAY])
 @pytest.mark.parametrize("cached", [1, 5000, 2**30])
-def test_views_do_not_depend_on_how_many_are_made_at_once(monkeypatch, cached):
+def test_views_do_not_depend_on_how_many_are_made_at_once(monkeypatch, cached, config):
     images = torch.randint(0, 256, (5, 60, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    whole = Multicrop(CONFIG)(images, stacked(range(5)))
+    whole = Multicrop(config)(images, stacked(range(5), config))
     monkeypatch.setattr(multicrop, "CACHED", cached)
-    for one, other in zip(Multicrop(CONFIG)(images, stacked(range(5))), whole, strict=True):
+    for one, other in zip(Multicrop(config)(images, stacked(range(5), config)), whole, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_bytes_are_grey_values_in_0_to_1():
+@pytest.mark.parametrize("config", [CONFIG, XRAY])
+def test_bytes_are_grey_values_in_0_to_1(config):
     images = torch.randint(0, 256, (3, 60, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for one, other in zip(
-        Multicrop(CONFIG)(images, stacked(range(3))), Multicrop(CONFIG)(images / 255, stacked(range(3))), strict=True
-    ):
+    plan, render = stacked(range(3), config), Multicrop(config)
+    for one, other in zip(render(images, plan), render(images / 255, plan), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=2e-6)
 
 

@@ -44,9 +44,9 @@ PANELS = (
     Panel(
         "Loss terms",
         "As they are weighted in the total; a term that stays flat is not being learned.",
-        {"dino_global": "DINO global", "dino_local": "DINO local", "ibot": "iBOT"},
+        {"dino_global": "DINO global", "dino_local": "DINO local", "ibot": "iBOT", "gram": "Gram"},
     ),
-    Panel("KoLeo term", "Lower means that embeddings are spread more evenly.", {"koleo": "KoLeo"}),
+    Panel("Spread", "Lower means that embeddings are spread more evenly.", {"koleo": "KoLeo", "kde": "KDE"}),
     Panel(
         "Prototype use",
         "Entropy of the mean assignment; at 0 all images share one prototype.",
@@ -75,14 +75,19 @@ PANELS = (
         zero=True,
     ),
     Panel(
+        "Patch features",
+        "Locality falls, and likeness to the CLS feature rises, where patches degrade.",
+        {"patch_locality": "locality", "cls_patch_cosine": "cosine with CLS"},
+    ),
+    Panel(
         "kNN probe",
         "AUROC of the nearest neighbours' vote, on labels that training never uses.",
         {"knn_": ""},
         level=(0.5, "chance"),
     ),
-    Panel("Learning rate", "As scheduled: warm-up, then decay.", {"lr": "rate"}, exact=True),
+    Panel("Learning rate", "As scheduled.", {"lr": "rate"}, exact=True),
     Panel("Weight decay", "As scheduled.", {"weight_decay": "decay"}, exact=True),
-    Panel("Teacher momentum", "As scheduled: rises to its end value.", {"momentum": "momentum"}, exact=True),
+    Panel("Teacher momentum", "As scheduled.", {"momentum": "momentum"}, exact=True),
     Panel("Teacher temperature", "As scheduled.", {"teacher_temperature": "temperature"}, exact=True),
     Panel("Gradient norm", "Before clipping, log axis; a spike is a hard batch.", {"grad_norm_": ""}, log=True),
     Panel("Images per second", "Through the whole step.", {"images_per_second": "images"}, zero=True),

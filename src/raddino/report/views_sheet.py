@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST_IMAGES = 64
 TILE, GAP, TOP, CAPTION = 260, 8, 64, 34
 """Pixels of the sheet: side of a global view, between views, above and below the rows."""
+LINE = 12
+"""Pixels of a line of words; captions have one more where views are turned, shifted or seen through a window."""
 WIDEST = 4 / 3
 """Width of an original by its height, at most."""
 DPI = 100
@@ -70,20 +72,21 @@ def draw_views(corpus: Corpus, config: PretrainConfig, out: Path, images: int = 
     originals = max(_fitted(one.image)[1] for one in seen)
     lefts = [GAP, *(originals + 2 * GAP + at * (TILE + GAP) for at in range(GLOBAL_VIEWS + 1))]
     width = max(lefts[-1] + columns * (small + GAP), lefts[-1] + GAP)
-    height = TOP + images * (TILE + CAPTION + GAP)
+    caption = CAPTION + LINE * bool(views.posed or views.window)
+    height = TOP + images * (TILE + caption + GAP)
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     with figure(width / DPI, height / DPI) as page:
         page.set_layout_engine(None)
         axes = page.add_axes((0, 0, 1, 1))
         for number, one in enumerate(seen):
-            top = TOP + number * (TILE + CAPTION + GAP)
+            top = TOP + number * (TILE + caption + GAP)
             _draw_original(axes, canvas, one, top, lefts[0])
             axes.text(lefts[0], top + TILE + 4, f"image {number + 1}", va="top", fontsize=7.5, color=MUTED)
             for v in range(GLOBAL_VIEWS):
                 canvas[top : top + TILE, lefts[1 + v] : lefts[1 + v] + TILE] = _veiled(one.crops[v], one.masks[v])
                 words = _said(one.plan, v, float(one.masks[v].mean()))
                 axes.text(lefts[1 + v], top + TILE + 4, words, va="top", fontsize=7, color=MUTED)
-                _frame(axes, lefts[1 + v], top, TILE, TILE, v)
+                _frame(axes, (lefts[1 + v], top, TILE, TILE), v)
             for v, crop in enumerate(one.crops[GLOBAL_VIEWS:]):
                 y, x = top + v // columns * (small + GAP), lefts[-1] + v % columns * (small + GAP)
                 canvas[y : y + small, x : x + small] = _scaled(crop, small, small)[..., None]
@@ -153,14 +156,22 @@ def _draw_original(axes: Axes, canvas: np.ndarray, one: Seen, top: int, left: in
     down, across = h / one.image.shape[0], w / one.image.shape[1]
     canvas[top : top + h, left : left + w] = _scaled(one.image, h, w)[..., None]
     for v, (y, x, tall, wide) in reversed(list(enumerate(one.plan.boxes.tolist()))):
-        _frame(axes, left + x * across, top + y * down, wide * across, tall * down, v)
+        below, right = one.plan.shift[v].tolist()
+        box = (left + (x + right * wide) * across, top + (y + below * tall) * down, wide * across, tall * down)
+        _frame(axes, box, v, turn=one.plan.turn[v].item())
 
 
-def _frame(axes: Axes, x: float, y: float, width: float, height: float, view: int) -> None:
+def _frame(axes: Axes, box: tuple[float, float, float, float], view: int, turn: float = 0.0) -> None:
+    """A box (left, top, width, height) of a view, turned clockwise about its centre."""
     from matplotlib.patches import Rectangle
 
+    x, y, width, height = box
     colour, line = COLOURS[min(view, GLOBAL_VIEWS)], 1.6 if view < GLOBAL_VIEWS else 0.5
-    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line))
+    axes.add_patch(
+        Rectangle(
+            (x, y), width, height, angle=turn, rotation_point="center", fill=False, edgecolor=colour, linewidth=line
+        )
+    )
 
 
 def _scaled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -190,4 +201,8 @@ def _said(plan: ViewPlan, view: int, masked: float) -> str:
     words += [f"{masked:.0%} masked"] if masked else []
     changed = brightness != 1 or contrast != 1
     factors = [f"brightness x {brightness:.2f}, contrast x {contrast:.2f}"] if changed else []
-    return "\n".join([", ".join(words), *factors] if words else factors) or "cropped only"
+    (below, right), (black, white) = plan.shift[view].tolist(), plan.window[view].tolist()
+    placed = [f"turned {plan.turn[view]:+.1f}°"] if plan.turn[view] else []
+    placed += [f"moved {right:+.0%}, {below:+.0%}"] if below or right else []
+    placed += [f"window {100 * black:.0f} to {white:.0%}"] if white - black < 1 else []
+    return "\n".join(", ".join(line) for line in (words, placed, factors) if line) or "cropped only"

@@ -1,4 +1,6 @@
-"""The three losses of DINOv2 (arXiv 2304.07193, section 4)."""
+"""The three losses of DINOv2 (arXiv 2304.07193, section 4), and KDE in KoLeo's place."""
+
+import math
 
 from typing import Any
 
@@ -69,6 +71,21 @@ def koleo(features: Tensor) -> Tensor:
     own = x[start : start + len(features)]
     distance = (own - x[nearest_other(everyone, start, len(features))] + KOLEO_EPS).norm(dim=-1)
     return -(distance + KOLEO_EPS).log().mean()
+
+
+def kde(features: Tensor, concentration: float) -> Tensor:
+    """Mean log density of the unit-length features (B, D) under a von Mises-Fisher kernel on them: low when spread.
+
+    Virchow2's (arXiv 2408.00738, section 3) in KoLeo's place, whose gradient grows without bound where two features
+    are nearly the same. Each row's density is the mean over all ranks' rows y, itself among them, of
+    ``exp(concentration (x y - 1))``, which is ``exp(-t |x - y|^2)`` with t half of it: the kernel of Wang and Isola's
+    uniformity (arXiv 2005.10242). 0 when all are alike. In float64, which autocast leaves alone.
+    """
+    everyone, start = all_rows(full(features)), rank() * len(features)
+    x = normalize(everyone.double(), dim=-1, eps=KOLEO_EPS)
+    own = x[start : start + len(features)]
+    density = (concentration * (own @ x.T - 1)).logsumexp(1) - math.log(len(x))
+    return density.mean().to(everyone.dtype)
 
 
 @torch.no_grad()

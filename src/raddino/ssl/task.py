@@ -1,6 +1,6 @@
 """Student and teacher joined: one step's four loss terms from one step's views."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from raddino.config import Config
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
+from raddino.ssl.gram import GramAnchor, GramConfig
 from raddino.ssl.head import HeadConfig, ProjectionHead
-from raddino.ssl.losses import cross_entropy, full, koleo
+from raddino.ssl.losses import cross_entropy, full, kde, koleo
 from raddino.vit import VisionTransformer, VitConfig
 
 
@@ -24,6 +25,9 @@ class SslConfig(Config):
         dino_weight: weight of the image-level loss.
         ibot_weight: weight of masked image modelling; 0 turns it off and no patch is masked.
         koleo_weight: weight of the KoLeo regulariser on each global view.
+        kde_weight: likewise of :func:`raddino.ssl.losses.kde`, to take the place of KoLeo; 0 is off.
+        kde_concentration: of its kernel; Virchow2's is 5.
+        gram: of anchoring patches to an earlier teacher's.
     """
 
     head: HeadConfig = HeadConfig()
@@ -34,6 +38,9 @@ class SslConfig(Config):
     dino_weight: float = Field(1.0, ge=0)
     ibot_weight: float = Field(1.0, ge=0)
     koleo_weight: float = Field(0.1, ge=0)
+    kde_weight: float = Field(0.0, ge=0)
+    kde_concentration: float = Field(5.0, gt=0, le=1e3)
+    gram: GramConfig = GramConfig()
 
 
 @dataclass
@@ -46,6 +53,7 @@ class Views:
         masks: (2B, N) boolean over each global view's patches.
         masked_rows: (M,) int64, positions of the True entries in the flattened masks.
         masked_weights: (M,) each 1 / (masked patches of its image).
+        gram_crops: (2B, C, G', G'), the global views as the Gram teacher sees them; None where it sees the others.
     """
 
     global_crops: Tensor
@@ -53,9 +61,12 @@ class Views:
     masks: Tensor
     masked_rows: Tensor
     masked_weights: Tensor
+    gram_crops: Tensor | None = None
 
     @classmethod
-    def build(cls, global_crops: Tensor, local_crops: Tensor | None, masks: Tensor) -> "Views":
+    def build(
+        cls, global_crops: Tensor, local_crops: Tensor | None, masks: Tensor, gram_crops: Tensor | None = None
+    ) -> "Views":
         """Views on the crops' device from masks that are still on the CPU, where counting them is free."""
         if local_crops is not None and len(local_crops) == 0:
             local_crops = None
@@ -68,6 +79,7 @@ class Views:
             masks.to(device, non_blocking=True),
             rows.to(device, non_blocking=True),
             weights.to(device, global_crops.dtype, non_blocking=True),
+            gram_crops,
         )
 
 
@@ -81,6 +93,7 @@ class Losses:
         koleo: mean over the two global views, times its weight.
         ibot: masked image modelling loss.
         targets, predictions: teacher targets and student logits of the global views, (2B, K), detached.
+        options: what options add to the total, by name.
     """
 
     total: Tensor
@@ -90,15 +103,17 @@ class Losses:
     ibot: Tensor
     targets: Tensor
     predictions: Tensor
+    options: dict[str, Tensor] = field(default_factory=dict)
 
     def terms(self) -> dict[str, Tensor]:
-        """The four displayed terms and the total, detached."""
+        """The displayed terms and the total, detached."""
         return {
             "loss": self.total.detach(),
             "dino_local": self.dino_local.detach(),
             "dino_global": self.dino_global.detach(),
             "koleo": self.koleo.detach(),
             "ibot": self.ibot.detach(),
+            **{name: term.detach() for name, term in self.options.items()},
         }
 
 
@@ -154,7 +169,7 @@ class SelfDistillation(nn.Module):
     """DINOv2's training task: a student, its moving-average teacher, and their losses.
 
     ``student`` and ``teacher`` hold ``backbone``, ``dino_head`` and, if separate, ``ibot_head``; the teacher
-    starts equal to the student and receives no gradients.
+    starts equal to the student and receives no gradients. ``gram`` is None where patches are not anchored.
     """
 
     def __init__(self, vit: VitConfig, config: SslConfig) -> None:
@@ -162,6 +177,7 @@ class SelfDistillation(nn.Module):
         self.config = config
         self.student = Network(vit, config)
         self.teacher = Network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
+        self.gram = GramAnchor(vit, config.gram) if config.gram.weight else None
         self.dino_centering = self._centering(config.head)
         self.ibot_centering = self._centering(config.ibot_head or config.head)
 
@@ -176,7 +192,14 @@ class SelfDistillation(nn.Module):
     def reset_teacher(self) -> "SelfDistillation":
         """Make the teacher equal to the student."""
         self.teacher.load_state_dict(self.student.state_dict())
+        if self.gram is not None:
+            self.gram.renew(self.teacher.backbone)
         return self
+
+    def begin_step(self, step: int) -> None:
+        """What comes before the micro-batches of an optimiser step: the Gram teacher's renewal, where it is due."""
+        if self.gram is not None and self.config.gram.renews(step):
+            self.gram.renew(self.teacher.backbone)
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
@@ -189,19 +212,25 @@ class SelfDistillation(nn.Module):
             if isinstance(centering, SoftmaxCentering):
                 centering.update()
 
-    def forward(self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None) -> Losses:
+    def forward(
+        self, views: Views, teacher_temperature: float, generator: torch.Generator | None = None, step: int = 0
+    ) -> Losses:
         """Losses of one batch.
 
         Args:
             views: the crops and masks.
             teacher_temperature: sharpening of the teacher's targets at this step.
             generator: CPU generator of the student's stochastic depth.
+            step: of the optimiser, which tells whether patches are anchored.
         """
         temperature = self.config.student_temperature
         dino_targets, ibot_targets = self._teach(views, teacher_temperature)
         masks = views.masks if self.config.ibot_weight else None
         crops = [views.global_crops] if views.local_crops is None else [views.global_crops, views.local_crops]
-        cls, masked = needed_tokens(self.student.backbone, crops, masks, views.masked_rows, generator)
+        anchored = self.config.gram.begun(step)
+        needed = torch.arange(views.masks.numel(), device=views.masks.device) if anchored else views.masked_rows
+        cls, patches = needed_tokens(self.student.backbone, crops, masks, needed, generator)
+        masked = patches[views.masked_rows] if anchored else patches
         cls_logits, masked_logits = self.student.project(cls, masked)
         globals_ = len(views.global_crops)
         global_cls = cls[:globals_]
@@ -219,7 +248,22 @@ class SelfDistillation(nn.Module):
         rows = cross_entropy(masked_logits, ibot_targets, temperature)
         ibot = (rows * views.masked_weights).sum() / len(views.masks)
         total = self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
-        return Losses(total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach())
+        options = self._options(views, global_cls, patches if anchored else None)
+        total = sum(options.values(), start=total)
+        return Losses(
+            total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach(), options
+        )
+
+    def _options(self, views: Views, global_cls: Tensor, patches: Tensor | None) -> dict[str, Tensor]:
+        """What is added to the loss by options that are on, weighted; ``patches`` are all, of anchored global views."""
+        found = {}
+        if weight := self.config.kde_weight:
+            first, second = (kde(half, self.config.kde_concentration) for half in global_cls.chunk(2))
+            found["kde"] = weight * (first + second)
+        if self.gram is not None and patches is not None:
+            crops = views.global_crops if views.gram_crops is None else views.gram_crops
+            found["gram"] = self.gram(patches.unflatten(0, (len(crops), -1)), crops)
+        return found
 
     @torch.no_grad()
     def _teach(self, views: Views, temperature: float) -> tuple[Tensor, Tensor]:

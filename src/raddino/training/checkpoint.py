@@ -25,7 +25,7 @@ from raddino.vit.weights import Backbone, check_finite
 TASK, OPTIMIZER = "task.safetensors", "optimizer.safetensors"
 _STEP = re.compile(r"step_(\d{1,18})")
 _ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
-_BACKBONE = "teacher.backbone."
+_BACKBONE, _GRAM = "teacher.backbone.", "gram.teacher."
 
 
 def latest_step(folder: Path) -> int | None:
@@ -131,12 +131,13 @@ def _damaged(path: Path, words: str) -> RaddinoError:
 
 
 def _fill(own: Mapping[str, Tensor], file: Path) -> None:
-    """Copy a file of exactly these tensors into them, in place."""
+    """Copy a file of exactly these tensors into them, in place; the teacher is the Gram teacher of one without it."""
     with _opened(file) as held:
-        if own.keys() != set(held.keys()):
+        names = set(held.keys())
+        if any(not name.startswith(_GRAM) for name in own.keys() ^ names):
             raise ValueError("it holds another network")
         for name, tensor in own.items():
-            found = held.get_tensor(name)
+            found = held.get_tensor(name if name in names else name.replace(_GRAM, _BACKBONE, 1))
             if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
                 raise ValueError(f"it holds another network: {name} is {tuple(found.shape)}, not {tuple(tensor.shape)}")
             tensor.copy_(found)

@@ -280,8 +280,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def make_views(batch: Batch, multicrop: Multicrop, device: torch.device) -> Views:
-    """Render a batch's views on the device."""
+def make_views(batch: Batch, multicrop: Multicrop, device: torch.device, gram_size: int | None = None) -> Views:
+    """Render a batch's views on the device, the global ones for a Gram teacher too if they have a size of their own."""
     images = batch.images.to(device, non_blocking=True)
     global_crops, local_crops = multicrop(images, batch.plan)
-    return Views.build(global_crops, local_crops, batch.masks)
+    gram_crops = multicrop.undistorted(images, batch.plan, gram_size) if gram_size else None
+    return Views.build(global_crops, local_crops, batch.masks, gram_crops)

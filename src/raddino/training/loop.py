@@ -109,7 +109,7 @@ class Loop:
                 begun = time.perf_counter()
                 batch = next(batches)
                 waits.append(time.perf_counter() - begun)
-                yield make_views(batch, multicrop, self.device)
+                yield make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(step))
 
         outcome = train_step(
             self.task,
@@ -155,7 +155,7 @@ class Loop:
         }
 
     def _refuse_nan(self, done: _Done, line: dict[str, Any]) -> None:
-        terms = ("dino_local", "dino_global", "koleo", "ibot", "loss")
+        terms = [*(name for name in done.outcome.terms if name != "loss"), "loss"]
         named = [*terms, *(name for name in line if name.startswith("grad_norm_"))]
         bad = [name for name in named if not math.isfinite(line[name])]
         if not bad:

@@ -32,6 +32,8 @@ ALIKE = 0.995
 """Mean pairwise cosine above which features no longer tell images apart."""
 RANK_LOSS = 0.25
 """Share of the best effective rank so far below which the rank is collapsing."""
+LOCALITY_LOSS = 0.5
+"""Share of the best patch locality so far below which patch features degrade."""
 
 
 class MonitorConfig(Config):
@@ -70,46 +72,56 @@ class Monitor:
         patients = table["patient"].to_numpy()
         self.strangers = patients[:, None] != patients[None, :]
         self.probes = _probes(table, config.labels)
-        self.best_rank = 0.0
+        self.best_rank = self.best_locality = 0.0
 
     def look(self, encoder: VitEncoder, batch_size: int = 64) -> dict[str, float]:
-        """Statistics of the class-token features of the fixed set.
+        """Statistics of the class and patch tokens' features of the fixed set.
 
         Returns:
             ``effective_rank`` (1..D, RankMe: exponential of the entropy of the singular values of the centred
             features), ``mean_cosine`` (-1..1, over pairs of images), ``koleo_distance`` (0..2, mean distance to
-            the nearest other unit-length feature), and ``knn_<label>`` (AUROC of a 10-nearest-neighbour vote
-            among images of other patients).
+            the nearest other unit-length feature), ``cls_patch_cosine`` and ``patch_locality`` (:func:`patch_quality`),
+            and ``knn_<label>`` (AUROC of a 10-nearest-neighbour vote among images of other patients).
         """
-        parts = [
-            encoder.encode(encoder.preprocess(self.images[start : start + batch_size])).cls
-            for start in range(0, len(self.images), batch_size)
-        ]
+        parts, quality = [], []
+        for start in range(0, len(self.images), batch_size):
+            found = encoder.encode(encoder.preprocess(self.images[start : start + batch_size]))
+            assert found.patches is not None
+            parts.append(found.cls)
+            quality.append(patch_quality(found.cls, found.patches))
         features = torch.cat(parts).double()
         if not features.isfinite().all():
             raise RaddinoError("the teacher's features are not finite: lower schedule.lr; the last checkpoint is sound")
         unit = normalize(features, dim=-1)
-        found = {
+        cls_patch_cosine, patch_locality = torch.cat(quality, dim=1).mean(1).tolist()
+        values = {
             "effective_rank": effective_rank(features),
             "mean_cosine": mean_cosine(unit),
             "koleo_distance": (unit - unit[nearest_other(unit)]).norm(dim=-1).mean().item(),
+            "cls_patch_cosine": cls_patch_cosine,
+            "patch_locality": patch_locality,
         }
         similarity = np.where(self.strangers, (unit @ unit.T).numpy(), -np.inf)
         for probe in self.probes:
-            found[f"knn_{probe.name}"] = knn_auroc(similarity, probe.target)
-        return found
+            values[f"knn_{probe.name}"] = knn_auroc(similarity, probe.target)
+        return values
 
     def restore(self, lines: list[dict]) -> None:
-        """Take up the best rank of an earlier part of the run from its metrics."""
-        ranks = [line.get("effective_rank") for line in lines if line["step"] >= self.config.patience]
-        self.best_rank = max((rank for rank in ranks if isinstance(rank, int | float)), default=0.0)
+        """Take up the best rank and locality of an earlier part of the run from its metrics."""
+
+        def best(name: str) -> float:
+            values = [line.get(name) for line in lines if line["step"] >= self.config.patience]
+            return max((value for value in values if isinstance(value, int | float)), default=0.0)
+
+        self.best_rank, self.best_locality = best("effective_rank"), best("patch_locality")
 
     def judge(self, step: int, values: dict[str, float]) -> str:
-        """``"healthy"``, what is collapsing and what to do (:func:`verdict`), or before ``patience`` :data:`EARLY`."""
+        """``"healthy"``, what is wrong and what to do (:func:`verdict`), or before ``patience`` :data:`EARLY`."""
         if step < self.config.patience:
             return EARLY
-        words = verdict(values, self.best_rank)
+        words = verdict(values, self.best_rank, self.best_locality)
         self.best_rank = max(self.best_rank, values["effective_rank"])
+        self.best_locality = max(self.best_locality, values["patch_locality"])
         return words
 
 
@@ -129,8 +141,8 @@ def assignments(outcome: StepOutcome, student_temperature: float) -> dict[str, f
     return found
 
 
-def verdict(values: dict[str, float], best_rank: float) -> str:
-    """Name a collapse by its signs, with the remedy; ``"healthy"`` without one."""
+def verdict(values: dict[str, float], best_rank: float, best_locality: float) -> str:
+    """Name a collapse, or patch features that degrade, by the signs, with the remedy; ``"healthy"`` without one."""
     top = values["log_prototypes"]
     remedy = "use Sinkhorn-Knopp with fewer prototypes (--preset small-batch), a larger batch or a lower learning rate"
     if values["teacher_sharpness_entropy"] > UNIFORM * top:
@@ -144,7 +156,29 @@ def verdict(values: dict[str, float], best_rank: float) -> str:
             f"collapsing: effective rank fell from {best_rank:.1f} to {values['effective_rank']:.1f}; "
             f"{remedy}, or raise koleo_weight"
         )
+    if values["patch_locality"] < LOCALITY_LOSS * best_locality:
+        return (
+            f"patch features degrade: their locality fell from {best_locality:.3f} to {values['patch_locality']:.3f}; "
+            "go on from an earlier checkpoint with ssl.gram.weight=2, or stop earlier"
+        )
     return "healthy"
+
+
+def patch_quality(cls: Tensor, patches: Tensor) -> Tensor:
+    """How much each image's patches say of their own places, from cls (B, D) and patches (B, H, W, D).
+
+    Returns:
+        (2, B). First the mean cosine of the class token with the patches: DINOv3 (arXiv 2508.10104, section
+        4.1) saw it rise while segmentation by patches got worse. Then the patches' locality: the mean cosine of patches
+        that touch by a side, less that of all pairs of patches. It is 0 of patches that are all alike or at random.
+    """
+    unit = normalize(patches, dim=-1)
+    with_cls = (unit * normalize(cls, dim=-1)[:, None, None]).sum(-1).mean((1, 2))
+    below, beside = (unit[:, 1:] * unit[:, :-1]).sum(-1), (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
+    touching = torch.cat([below.flatten(1), beside.flatten(1)], dim=1).mean(1)
+    count = unit.shape[1] * unit.shape[2]
+    pairs = (unit.sum((1, 2)).square().sum(-1) - count) / (count * (count - 1))
+    return torch.stack([with_cls, touching - pairs])
 
 
 def effective_rank(features: Tensor) -> float:

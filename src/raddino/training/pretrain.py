@@ -192,13 +192,14 @@ def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillatio
             "drop_path": config.vit.drop_path,
             "layerscale_init": config.vit.layerscale_init,
             "interpolate_offset": config.vit.interpolate_offset,
-            "interpolate_antialias": config.vit.interpolate_antialias,
+            "interpolate_antialias": backbone.config.num_register_tokens > 0,
         }
     )
+    config = validate(PretrainConfig, config.model_dump() | {"vit": vit.model_dump()})
     _refuse_giant(vit, config.ssl, place)
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
-    return task.reset_teacher(), config.model_copy(update={"vit": vit})
+    return task.reset_teacher(), config
 
 
 def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
@@ -255,13 +256,24 @@ def _refuse_change(
     """Refuse a run with another config unless it is forked."""
     if not (out / "config.yaml").is_file():
         return
-    old = {"fraction": 1.0, "corpus": told.get("corpus", {})} | read_yaml(out / "config.yaml")
+    defaults = json.loads(PretrainConfig().model_dump_json())
+    old = {"corpus": told.get("corpus", {})} | _filled(read_yaml(out / "config.yaml"), defaults)
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
             f"{out} holds a run with another config ({'; '.join(changes)}): "
             "give another --out, undo the change, or pass --fork to go on with it"
         )
+
+
+def _filled(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A run's config; settings that it is older than have their defaults."""
+    return defaults | {
+        key: _filled(value, there)
+        if isinstance(value, dict) and isinstance(there := defaults.get(key), dict)
+        else value
+        for key, value in values.items()
+    }
 
 
 _WRITTEN_FIRST = {".lock", ENVIRONMENT}

@@ -71,6 +71,8 @@ class PretrainConfig(Config):
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.ssl.gram.size and self.ssl.gram.size % self.vit.patch_size:
+            raise ValueError(f"ssl.gram.size {self.ssl.gram.size} is no multiple of patch_size {self.vit.patch_size}")
         if self.schedule.length is not None and self.schedule.length < self.steps:
             raise ValueError(
                 f"schedule.length {self.schedule.length} is shorter than steps {self.steps}: give null to end there"

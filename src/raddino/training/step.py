@@ -18,7 +18,8 @@ class StepOutcome:
     """What one step left behind, all on the device: nothing here waits for it.
 
     Attributes:
-        terms: scalars ``loss``, ``dino_local``, ``dino_global``, ``koleo``, ``ibot``, over all ranks.
+        terms: scalars ``loss``, ``dino_local``, ``dino_global``, ``koleo``, ``ibot`` and those of options, over all
+            ranks.
         grad_norms: scalar per sub-module, before clipping.
         targets, predictions: (2B, K) of this rank's share of the last micro-batch.
     """
@@ -50,7 +51,7 @@ def compute_gradients(
     terms: dict[str, Tensor] = {}
     for views in micro_batches:
         with autocast(views.global_crops.device, precision):
-            losses = task(views, values.teacher_temperature, generator)
+            losses = task(views, values.teacher_temperature, generator, values.step)
         (losses.total * share).backward()
         for name, value in losses.terms().items():
             terms[name] = terms[name] + value * share if name in terms else value * share
@@ -83,6 +84,7 @@ def train_step(
     parallel: DataParallel = ALONE,
 ) -> StepOutcome:
     """One optimiser step over this rank's shares of its micro-batches; schedules, clipping and teacher act once."""
+    task.begin_step(values.step)
     outcome = compute_gradients(task, micro_batches, count, values, precision, generator)
     terms = parallel.average(task.student, outcome.terms)
     norms = apply_gradients(task, optimizer, values, clip_grad)

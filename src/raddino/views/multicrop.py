@@ -15,12 +15,15 @@ from raddino.views import photometric
 from raddino.views.crop import BOX_DRAWS, Taps, box_draws, crop_taps, place_boxes, resample
 from raddino.views.masks import MaskConfig
 from raddino.views.photometric import Tone
+from raddino.views.pose import frame_size, frames, place, placements
 from raddino.views.randomness import generator
 
 GLOBAL_VIEWS = 2
 BLUR_SIGMA = (0.1, 2.0)
 PLAN_DRAWS = 8
 """Random numbers of a view besides those of its box."""
+XRAY_DRAWS = 5
+"""Random numbers of a view for its pose and window, from a stream of their own."""
 CACHED = 2**19
 """Pixels of views that a CPU makes at once: about what its second cache holds."""
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -38,6 +41,9 @@ class ViewsConfig(Config):
         brightness, contrast: factors are drawn from 1 - x to 1 + x.
         blur: probability for first global, second global and local views.
         solarize: probability for second global views (natural images: 0.2; X-rays: 0).
+        rotate: largest turn of a crop about its centre in degrees, either way; 0 turns none.
+        translate: largest shift of a crop down or across, either way, in sides of its box; 0 shifts none.
+        window: largest share of the grey values that a random intensity window leaves out; 0 is no window.
         mean, std: of grey values in [0, 1], subtracted and divided by at the end.
         masks: of the global views.
     """
@@ -53,6 +59,9 @@ class ViewsConfig(Config):
     contrast: float = Field(0.4, ge=0, lt=1)
     blur: tuple[Probability, Probability, Probability] = (0.5, 0.1, 0.5)
     solarize: float = Field(0.0, ge=0, le=1)
+    rotate: float = Field(0.0, ge=0, le=30)
+    translate: float = Field(0.0, ge=0, lt=0.5)
+    window: float = Field(0.0, ge=0, lt=1)
     mean: float = 0.5307
     std: float = Field(0.2583, gt=0)
     masks: MaskConfig = MaskConfig()
@@ -64,6 +73,16 @@ class ViewsConfig(Config):
                 raise ValueError(f"a crop scale must hold 0 < low <= high <= 1, got {low}, {high}")
         return self
 
+    @property
+    def posed(self) -> bool:
+        """Whether crops are turned or shifted."""
+        return self.rotate > 0 or self.translate > 0
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(V,) pixels of the views' sides."""
+        return np.repeat([self.global_size, self.local_size], [GLOBAL_VIEWS, self.local_views])
+
 
 @dataclass
 class ViewPlan:
@@ -74,6 +93,10 @@ class ViewPlan:
         flip, contrast_first, solarize: (V,) boolean.
         brightness, contrast: (V,) float32 factors, 1 for unchanged.
         sigma: (V,) float32 pixels, 0 for no blur.
+        turn: (V,) float32 degrees by which the box stands clockwise in the image: what it shows turns the other way.
+        shift: (V, 2) float32, down and right, in sides of the box.
+        frames: (V, 4) int64, as ``boxes``: what of the image turned and shifted crops are made from.
+        window: (V, 2) float32, the grey values that become black and white; 0 and 1 for unchanged.
     """
 
     boxes: Tensor
@@ -83,6 +106,10 @@ class ViewPlan:
     contrast_first: Tensor
     sigma: Tensor
     solarize: Tensor
+    turn: Tensor
+    shift: Tensor
+    frames: Tensor
+    window: Tensor
 
     @classmethod
     def draw(cls, config: ViewsConfig, height: int, width: int, seed: int, position: int) -> ViewPlan:
@@ -110,6 +137,8 @@ class ViewPlan:
             ])
         ).float()  # fmt: skip
         switches = torch.from_numpy(np.stack([flip < config.flip, order < 0.5, solarized]))
+        turn, shift, window = _xray(config, views, seed, position)
+        framed = frames(boxes, turn, shift, config.sizes, height, width) if config.posed else boxes
         return cls(
             boxes=torch.from_numpy(boxes),
             flip=switches[0],
@@ -118,6 +147,10 @@ class ViewPlan:
             contrast_first=switches[1],
             sigma=numbers[2],
             solarize=switches[2],
+            turn=torch.from_numpy(turn).float(),
+            shift=torch.from_numpy(shift).float(),
+            frames=torch.from_numpy(framed),
+            window=torch.from_numpy(window).float(),
         )
 
     @staticmethod
@@ -137,6 +170,15 @@ class ViewPlan:
             **{field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(ViewPlan)}
         )
 
+    def undistorted(self) -> ViewPlan:
+        """A stacked plan of the global views alone, where and as mirrored as they were, with unchanged grey values."""
+        plan = ViewPlan(**{field.name: getattr(self, field.name)[:, :GLOBAL_VIEWS] for field in fields(self)})
+        same = torch.ones_like(plan.brightness)
+        return replace(
+            plan, brightness=same, contrast=same, sigma=torch.zeros_like(plan.sigma),
+            solarize=torch.zeros_like(plan.solarize),
+        )  # fmt: skip
+
     def by_view(self) -> ViewPlan:
         """A stacked plan view by view: fields get shape (V, B, ...)."""
         return ViewPlan(
@@ -147,6 +189,20 @@ class ViewPlan:
 def _scales(config: ViewsConfig) -> np.ndarray:
     """(2, V, 1) smallest and largest shares of the image's area."""
     return np.array([config.global_scale] * GLOBAL_VIEWS + [config.local_scale] * config.local_views).T[..., None]
+
+
+def _xray(config: ViewsConfig, views: int, seed: int, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turns (V,), shifts (V, 2) and windows (V, 2) of a sample's views."""
+    if not (config.posed or config.window):
+        return np.zeros(views), np.zeros((views, 2)), np.tile([0.0, 1.0], (views, 1))
+    turn, down, right, hidden, darker = generator(seed, "xray", position).random((XRAY_DRAWS, views))
+    hidden = config.window * hidden
+    black = hidden * darker
+    return (
+        config.rotate * (2 * turn - 1),
+        config.translate * (2 * np.stack([down, right], axis=1) - 1),
+        np.stack([black, 1 - (hidden - black)], axis=1),
+    )
 
 
 class Multicrop:
@@ -169,6 +225,8 @@ class Multicrop:
         plan = plan.by_view()
         there, (count, batch) = plan.to(images.device), plan.flip.shape
         tone = Tone.of(there.brightness, there.contrast, there.contrast_first, self.config.mean, self.config.std)
+        if self.config.window:
+            tone = tone.through(there.window)
         if images.dtype == torch.uint8:
             tone = replace(tone, exposure=tone.exposure / 255)
         kinds = [
@@ -186,17 +244,28 @@ class Multicrop:
         first, *others = (kind.out.flatten(0, 1)[:, None] for kind in kinds)
         return first, others[0] if others else None
 
+    def undistorted(self, images: Tensor, plan: ViewPlan, size: int) -> Tensor:
+        """The global crops (2B, 1, size, size) of one batch at another size, without changes of their grey values."""
+        config = self.config.model_copy(update={"global_size": size, "local_views": 0, "window": 0.0})
+        return Multicrop(config)(images, plan.undistorted())[0]
+
     def _kind(self, plan: ViewPlan, there: ViewPlan, tone: Tone, views: slice, size: int) -> _Kind:
-        boxes, batch = plan.boxes[views], plan.boxes.shape[1]
-        longest = int(boxes[..., 2:].max()) if len(boxes) else 1
-        tone = tone[views]
-        across, down = crop_taps(there.boxes[views], there.flip[views], size, tone.exposure, longest)
-        out = torch.empty(len(boxes), batch, size, size, device=there.boxes.device)
-        return _Kind(size, across, down, tone, plan.sigma[views], there.sigma[views], plan.solarize[views], out)
+        boxes, flip, tone, placement, made = there.boxes[views], there.flip[views], tone[views], None, size
+        if self.config.posed:
+            placement = placements(boxes, there.frames[views], there.turn[views], there.shift[views], flip)
+            boxes, flip, made = there.frames[views], torch.zeros_like(flip), frame_size(size, self.config.rotate)
+        longest = int(plan.frames[views, :, 2:].max()) if len(boxes) else 1
+        across, down = crop_taps(boxes, flip, made, tone.exposure, longest)
+        out = torch.empty(*boxes.shape[:2], size, size, device=boxes.device)
+        return _Kind(
+            size, across, down, placement, tone, plan.sigma[views], there.sigma[views], plan.solarize[views], out
+        )
 
     def _render(self, tables: Tensor, kind: _Kind, part: tuple[slice, slice]) -> None:
         """Fill a part of the kind's views from the images with their axes exchanged."""
         crops = resample(tables, kind.across.part(part), kind.down.part(part))
+        if kind.placement is not None:
+            crops = place(crops, kind.placement[part], kind.size)
         kind.tone[part].apply(crops)
         flat = crops.flatten(0, 1)
         if len(rows := kind.sigma[part].flatten().nonzero()[:, 0]):
@@ -215,6 +284,7 @@ class _Kind:
     size: int
     across: Taps
     down: Taps
+    placement: Tensor | None
     tone: Tone
     sigma: Tensor
     sigma_there: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class Tone:
         shift: the rest of it.
         highest: upper bound of the result.
         lowest: lower bound, one for all.
+        black: what exposed views lose first; None is nothing.
     """
 
     exposure: Tensor
@@ -43,6 +44,7 @@ class Tone:
     shift: Tensor
     highest: Tensor
     lowest: float
+    black: Tensor | None = None
 
     @classmethod
     def of(
@@ -60,14 +62,24 @@ class Tone:
             lowest=-mean / std,
         )
 
+    def through(self, window: Tensor) -> Tone:
+        """The tone of views whose grey values from ``window[..., 0]`` to ``window[..., 1]`` are spread over [0, 1]."""
+        black, white = window.unbind(-1)
+        exposure = self.exposure / (white - black)
+        return replace(self, exposure=exposure, black=exposure * black)
+
     def __getitem__(self, part: slice | tuple[slice, ...]) -> Tone:
         """The tone of some of the views."""
+        black = None if self.black is None else self.black[part]
         return Tone(
-            self.exposure[part], self.scale[part], self.average[part], self.shift[part], self.highest[part], self.lowest
-        )
+            self.exposure[part], self.scale[part], self.average[part], self.shift[part], self.highest[part],
+            self.lowest, black,
+        )  # fmt: skip
 
     def apply(self, views: Tensor) -> Tensor:
         """Change exposed views (..., H, W) in place."""
+        if self.black is not None:
+            views.sub_(self.black[..., None, None])
         average = views.clamp_(0, 1).flatten(-2).mean(-1)
         shift = self.shift + average * self.average
         views.mul_(self.scale[..., None, None]).add_(shift[..., None, None]).clamp_(min=self.lowest)

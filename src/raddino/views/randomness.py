@@ -2,7 +2,7 @@
 
 import numpy as np
 
-PURPOSES = ("order", "views", "masks", "drop_path", "weights", "probe", "source")
+PURPOSES = ("order", "views", "masks", "drop_path", "weights", "probe", "source", "xray")
 
 
 def generator(seed: int, purpose: str, position: int = 0) -> np.random.Generator:
