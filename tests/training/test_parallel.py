@@ -28,6 +28,7 @@ from raddino.training.pretrain import PretrainConfig, pretrain
 from raddino.views import ViewPlan, ViewsConfig
 from raddino.vit.block import Kept
 from training.parallel_job import CASES, train
+from training.test_pretrain import CLOCK
 
 JOB = Path(__file__).with_name("parallel_job.py")
 PATIENCE = 120
@@ -93,7 +94,7 @@ def test_steps_are_those_of_one_process(alone, tmp_path, ranks):
 
 def steps_of(out: Path) -> list[dict]:
     lines = [line for line in read_metrics(out / "metrics.jsonl") if "monitor" not in line]
-    return [{k: v for k, v in line.items() if k not in ("images_per_second", "data_wait")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in CLOCK} for line in lines]
 
 
 TRAINED = {"batch_size": 12, "steps": 6, "monitor": {"every": 3, "images": 16, "patience": 99}}

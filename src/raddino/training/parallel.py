@@ -59,9 +59,9 @@ class DataParallel:
         """A CPU generator of what each rank draws for itself; the first rank's is that of one process."""
         return torch.Generator().manual_seed(seed ^ self.rank)
 
-    def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set on any rank; a rank that has died is noticed here, whatever the device."""
-        return bool(all_max(torch.tensor(float(flag))))
+    def largest(self, number: int) -> int:
+        """The largest ``number`` of any rank; a rank that has died is noticed here, whatever the device."""
+        return int(all_max(torch.tensor(float(number))))
 
     def number(self, own: int) -> int:
         """The first rank's ``own``."""
@@ -94,7 +94,7 @@ def together(on_gpu: bool) -> Iterator[DataParallel]:
         yield parallel
         parallel.wait()
     except BaseException as error:
-        if parallel.size > 1 and not _first_to_fail() and not isinstance(error, KeyboardInterrupt):
+        if parallel.size > 1 and isinstance(error, Exception) and not _first_to_fail():
             raise SystemExit(2) from None
         raise
 

@@ -76,7 +76,8 @@ def pretrain(
     Raises:
         ConfigError: ``init`` is still to be chosen.
         RaddinoError: nothing to train on, a changed config without ``fork``, or a loss that is not a number.
-        SystemExit: another process of this ``torchrun`` has failed, and says why.
+        SystemExit: another process of this ``torchrun`` has failed, and says why; or after SIGUSR1, once the state is
+            on disk, with :data:`raddino.training.loop.REQUEUE`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
     if workers is not None and workers < 0:
@@ -151,7 +152,7 @@ def _train(
             ids=corpus.manifest["id"].to_numpy(),
             device=place,
             encoder=lambda name: _encoder(task, config, place, name),
-            export=lambda step: _export(out / "encoder", task.teacher.backbone, config, record, step),
+            export=lambda step, backbone: _export(out / "encoder", backbone, config, record, step),
         )
         micro = config.batch_size // config.accumulate
         grid = (config.views.global_size // config.vit.patch_size,) * 2
@@ -168,7 +169,7 @@ def _train(
                 print(_summary(corpus, rows), file=sys.stderr, flush=True)
             loop.run(loader, done)
         elif parallel.first:
-            loop.export(done)
+            loop.export(done, task.teacher.backbone)
 
 
 def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:

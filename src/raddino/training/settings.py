@@ -35,7 +35,8 @@ class PretrainConfig(Config):
         where: further condition on the manifest, for example ``"view == 'PA'"``.
         fraction: share of the patients of those images, drawn by hash with ``seed``; 10 % lies inside 25 %.
         checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many stay.
+        keep_checkpoints: how many of the newest stay.
+        keep_every: checkpoints of multiples of so many steps stay for good; None keeps none of them.
     """
 
     steps: int = Field(35_000, gt=0, le=10**7)
@@ -49,6 +50,7 @@ class PretrainConfig(Config):
     fraction: float = Field(1.0, gt=0, le=1)
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
+    keep_every: int | None = Field(None, gt=0)
     vit: VitConfig = VitConfig()
     ssl: SslConfig = SslConfig()
     views: ViewsConfig = ViewsConfig()
@@ -67,6 +69,8 @@ class PretrainConfig(Config):
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
         if self.batch_size // self.accumulate < 2:
             raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
+        if self.keep_every and self.keep_every % self.checkpoint_every:
+            raise ValueError(f"keep_every {self.keep_every} is no multiple of checkpoint_every {self.checkpoint_every}")
         sizes = (self.views.global_size, self.views.local_size)
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
