@@ -266,9 +266,7 @@ def soak(place: Path, kills: int, minutes: float, seed: int) -> Findings:
 
 def main() -> int:
     """0 when the runs ended as undisturbed ones, 1 when one did not."""
-    options = argparse.ArgumentParser(
-        prog="python -m tests.soak", description="Training that is killed again and again."
-    )
+    options = argparse.ArgumentParser(prog="python -m tests.soak", description="Training killed again and again.")
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--minutes", type=float, default=60, help="no run is begun after them")
     options.add_argument("--seed", type=int, default=0, help="another one gives other moments")

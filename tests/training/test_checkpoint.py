@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from raddino.files import DRAFTS, sha256
 from raddino.report.artefacts import read_run
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, write_sums
+from raddino.training import loop
+from raddino.training import pretrain as pretraining
 from raddino.training.checkpoint import (
     OPTIMIZER,
     TASK,
@@ -34,8 +37,6 @@ from raddino.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from raddino.training import loop
-from raddino.training import pretrain as pretraining
 from raddino.training.metrics_log import read_metrics
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig, pretrain
@@ -220,10 +221,10 @@ def test_what_a_save_raises_is_raised_at_the_next_look_once(parts):
 
     with Saver(write) as saver:
         saver.save(1, *parts[1:])
+        wait([saver._running])
         with pytest.raises(UnwritableError, match="full"):
-            while True:
-                saver.check()
-        saver.wait()
+            saver.check()
+        saver.check()
         saver.save(2, *parts[1:])
         with pytest.raises(UnwritableError, match="full"):
             saver.save(3, *parts[1:])
@@ -237,10 +238,14 @@ def test_a_save_that_has_begun_is_finished_when_the_training_fails(parts):
         time.sleep(0.2)
         written.append(step)
 
-    with pytest.raises(KeyboardInterrupt), Saver(write) as saver:
-        saver.save(1, *parts[1:])
-        assert begun.wait(60)
-        raise KeyboardInterrupt
+    def interrupted():
+        with Saver(write) as saver:
+            saver.save(1, *parts[1:])
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert written == [1]
 
 

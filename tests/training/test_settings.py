@@ -45,7 +45,8 @@ def test_limits_themselves_are_allowed(values):
         ({"views": {"local_size": 99}}, "view size 99 is no multiple"),
         ({"vit": {"interpolate_offset": 0.1}}, "interpolate_antialias=false"),
         ({"vit": {"interpolate_antialias": True}}, "interpolate_antialias=false"),
-        ({"keep_every": 0}, "keep_every"), ({"keep_every": 750}, "keep_every 750 is no multiple of checkpoint_every 500"),
+        ({"keep_every": 0}, "keep_every"),
+        ({"keep_every": 750}, "keep_every 750 is no multiple of checkpoint_every 500"),
         ({"vit": {"num_register_tokens": 4}}, "interpolate_antialias=true"),
     ],
 )  # fmt: skip
