@@ -21,6 +21,7 @@ from raddino.errors import RaddinoError
 from raddino.files import draft_folder
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, sums_hold, write_sums
+from raddino.training.parallel import whole
 from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import Backbone, check_finite
 
@@ -58,13 +59,15 @@ class Snapshot:
     task: dict[str, Tensor] = field(default_factory=dict)
     moments: dict[str, Tensor] = field(default_factory=dict)
 
-    def take(self, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> Self:
-        """Copy the state as it stands over what is held."""
+    def take(self, task: SelfDistillation, optimizer: torch.optim.Optimizer, hold: bool = True) -> Self:
+        """Copy the state as it stands over what is held; without ``hold`` only help other ranks to theirs."""
         for held, tensors in ((self.task, task.state_dict()), (self.moments, _moments(task.student, optimizer))):
-            for name, tensor in tensors.items():
-                if name not in held:
+            for name, part in tensors.items():
+                tensor = whole(part.detach())
+                if hold and name not in held:
                     held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-                held[name].copy_(tensor.detach(), non_blocking=True)
+                if hold:
+                    held[name].copy_(tensor, non_blocking=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return self
@@ -80,10 +83,10 @@ class Saver:
     A save that has begun is finished, however the block that holds the saver ends.
 
     Args:
-        write: what is done with the step and its snapshot, in a thread.
+        write: what is done with the step and its snapshot, in a thread; None on ranks that write nothing.
     """
 
-    def __init__(self, write: Callable[[int, Snapshot], None]) -> None:
+    def __init__(self, write: Callable[[int, Snapshot], None] | None) -> None:
         self._write, self._snapshot = write, Snapshot()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._running: Future[None] | None = None
@@ -97,7 +100,9 @@ class Saver:
     def save(self, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:
         """Begin to save the state after ``step`` optimiser steps. Raises what an earlier save raised."""
         self.wait()
-        self._running = self._thread.submit(self._write, step, self._snapshot.take(task, optimizer))
+        state = self._snapshot.take(task, optimizer, hold=self._write is not None)
+        if self._write is not None:
+            self._running = self._thread.submit(self._write, step, state)
 
     def check(self) -> None:
         """Raise what a save raised; wait for none."""

@@ -89,7 +89,7 @@ class Loop:
             bar("pretrain", self.config.steps, done=start, silent=not self.parallel.first) as shown,
             _stop_signal(self.parallel) as stopped,
             reading(loader) as batches,
-            Saver(self._write) as saver,
+            Saver(self._write if self.parallel.first else None) as saver,
         ):
             for step in range(start, self.config.steps):
                 saver.check()
@@ -183,9 +183,9 @@ class Loop:
         )
 
     def _look(self, step: int, outcome: StepOutcome, shown: Bar) -> None:
-        values = assignments(outcome, self.config.ssl.student_temperature)
+        values, encoder = assignments(outcome, self.config.ssl.student_temperature), self.encoder("monitor")
         if self.monitor:
-            values |= self.monitor.look(self.encoder("monitor"))
+            values |= self.monitor.look(encoder)
             words = self.monitor.judge(step, values)
             self.log.write({"step": step, "monitor": True, **values, "verdict": words})
             self.log.flush()
@@ -195,8 +195,7 @@ class Loop:
 
     def _save(self, saver: Saver, done: int, wait: bool) -> None:
         begun = time.perf_counter()
-        if self.parallel.first:
-            saver.save(done, self.task, self.optimizer)
+        saver.save(done, self.task, self.optimizer)
         if wait:
             saver.wait()
             self.parallel.wait()

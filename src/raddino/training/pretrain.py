@@ -33,7 +33,7 @@ from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
-from raddino.training.parallel import DataParallel, together
+from raddino.training.parallel import DataParallel, together, whole
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
@@ -83,7 +83,7 @@ def pretrain(
     if workers is not None and workers < 0:
         raise ConfigError(f"workers must be 0 or more, got {workers}")
     out = Path(out)
-    with together(on_gpu=device != "cpu" and torch.cuda.is_available()) as parallel:
+    with together(device != "cpu" and torch.cuda.is_available(), config.sharding) as parallel:
         _train(corpus, out, config, resolve_device(device), workers, fork, parallel)
     return out / "encoder"
 
@@ -167,6 +167,7 @@ def _train(
         if done < config.steps:
             if parallel.first:
                 print(_summary(corpus, rows), file=sys.stderr, flush=True)
+            parallel.shard(task, optimizer)
             loop.run(loader, done)
         elif parallel.first:
             loop.export(done, task.teacher.backbone)
@@ -258,6 +259,7 @@ def _refuse_change(
         return
     old = {"fraction": 1.0, "corpus": told.get("corpus", {})} | read_yaml(out / "config.yaml")
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
+    old["sharding"] = new["sharding"]  # decides where weights lie, not what is computed
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
             f"{out} holds a run with another config ({'; '.join(changes)}): "
@@ -338,7 +340,8 @@ def _export(folder: Path, backbone: VisionTransformer, config: PretrainConfig, r
 
 
 def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.device, name: str) -> VitEncoder:
-    backbone = task.teacher.backbone
+    state = {key: whole(part) for key, part in task.teacher.backbone.state_dict().items()}
+    backbone = Backbone(config.vit, state, None).build()
     return VitEncoder(
         backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std, name=name,
         provenance=Provenance(), device=str(device),
