@@ -27,7 +27,6 @@ from safetensors.numpy import load_file
 
 from raddino import cli
 from raddino.files import DRAFTS
-from raddino.training.checkpoint import latest_step
 from raddino.training.metrics_log import read_metrics
 
 from .training.conftest import TINY
@@ -103,17 +102,15 @@ class Soak:
             self._finish(self.whole[ranks], ranks)
             self.seconds[ranks] = time.monotonic() - begun
 
-    def run(self, number: int, ranks: int, kills: int) -> int:
-        """One run, killed up to ``kills`` times, then finished and compared; returns the kills."""
-        out, done = self.place / f"run-{number}", 0
+    def run(self, number: int, ranks: int, kills: int) -> None:
+        """One run, killed up to ``kills`` times, then finished and compared."""
+        out = self.place / f"run-{number}"
         for _ in range(kills):
             if not self._killed_life(out, ranks):
                 break
-            done += 1
         self._finish(out, ranks)
         self.found.runs[ranks] += 1
-        self._compare(out, self.whole[ranks], f"run {number} of {ranks}")
-        return done
+        self.found.broken += [f"{out.name} of {ranks}: other {what}" for what in differences(out, self.whole[ranks])]
 
     def _killed_life(self, out: Path, ranks: int) -> bool:
         """A life that is killed before its end; False where it came to its end."""
@@ -186,11 +183,6 @@ class Soak:
         self.found.slowest = max(self.found.slowest, time.monotonic() - begun)
         return statuses
 
-    def _compare(self, out: Path, whole: Path, name: str) -> None:
-        for what in (_weights, _figures, _names):
-            if what(out) != what(whole):
-                self.found.broken.append(f"{name}: other {what.__name__.strip('_')} than the undisturbed run")
-
 
 def _live(argv: list[str], group: dict[str, str], log: Path) -> None:
     """The command in this process, which ends with it."""
@@ -231,12 +223,17 @@ def _wait_until(condition, seconds: float = LIFE_SECONDS) -> None:
         time.sleep(0.001)
 
 
+def differences(out: Path, whole: Path) -> list[str]:
+    """In what a run differs from an undisturbed one: weights, figures, names of files."""
+    return [name for name, read in (("weights", _weights), ("figures", _figures), ("files", _files))
+            if read(out) != read(whole)]  # fmt: skip
+
+
 def _weights(out: Path) -> dict[str, tuple[str, bytes]]:
-    """Every tensor of the last checkpoint and of the encoder."""
-    files = [*sorted((out / f"checkpoints/step_{STEPS}").glob("*.safetensors")), out / "encoder/model.safetensors"]
+    """Every tensor of every checkpoint and encoder."""
     return {
-        f"{file.name}/{name}": (f"{array.dtype}{array.shape}", array.tobytes())
-        for file in files
+        f"{file.relative_to(out)}: {name}": (f"{array.dtype}{array.shape}", array.tobytes())
+        for file in out.rglob("*.safetensors")
         for name, array in load_file(file).items()
     }
 
@@ -246,9 +243,8 @@ def _figures(out: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in CLOCK} for line in read_metrics(out / "metrics.jsonl")]
 
 
-def _names(out: Path) -> list[str]:
-    """Every file: nothing is missing and nothing left over."""
-    assert latest_step(out / "checkpoints") == STEPS
+def _files(out: Path) -> list[str]:
+    """Nothing is missing, and nothing left over."""
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*"))
 
 
@@ -258,7 +254,7 @@ def soak(place: Path, kills: int, minutes: float, seed: int) -> Findings:
     one, number = Soak(place, seed), 0
     while (left := kills - one.found.kills.total()) > 0 and time.monotonic() < end:
         ranks = min((1, 2), key=lambda ranks: sum(n for key, n in one.found.kills.items() if key[0] == ranks))
-        one.run(number, ranks, min(left, one.random.randint(1, KILLS_A_RUN)))
+        one.run(number, ranks, one.random.randint(1, min(left, KILLS_A_RUN, max(kills // 2, 1))))
         number += 1
         print(f"{one.found.kills.total()} kills, {len(one.found.broken)} broken", file=sys.stderr, flush=True)
     return one.found
