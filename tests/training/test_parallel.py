@@ -21,7 +21,7 @@ from raddino.config import validate
 from raddino.errors import ConfigError, RaddinoError
 from raddino.training.checkpoint import latest_step
 from raddino.training.loader import Collate, Order, Positions
-from raddino.training.loop import _stop_signal
+from raddino.training.loop import REQUEUE, _stop_signal
 from raddino.training.metrics_log import read_metrics
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import PretrainConfig, pretrain
@@ -171,12 +171,17 @@ def running(ranks: int, corpus, values, tmp_path: Path) -> Iterator[tuple[subpro
         yield process, {int(one.environ()["RANK"]): one for one in psutil.Process(process.pid).children()}
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_sigterm_stops_all_after_the_same_step(corpus, values, tmp_path, everywhere):
+@pytest.mark.parametrize(
+    ("number", "everywhere", "status"),
+    [(signal.SIGTERM, False, 130), (signal.SIGTERM, True, None), (signal.SIGUSR1, False, REQUEUE)],
+)
+def test_a_signal_stops_all_after_the_same_step(corpus, values, tmp_path, number, everywhere, status):
     with running(2, corpus, values, tmp_path) as (process, by_rank):
         for one in [by_rank[0], process, by_rank[1]] if everywhere else [by_rank[1]]:
-            one.terminate()
-        process.wait(PATIENCE)
+            one.send_signal(number)
+        _, report = process.communicate(timeout=PATIENCE)
+    if status:
+        assert re.search(rf"exitcode\s*: {status}\b", report)
     done = latest_step(tmp_path / "run/checkpoints")
     assert done is not None
     assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] == done - 1
