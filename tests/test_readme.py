@@ -31,7 +31,7 @@ FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`]+)`")
 CALL = re.compile(r"^(?:\w+=\S+ )*(?:\S*/)?raddino (.*)|.* -m raddino(?:\.cli)? (.*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-ELSEWHERE = re.compile(r"^(?:python|\S*benchmarks/|pip|hf|torchrun|git|make)\b")
+ELSEWHERE = re.compile(r"^(?:python|\S*benchmarks/|pip|hf|torchrun|sbatch|ray|git|make)\b")
 REST = "…"
 """Stands for what a page leaves out of a command or a value."""
 
