@@ -252,19 +252,26 @@ def test_a_save_that_has_begun_is_finished_when_the_training_fails(parts):
 def test_a_disk_that_is_full_during_a_save_ends_the_run_and_leaves_the_checkpoint_before(
     corpus, tiny, tmp_path, monkeypatch
 ):
-    real = loop.save_checkpoint
+    real_save, real_update, steps, failed = loop.save_checkpoint, SelfDistillation.update_teacher, [], threading.Event()
 
-    def full_at_step_4(folder, step, *arguments):
-        if step == 4:
-            raise UnwritableError(f"{folder}/step_4 cannot be written (No space left on device)")
-        real(folder, step, *arguments)
+    def full_at_20(folder, step, *arguments):
+        if step == 20:
+            failed.set()
+            raise UnwritableError(f"{folder}/step_20 cannot be written (No space left on device)")
+        real_save(folder, step, *arguments)
 
-    monkeypatch.setattr(loop, "save_checkpoint", full_at_step_4)
-    values = validate(PretrainConfig, tiny | {"steps": 40, "checkpoint_every": 2})
-    with pytest.raises(UnwritableError, match="step_4 cannot be written"):
+    def update(self, momentum):
+        steps.append(1)
+        assert len(steps) <= 20 or failed.wait(60)
+        real_update(self, momentum)
+
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_20)
+    monkeypatch.setattr(SelfDistillation, "update_teacher", update)
+    values = validate(PretrainConfig, tiny | {"steps": 60, "checkpoint_every": 10})
+    with pytest.raises(UnwritableError, match="step_20 cannot be written"):
         pretrain(corpus, tmp_path / "run", values, device="cpu", workers=0)
-    assert latest_step(tmp_path / "run/checkpoints") == 2
-    assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] < 6, "no later than at the next save"
+    assert latest_step(tmp_path / "run/checkpoints") == 10
+    assert 20 < len(steps) < 30, "before the next save"
 
 
 def test_an_encoder_is_that_of_its_checkpoint_while_training_goes_on(corpus, tiny, tmp_path, monkeypatch):
