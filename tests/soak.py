@@ -126,12 +126,13 @@ class Soak:
         if _ended(pids):
             self._end(out, pids)
             return False
-        for rank in victims:
-            os.kill(pids[rank], signal.SIGKILL)
+        others = [rank for rank in range(ranks) if rank not in victims]
+        for rank in victims + others:  # as torchrun ends the others of one that died
+            os.kill(pids[rank], signal.SIGTERM if rank in others else signal.SIGKILL)
         statuses = self._end(out, pids)
         if any(statuses[rank] != -signal.SIGKILL for rank in victims):
             return False  # it ended by itself meanwhile
-        wrong = [s for rank, s in enumerate(statuses) if rank not in victims and s not in (0, 2, -signal.SIGKILL)]
+        wrong = [statuses[rank] for rank in others if statuses[rank] not in (0, 2, -signal.SIGTERM)]
         if wrong:
             self.found.broken.append(f"{out.name}: another rank ended with status {wrong}")
         self.found.kills[ranks, when, "all" if len(victims) == ranks else f"rank {victims[0]}"] += 1
