@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from raddino.corpus.dataset import Corpus
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.ssl import SelfDistillation, SslConfig, Views
 from raddino.training import loop
 from raddino.training.checkpoint import latest_step
@@ -106,6 +106,15 @@ def poisoned():
         SelfDistillation.forward = forward
 
 
+def full():
+    """The disk is full when the first rank saves, in its thread."""
+
+    def save(folder, step, *arguments):
+        raise UnwritableError(f"{folder}/step_{step} cannot be written (No space left on device)")
+
+    loop.save_checkpoint = save
+
+
 def slow():
     """The first rank takes a second longer to save; another one that does not wait for it says so."""
     really_save, really_run = loop.save_checkpoint, loop.Loop.run
@@ -131,7 +140,7 @@ if __name__ == "__main__":
     if job == "steps":
         steps(*arguments)
     else:
-        {"damaged": damaged, "poisoned": poisoned, "slow": slow, "command": lambda: None}[job]()
+        {"damaged": damaged, "poisoned": poisoned, "full": full, "slow": slow, "command": lambda: None}[job]()
         from raddino import cli
 
         sys.argv = ["raddino", *arguments]
