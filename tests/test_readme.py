@@ -31,7 +31,7 @@ FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`]+)`")
 CALL = re.compile(r"^(?:\w+=\S+ )*(?:\S*/)?raddino (.*)|.* -m raddino(?:\.cli)? (.*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-ELSEWHERE = re.compile(r"^(?:python|\S*benchmarks/|pip|hf|torchrun|git|make)\b")
+ELSEWHERE = re.compile(r"^(?:python|\S*benchmarks/|pip|hf|torchrun|sbatch|ray|git|make)\b")
 REST = "…"
 """Stands for what a page leaves out of a command or a value."""
 
@@ -106,8 +106,9 @@ def flags(command=None):
 
 
 def flags_of_tools():
-    """Options of the benchmarks and of the tests' own commands."""
-    tools = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").glob("*/__main__.py")]
+    """Options of the benchmarks, the launch files and the tests' own commands."""
+    places = ("benchmarks/*.py", "launch/*.py", "tests/*/__main__.py", "tests/soak.py")
+    tools = [tool for place in places for tool in ROOT.glob(place)]
     return {flag for tool in tools for flag in re.findall(r'add_argument\(\s*"(--[\w-]+)', tool.read_text("utf-8"))}
 
 

@@ -71,6 +71,17 @@ def kill_a_worker():
         time.sleep(0.01)
 
 
+def kill_a_worker_meanwhile(owner, name, count):
+    """In a call of the thread that saves, while the training is within step ``AT_STEP``."""
+    killed = threading.Event()
+
+    def install():
+        before_call(owner, name, count, lambda: (kill_a_worker(), killed.set()))
+        step(lambda: killed.wait(LIMIT_SECONDS))()
+
+    return install
+
+
 def full_at(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
@@ -145,9 +156,9 @@ FAULTS = {
     "worker: bus": sample(in_worker(killing(signal.SIGBUS))),
     "worker: hangs": hang,
     "worker: killed in step": step(kill_a_worker),
-    "worker: killed in checkpoint": lambda: before_call(checkpoint, "write_sums", 1, kill_a_worker),
+    "worker: killed in checkpoint": kill_a_worker_meanwhile(checkpoint, "write_sums", 1),
     "worker: killed in monitor": lambda: before_call(Monitor, "look", 1, kill_a_worker),
-    "worker: killed in export": lambda: before_call(pretrain, "save_encoder", 2, kill_a_worker),
+    "worker: killed in export": kill_a_worker_meanwhile(pretrain, "save_encoder", 2),
     "worker: cannot start": lambda: before_call(os, "fork", 1, refused(errno.EAGAIN)),
     "monitor": lambda: before_call(Monitor, "look", 2, raising(ValueError("Mustermann^Max"))),
     "monitor: start": lambda: before_call(Monitor, "__init__", 1, raising(RaddinoError("shard x is damaged"))),
@@ -164,6 +175,9 @@ FAULTS = {
     "terminate": step(killing(signal.SIGTERM)),
     "terminate twice": step(twice(signal.SIGTERM)),
     "terminate ignored": ignored(signal.SIGTERM),
+    "make room": step(killing(signal.SIGUSR1)),
+    "make room twice": step(twice(signal.SIGUSR1)),
+    "make room ignored": ignored(signal.SIGUSR1),
     "hang up": step(hang_up),
     "hang up: start": lambda: before_call(Monitor, "__init__", 1, hang_up),
     "interrupt: start": lambda: before_call(Monitor, "__init__", 1, killing(signal.SIGINT)),

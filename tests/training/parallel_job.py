@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from raddino.corpus.dataset import Corpus
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.ssl import SelfDistillation, SslConfig, Views
 from raddino.training import loop
 from raddino.training.checkpoint import latest_step
 from raddino.training.monitor import assignments
 from raddino.training.optimizer import OptimConfig, build_optimizer
-from raddino.training.parallel import together
+from raddino.training.parallel import DataParallel, ShardedParallel, together, whole
 from raddino.training.schedule import StepValues
 from raddino.training.step import train_step
 from raddino.vit import VitConfig
@@ -23,6 +23,7 @@ from raddino.vit import VitConfig
 STEPS, LOCAL = 5, 2
 VALUES = StepValues(**{field.name: 0.0 for field in fields(StepValues)})
 HEAD = {"prototypes": 24, "hidden": 16, "bottleneck": 8}
+KINDS = {"none": DataParallel, "fsdp": ShardedParallel}
 COLD = 0.012
 """A temperature at which Sinkhorn-Knopp is in float64."""
 CASES = {
@@ -45,6 +46,7 @@ def train(centering, temperature, micro, images, dtype, parallel):
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     task = task.reset_teacher().to(getattr(torch, dtype)).train()
     optimizer = build_optimizer(task.student, OptimConfig())
+    parallel.shard(task, optimizer)
     values = replace(
         VALUES, lr=1e-3, backbone_lr=1e-3, last_layer_lr=1e-3, weight_decay=0.1, momentum=0.9,
         teacher_temperature=temperature,
@@ -58,7 +60,8 @@ def train(centering, temperature, micro, images, dtype, parallel):
             figures[-1] |= assignments(outcome, config.student_temperature)
         masked += [len(views.masked_rows) for views in shares]
     means = {f"{name}.mean": optimizer.state[p]["exp_avg"] for name, p in task.student.named_parameters()}
-    return figures, task.state_dict() | means, masked
+    kept = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in task.parameters())
+    return figures, {name: whole(tensor) for name, tensor in (task.state_dict() | means).items()}, masked, kept
 
 
 def share(images, generator, dtype, parallel):
@@ -75,8 +78,10 @@ def share(images, generator, dtype, parallel):
 def steps(out):
     """Every case, its results in files."""
     with together(on_gpu=False) as parallel:
-        for name, case in CASES.items():
-            torch.save(train(*case, parallel), Path(out) / f"{name}, rank {parallel.rank}.pt")
+        for sharding, kind in KINDS.items():
+            for name, case in CASES.items():
+                found = train(*case, kind(parallel.rank, parallel.size, parallel.here))
+                torch.save(found, Path(out) / f"{sharding}, {name}, rank {parallel.rank}.pt")
 
 
 def damaged():
@@ -100,6 +105,15 @@ def poisoned():
 
     if os.environ["RANK"] == "1":
         SelfDistillation.forward = forward
+
+
+def full():
+    """The disk is full when the first rank saves, in its thread."""
+
+    def save(folder, step, *arguments):
+        raise UnwritableError(f"{folder}/step_{step} cannot be written (No space left on device)")
+
+    loop.save_checkpoint = save
 
 
 def slow():
@@ -127,7 +141,7 @@ if __name__ == "__main__":
     if job == "steps":
         steps(*arguments)
     else:
-        {"damaged": damaged, "poisoned": poisoned, "slow": slow, "command": lambda: None}[job]()
+        {"damaged": damaged, "poisoned": poisoned, "full": full, "slow": slow, "command": lambda: None}[job]()
         from raddino import cli
 
         sys.argv = ["raddino", *arguments]

@@ -5,7 +5,11 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +19,25 @@ from safetensors.torch import load_file
 
 from raddino.config import validate
 from raddino.encoders.load import load_encoder
-from raddino.errors import RaddinoError
+from raddino.errors import RaddinoError, UnwritableError
 from raddino.files import DRAFTS, sha256
 from raddino.report.artefacts import read_run
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, write_sums
+from raddino.training import loop
+from raddino.training import pretrain as pretraining
 from raddino.training.checkpoint import (
     OPTIMIZER,
     TASK,
+    Saver,
+    Snapshot,
     checkpoint_backbone,
     is_checkpoint,
     latest_step,
     load_checkpoint,
     save_checkpoint,
 )
+from raddino.training.metrics_log import read_metrics
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig, pretrain
 
@@ -52,7 +61,7 @@ def trained(config, seed):
 @pytest.fixture
 def saved(parts, tmp_path) -> Path:
     """``step_1``."""
-    save_checkpoint(tmp_path / "checkpoints", 1, *parts[1:], keep=2)
+    save_checkpoint(tmp_path / "checkpoints", 1, Snapshot().take(*parts[1:]), keep=2)
     return tmp_path / "checkpoints/step_1"
 
 
@@ -155,9 +164,148 @@ def test_only_the_newest_are_kept_and_drafts_do_not_count(parts, tmp_path):
     (tmp_path / "step_9").write_text("a file", encoding="utf-8")
     assert latest_step(tmp_path) is None
     for step in (2, 10, 9 + 2):
-        save_checkpoint(tmp_path, step, *parts[1:], keep=2)
+        save_checkpoint(tmp_path, step, Snapshot().take(*parts[1:]), keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_", "step_10", "step_11", "step_9", "step_abc"]
     assert latest_step(tmp_path) == 11
+
+
+def test_checkpoints_of_every_so_many_steps_stay(parts, tmp_path):
+    state = Snapshot().take(*parts[1:])
+    for step in range(10, 80, 10):
+        save_checkpoint(tmp_path, step, state, keep=2, keep_every=30)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_30", "step_60", "step_70"]
+    save_checkpoint(tmp_path, 80, state, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_80"]
+
+
+def test_a_save_does_not_hold_the_training_and_has_the_state_of_its_step(parts, tmp_path):
+    task, optimizer = trained(parts[0], seed=3)
+    begun, may_write, written = threading.Event(), threading.Event(), {}
+
+    def write(step, state):
+        begun.set()
+        assert may_write.wait(60)
+        written[step] = {name: tensor.clone() for name, tensor in (state.task | state.moments).items()}
+
+    first = {name: tensor.clone() for name, tensor in whole_state(task, optimizer).items()}
+    with Saver(write) as saver:
+        saver.save(1, task, optimizer)
+        assert begun.wait(60)
+        optimizer.step()
+        task.update_teacher(0.5)
+        saver.check()
+        assert not written
+        second = {name: tensor.clone() for name, tensor in whole_state(task, optimizer).items()}
+        threading.Timer(0.1, may_write.set).start()
+        saver.save(2, task, optimizer)
+        assert list(written) == [1], "the second waits for the first, whose copy it takes over"
+        saver.wait()
+    for step, expected in ((1, first), (2, second)):
+        assert written[step].keys() == expected.keys()
+        assert all(torch.equal(written[step][name], tensor) for name, tensor in expected.items())
+    assert not all(torch.equal(first[name], second[name]) for name in first)
+
+
+def whole_state(task, optimizer) -> dict[str, torch.Tensor]:
+    moments = {
+        f"{name}.{key}": optimizer.state[parameter][key]
+        for name, parameter in task.student.named_parameters()
+        for key in ("step", "exp_avg", "exp_avg_sq")
+    }
+    return task.state_dict() | moments
+
+
+def test_what_a_save_raises_is_raised_at_the_next_look_once(parts):
+    def write(step, state):
+        raise UnwritableError("full")
+
+    with Saver(write) as saver:
+        saver.save(1, *parts[1:])
+        wait([saver._running])
+        with pytest.raises(UnwritableError, match="full"):
+            saver.check()
+        saver.check()
+        saver.save(2, *parts[1:])
+        with pytest.raises(UnwritableError, match="full"):
+            saver.save(3, *parts[1:])
+
+
+def test_a_save_that_has_begun_is_finished_when_the_training_fails(parts):
+    written, begun = [], threading.Event()
+
+    def write(step, state):
+        begun.set()
+        time.sleep(0.2)
+        written.append(step)
+
+    def interrupted():
+        with Saver(write) as saver:
+            saver.save(1, *parts[1:])
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert written == [1]
+
+
+def test_a_disk_that_is_full_during_a_save_ends_the_run_and_leaves_the_checkpoint_before(
+    corpus, tiny, tmp_path, monkeypatch
+):
+    real_save, real_update, steps, failed = loop.save_checkpoint, SelfDistillation.update_teacher, [], threading.Event()
+
+    def full_at_20(folder, step, *arguments):
+        if step == 20:
+            failed.set()
+            raise UnwritableError(f"{folder}/step_20 cannot be written (No space left on device)")
+        real_save(folder, step, *arguments)
+
+    def update(self, momentum):
+        steps.append(1)
+        assert len(steps) <= 20 or failed.wait(60)
+        real_update(self, momentum)
+
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_20)
+    monkeypatch.setattr(SelfDistillation, "update_teacher", update)
+    values = validate(PretrainConfig, tiny | {"steps": 60, "checkpoint_every": 10})
+    with pytest.raises(UnwritableError, match="step_20 cannot be written"):
+        pretrain(corpus, tmp_path / "run", values, device="cpu", workers=0)
+    assert latest_step(tmp_path / "run/checkpoints") == 10
+    assert 20 < len(steps) < 30, "before the next save"
+
+
+def test_an_encoder_is_that_of_its_checkpoint_while_training_goes_on(corpus, tiny, tmp_path, monkeypatch):
+    real_save, real_begin, real_export = loop.save_checkpoint, Saver.save, pretraining.save_encoder
+    exported, second_has_begun = {}, threading.Event()
+
+    def begin(self, step, *state):
+        if step == 4:
+            second_has_begun.set()
+        real_begin(self, step, *state)
+
+    def late(*arguments):
+        assert second_has_begun.wait(60), "the training waits for the disk"
+        time.sleep(0.3)
+        real_save(*arguments)
+
+    def export(folder, model, **about):
+        exported[about["provenance"].note] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return real_export(folder, model, **about)
+
+    monkeypatch.setattr(Saver, "save", begin)
+    monkeypatch.setattr(loop, "save_checkpoint", late)
+    monkeypatch.setattr(pretraining, "save_encoder", export)
+    monkeypatch.setattr(pretraining, "at_step", lambda record, step, batch: replace(record, note=str(step)))
+    values = validate(PretrainConfig, tiny | {"steps": 5, "checkpoint_every": 2, "keep_checkpoints": 9})
+    pretrain(corpus, tmp_path / "run", values, device="cpu", workers=0)
+    assert exported.keys() == {"0", "2", "4", "5"}
+    for step in ("2", "4", "5"):
+        state = checkpoint_backbone(tmp_path / "run/checkpoints" / f"step_{step}", values.vit).state
+        assert all(torch.equal(exported[step][name], tensor) for name, tensor in state.items())
+    waits = [line["save_wait"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "save_wait" in line]
+    assert len(waits) == 5
+    assert [wait > 0 for wait in waits] == [False, False, True, False, True]
+    assert waits[4] > 0.2, "the second save waits for the first"
 
 
 def test_files_are_on_the_disk_before_the_folder_gets_its_name(parts, tmp_path, monkeypatch):
@@ -176,7 +324,7 @@ def test_files_are_on_the_disk_before_the_folder_gets_its_name(parts, tmp_path, 
         pytest.skip("no /proc here")
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", replace)
-    save_checkpoint(tmp_path / "checkpoints", 1, *parts[1:], keep=2)
+    save_checkpoint(tmp_path / "checkpoints", 1, Snapshot().take(*parts[1:]), keep=2)
     named = done.index(f"-> {tmp_path / 'checkpoints/step_1'}")
     assert {TASK, OPTIMIZER, SUMS, "new"} <= {Path(name).name for name in done[:named]}
     assert done[named + 1 :] == [str(tmp_path / "checkpoints")]

@@ -24,6 +24,7 @@ from training.test_pretrain import figures, same_weights
 VALUES = {"steps": 4, "checkpoint_every": 2, "monitor": {"every": 3, "images": 16, "patience": 99}}
 ERROR = 2
 INTERRUPTED = 130
+MADE_ROOM = 75
 DIED = "a loader process died"
 EVERYWHERE = {
     "step: bug": (ERROR, r"unforeseen ValueError in faults\.py, line \d+; RADDINO_TRACEBACK=1"),
@@ -37,6 +38,7 @@ EVERYWHERE = {
     "interrupt twice": (INTERRUPTED, None),
     "terminate": (INTERRUPTED, None),
     "terminate twice": (INTERRUPTED, None),
+    "make room": (MADE_ROOM, None),
     "hang up": (-signal.SIGHUP, None),
     "killed": (-signal.SIGKILL, None),
 }
@@ -48,6 +50,7 @@ WITH_ONE = {
     "monitor: start": (ERROR, "shard x is damaged$"),
     "checkpoint: rights": (ERROR, r"step_4 cannot be written \(Permission denied\): get the right"),
     "export: bug": (ERROR, "unforeseen ValueError"),
+    "make room twice": (MADE_ROOM, None),
     "initial: full": (ERROR, r"initial cannot be written \(File too large\)"),
     "config: full": (ERROR, r"environment.json cannot be written \(File too large\)"),
     "interrupt: start": (INTERRUPTED, None),
@@ -139,7 +142,7 @@ def test_a_fault_ends_the_run_and_nothing_else(server, whole, corpus, tiny, tmp_
     assert not list(out.rglob("*.draft"))
 
 
-@pytest.mark.parametrize("fault", ["interrupt ignored", "terminate ignored"])
+@pytest.mark.parametrize("fault", ["interrupt ignored", "terminate ignored", "make room ignored"])
 def test_what_is_ignored_from_the_start_stays_so(server, whole, corpus, tiny, tmp_path, fault):
     """As ``nohup`` and a shell's ``&`` in a script ask for."""
     out, preset = tmp_path / "run", tmp_path / "preset.yaml"

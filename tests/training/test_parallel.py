@@ -21,13 +21,14 @@ from raddino.config import validate
 from raddino.errors import ConfigError, RaddinoError
 from raddino.training.checkpoint import latest_step
 from raddino.training.loader import Collate, Order, Positions
-from raddino.training.loop import _stop_signal
+from raddino.training.loop import REQUEUE, _stop_signal
 from raddino.training.metrics_log import read_metrics
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import PretrainConfig, pretrain
 from raddino.views import ViewPlan, ViewsConfig
 from raddino.vit.block import Kept
-from training.parallel_job import CASES, train
+from training.parallel_job import CASES, KINDS, train
+from training.test_pretrain import CLOCK
 
 JOB = Path(__file__).with_name("parallel_job.py")
 PATIENCE = 120
@@ -73,19 +74,32 @@ def alone() -> dict:
     return {name: train(*case, ALONE) for name, case in CASES.items()}
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_steps_are_those_of_one_process(alone, tmp_path, ranks):
-    with launched(ranks, JOB, "steps", tmp_path, logs=tmp_path / "logs") as process:
-        finish(process, tmp_path / "logs")
-    for name, (figures, state, _) in alone.items():
-        found = [torch.load(tmp_path / f"{name}, rank {rank}.pt") for rank in range(ranks)]
+@pytest.fixture(scope="module", params=[2, 3])
+def found(request, tmp_path_factory) -> dict:
+    """What 2 or 3 processes found, by sharding and case."""
+    ranks, out = request.param, tmp_path_factory.mktemp("found")
+    with launched(ranks, JOB, "steps", out, logs=out / "logs") as process:
+        finish(process, out / "logs")
+    return {
+        (sharding, name): [torch.load(out / f"{sharding}, {name}, rank {rank}.pt") for rank in range(ranks)]
+        for sharding in KINDS
+        for name in CASES
+    }
+
+
+@pytest.mark.parametrize("sharding", KINDS)
+def test_steps_are_those_of_one_process(alone, found, sharding):
+    for name, (figures, state, _, parameters) in alone.items():
+        ranks = found[sharding, name]
         tolerance = TOLERANCE[name.split()[-1]]
-        assert (min(found[-1][2]) == 0) == (ranks == 3), "a rank without masked patches is met"
-        for one, other in zip(figures, found[0][0], strict=True):
+        assert (min(ranks[-1][2]) == 0) == (len(ranks) == 3), "a rank without masked patches is met"
+        kept = [rank[3] for rank in ranks]
+        assert sum(kept) == parameters if sharding == "fsdp" else kept == [parameters] * len(ranks)
+        for one, other in zip(figures, ranks[0][0], strict=True):
             assert other == pytest.approx(one, rel=tolerance, abs=tolerance / 10), name
         for key, tensor in state.items():
-            other = found[0][1][key]
-            assert all(torch.equal(other, one[1][key]) for one in found), f"{name}: {key} differs between ranks"
+            other = ranks[0][1][key]
+            assert all(torch.equal(other, rank[1][key]) for rank in ranks), f"{name}: {key} differs between ranks"
             if "attn.qkv.bias" in key:  # that of the keys has no gradient but noise
                 tensor, other = (torch.cat(t.chunk(3)[::2]) for t in (tensor, other))
             assert (tensor - other).norm() <= tolerance * tensor.norm(), f"{name}: {key}"
@@ -93,7 +107,7 @@ def test_steps_are_those_of_one_process(alone, tmp_path, ranks):
 
 def steps_of(out: Path) -> list[dict]:
     lines = [line for line in read_metrics(out / "metrics.jsonl") if "monitor" not in line]
-    return [{k: v for k, v in line.items() if k not in ("images_per_second", "data_wait")} for line in lines]
+    return [{k: v for k, v in line.items() if k not in CLOCK} for line in lines]
 
 
 TRAINED = {"batch_size": 12, "steps": 6, "monitor": {"every": 3, "images": 16, "patience": 99}}
@@ -113,12 +127,13 @@ def whole(corpus, values, tmp_path_factory) -> Path:
     return out
 
 
-def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, tmp_path):
+@pytest.mark.parametrize("sharding", KINDS)
+def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, tmp_path, sharding):
     out = tmp_path / "run"
 
     def go_on(steps, ranks):
         config = tmp_path / f"{steps}.yaml"
-        config.write_text(yaml.safe_dump(values | {"steps": steps}), encoding="utf-8")
+        config.write_text(yaml.safe_dump(values | {"steps": steps, "sharding": sharding}), encoding="utf-8")
         command = ["pretrain", corpus.path, "--out", out, "--preset", config, "--device", "cpu", "--fork"]
         with launched(ranks, "-m", "raddino", *command, logs=tmp_path / f"logs-{steps}") as process:
             finish(process, tmp_path / f"logs-{steps}")
@@ -130,7 +145,8 @@ def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, t
     pretrain(corpus, out, validate(PretrainConfig, values | {"steps": 4}), device="cpu", workers=0, fork=True)
     go_on(6, ranks=3)
     assert steps_of(out) == [pytest.approx(line, rel=1e-4) for line in steps_of(whole)]
-    assert (out / "config.yaml").read_bytes() == (whole / "config.yaml").read_bytes()
+    alike = (whole / "config.yaml").read_text(encoding="utf-8").replace("sharding: none", f"sharding: {sharding}")
+    assert (out / "config.yaml").read_text(encoding="utf-8") == alike
     assert '"processes": 3' in (out / "environment.json").read_text(encoding="utf-8")
     first, second = (load_file(run / "encoder/model.safetensors") for run in (whole, out))
     for name, tensor in first.items():
@@ -155,12 +171,17 @@ def running(ranks: int, corpus, values, tmp_path: Path) -> Iterator[tuple[subpro
         yield process, {int(one.environ()["RANK"]): one for one in psutil.Process(process.pid).children()}
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_sigterm_stops_all_after_the_same_step(corpus, values, tmp_path, everywhere):
+@pytest.mark.parametrize(
+    ("number", "everywhere", "status"),
+    [(signal.SIGTERM, False, 130), (signal.SIGTERM, True, None), (signal.SIGUSR1, False, REQUEUE)],
+)
+def test_a_signal_stops_all_after_the_same_step(corpus, values, tmp_path, number, everywhere, status):
     with running(2, corpus, values, tmp_path) as (process, by_rank):
         for one in [by_rank[0], process, by_rank[1]] if everywhere else [by_rank[1]]:
-            one.terminate()
-        process.wait(PATIENCE)
+            one.send_signal(number)
+        _, report = process.communicate(timeout=PATIENCE)
+    if status:
+        assert re.search(rf"exitcode\s*: {status}\b", report)
     done = latest_step(tmp_path / "run/checkpoints")
     assert done is not None
     assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] == done - 1
@@ -203,6 +224,11 @@ def test_a_rank_that_fails_is_not_ended_before_its_line_is_out(ranks):
     [
         ("damaged", {}, "error: shard x is damaged$"),
         ("poisoned", {}, r"error: step 0: .*loss.* is not a finite number; batch ids .* and 4 more in metrics\.jsonl"),
+        (
+            "full",
+            {"steps": 60, "checkpoint_every": 2},
+            r"error: .*step_2 cannot be written \(No space left on device\)$",
+        ),
         ("command", {"batch_size": 7}, "error: a micro-batch of 7 images .* cannot be shared evenly by 2 processes"),
     ],
 )

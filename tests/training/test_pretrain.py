@@ -29,7 +29,7 @@ from raddino.training.metrics_log import read_metrics
 from raddino.training.pretrain import PretrainConfig, pretrain
 
 TINY_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "image_size": 32}
-CLOCK = ("images_per_second", "data_wait")
+CLOCK = ("images_per_second", "data_wait", "save_wait")
 
 
 def run(corpus, out, values, **options) -> Path:

@@ -12,6 +12,7 @@ def test_defaults_hold():
     assert (config.steps, config.batch_size, config.accumulate, config.seed) == (35_000, 64, 1, 0)
     assert (config.precision, config.init, config.splits, config.where) == ("auto", None, ("train",), None)
     assert (config.fraction, config.checkpoint_every, config.keep_checkpoints) == (1.0, 500, 2)
+    assert config.keep_every is None
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ def test_defaults_hold():
         {"vit": {"num_register_tokens": 4, "interpolate_antialias": True}}, {"precision": "bf16"},
         {"schedule": {"shape": "constant", "freeze_backbone_steps": 10**7, "backbone_ramp_steps": 10**7}},
         {"views": {"local_views": 0, "local_size": 99}}, {"vit": {"depth": 1000}},
+        {"keep_every": 500}, {"keep_every": 1000}, {"checkpoint_every": 7, "keep_every": 21},
     ],
 )  # fmt: skip
 def test_limits_themselves_are_allowed(values):
@@ -47,6 +49,8 @@ def test_limits_themselves_are_allowed(values):
         ({"views": {"local_size": 99}}, "view size 99 is no multiple"),
         ({"vit": {"interpolate_offset": 0.1}}, "interpolate_antialias=false"),
         ({"vit": {"interpolate_antialias": True}}, "interpolate_antialias=false"),
+        ({"keep_every": 0}, "keep_every"),
+        ({"keep_every": 750}, "keep_every 750 is no multiple of checkpoint_every 500"),
         ({"vit": {"num_register_tokens": 4}}, "interpolate_antialias=true"),
     ],
 )  # fmt: skip

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +21,8 @@ from raddino.errors import RaddinoError
 from raddino.files import draft_folder
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, sums_hold, write_sums
-from raddino.vit import VitConfig
+from raddino.training.parallel import whole
+from raddino.vit import VisionTransformer, VitConfig
 from raddino.vit.weights import Backbone, check_finite
 
 TASK, OPTIMIZER = "task.safetensors", "optimizer.safetensors"
@@ -44,29 +47,98 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_dir() and _STEP.fullmatch(path.name) is not None and not (path / "config.json").exists()
 
 
-def save_checkpoint(
-    folder: Path, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer, keep: int
-) -> None:
-    """Write ``step_N`` and, once it is on the disk, remove all but the newest ``keep``.
+@dataclass
+class Snapshot:
+    """A training's state as it stood at one step, in memory of the host.
+
+    Attributes:
+        task: student, teacher and centres by name.
+        moments: AdamW's state by parameter name.
+    """
+
+    task: dict[str, Tensor] = field(default_factory=dict)
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, task: SelfDistillation, optimizer: torch.optim.Optimizer, hold: bool = True) -> Self:
+        """Copy the state as it stands over what is held; without ``hold`` only help other ranks to theirs."""
+        for held, tensors in ((self.task, task.state_dict()), (self.moments, _moments(task.student, optimizer))):
+            for name, part in tensors.items():
+                tensor = whole(part.detach())
+                if hold and name not in held:
+                    held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+                if hold:
+                    held[name].copy_(tensor, non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return self
+
+    def backbone(self, vit: VitConfig) -> VisionTransformer:
+        """The teacher's backbone, of the shape ``vit``."""
+        return Backbone(vit, _backbone(self.task), None).build()
+
+
+class Saver:
+    """Saves beside the training, one at a time: the caller waits for the copy of the state, and for an earlier save.
+
+    A save that has begun is finished, however the block that holds the saver ends.
+
+    Args:
+        write: what is done with the step and its snapshot, in a thread; None on ranks that write nothing.
+    """
+
+    def __init__(self, write: Callable[[int, Snapshot], None] | None) -> None:
+        self._write, self._snapshot = write, Snapshot()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._running: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._thread.shutdown()
+
+    def save(self, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:
+        """Begin to save the state after ``step`` optimiser steps. Raises what an earlier save raised."""
+        self.wait()
+        state = self._snapshot.take(task, optimizer, hold=self._write is not None)
+        if self._write is not None:
+            self._running = self._thread.submit(self._write, step, state)
+
+    def check(self) -> None:
+        """Raise what a save raised; wait for none."""
+        if self._running is not None and self._running.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when what was saved is on the disk. Raises what the save raised."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+
+def save_checkpoint(folder: Path, step: int, state: Snapshot, keep: int, keep_every: int | None = None) -> None:
+    """Write ``step_N`` and, once it is on the disk, remove those that need not stay.
 
     Args:
         folder: ``run/checkpoints``.
         step: optimiser steps done.
-        task, optimizer: what is saved.
-        keep: how many checkpoints stay, at least 1.
+        state: what is saved.
+        keep: how many of the newest checkpoints stay, at least 1.
+        keep_every: checkpoints of multiples of so many steps stay too.
 
     Raises:
         UnwritableError: no space, no rights; earlier checkpoints are as they were.
     """
     with draft_folder(folder / f"step_{step}") as draft:
-        for name, tensors in ((TASK, task.state_dict()), (OPTIMIZER, _moments(task.student, optimizer))):
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, draft / name)
+        save_file(state.task, draft / TASK)
+        save_file(state.moments, draft / OPTIMIZER)
         write_sums(draft)
         for path in (*draft.iterdir(), draft):
             _flush(path)
     _flush(folder)
     for old in _steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"step_{old}")
+        if not keep_every or old % keep_every:
+            shutil.rmtree(folder / f"step_{old}")
 
 
 def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:
@@ -99,10 +171,15 @@ def checkpoint_backbone(path: Path, vit: VitConfig) -> Backbone:
     _check(path)
     with _opened(path / TASK) as held:
         names = [name for name in held.keys() if name.startswith(_BACKBONE)]  # noqa: SIM118
-        backbone = Backbone(vit, {name.removeprefix(_BACKBONE): held.get_tensor(name) for name in names}, None)
+        backbone = Backbone(vit, _backbone({name: held.get_tensor(name) for name in names}), None)
         backbone.check()
         check_finite(path.name, backbone.state.items())
     return backbone
+
+
+def _backbone(task: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The teacher's backbone of a task's tensors, under the backbone's own names."""
+    return {name.removeprefix(_BACKBONE): value for name, value in task.items() if name.startswith(_BACKBONE)}
 
 
 def _check(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -20,7 +21,7 @@ from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation, Views
-from raddino.training.checkpoint import save_checkpoint
+from raddino.training.checkpoint import Saver, Snapshot, save_checkpoint
 from raddino.training.loader import Batch, Loader, Order, make_views, reading
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import EARLY, Monitor, assignments
@@ -30,7 +31,11 @@ from raddino.training.settings import PretrainConfig
 from raddino.training.step import StepOutcome, train_step
 from raddino.views import Multicrop
 from raddino.views.randomness import integer
+from raddino.vit import VisionTransformer
 
+REQUEUE = os.EX_TEMPFAIL
+"""Exit status, 75, of a run that made room and wants to go on: "try again later"."""
+STOP, MAKE_ROOM = 2, 1
 RECORD_EVERY = 10
 IDS_SHOWN = 8
 
@@ -43,6 +48,7 @@ class _Done:
     outcome: StepOutcome
     values: StepValues
     data_wait: float
+    save_wait: float
 
 
 @dataclass
@@ -64,16 +70,18 @@ class Loop:
     ids: np.ndarray
     device: torch.device
     encoder: Callable[[str], VitEncoder]
-    export: Callable[[int], None]
+    export: Callable[[int, VisionTransformer], None]
     _pending: list[_Done] = field(default_factory=list)
     _window: float = 0.0
+    _save_wait: float = 0.0
 
     def run(self, loader: Loader, start: int) -> None:
-        """Steps ``start`` to ``config.steps``; stops in order on Ctrl-C or SIGTERM.
+        """Steps ``start`` to ``config.steps``; stops in order on Ctrl-C, SIGTERM or SIGUSR1.
 
         Raises:
-            RaddinoError: a term of the loss is not a finite number.
+            RaddinoError: a term of the loss is not a finite number, or a checkpoint cannot be written.
             KeyboardInterrupt: asked to stop; the state is on disk.
+            SystemExit: asked by SIGUSR1 to make room, with :data:`REQUEUE`; the state is on disk.
         """
         multicrop = Multicrop(self.config.views)
         self._window = time.perf_counter()
@@ -81,11 +89,13 @@ class Loop:
             bar("pretrain", self.config.steps, done=start, silent=not self.parallel.first) as shown,
             _stop_signal(self.parallel) as stopped,
             reading(loader) as batches,
+            Saver(self._write if self.parallel.first else None) as saver,
         ):
             for step in range(start, self.config.steps):
+                saver.check()
                 outcome = self._step(step, batches, multicrop)
                 last = step + 1 == self.config.steps
-                stop = self.parallel.any(bool(stopped)) and not last
+                stop = 0 if last else self.parallel.largest(max(stopped, default=0))
                 look = step % self.config.monitor.every == 0 or last
                 save = (step + 1) % self.config.checkpoint_every == 0 or last or stop
                 if look or save or len(self._pending) == RECORD_EVERY:
@@ -93,12 +103,12 @@ class Loop:
                 if look:
                     self._look(step, outcome, shown)
                 if save:
-                    self._save(step + 1)
+                    self._save(saver, step + 1, wait=bool(last or stop))
                 shown.advance()
                 if stop:
                     if self.parallel.first:
                         shown.say(f"stopped after step {step + 1}; the same command continues from there")
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt if stop == STOP else SystemExit(REQUEUE)
         self.log.close()
 
     def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
@@ -122,7 +132,8 @@ class Loop:
             self.parallel.generator(integer(self.config.seed, "drop_path", step)),
             self.parallel,
         )
-        self._pending.append(_Done(step, outcome, values, sum(waits)))
+        self._pending.append(_Done(step, outcome, values, sum(waits), self._save_wait))
+        self._save_wait = 0.0
         return outcome
 
     def _record(self, shown: Bar) -> None:
@@ -132,7 +143,8 @@ class Loop:
         rate = len(lines) * self.config.batch_size / max(now - self._window, 1e-9)
         for done, line in zip(self._pending, lines, strict=True):
             self._refuse_nan(done, line)
-            self.log.write(line | {"images_per_second": round(rate, 2), "data_wait": round(done.data_wait, 4)})
+            waits = {"data_wait": round(done.data_wait, 4), "save_wait": round(done.save_wait, 4)}
+            self.log.write(line | {"images_per_second": round(rate, 2)} | waits)
         self.log.flush()
         if lines:
             shown.advance(0, f"loss {lines[-1]['loss']:.3f}  {rate:.0f} images/s")
@@ -171,9 +183,9 @@ class Loop:
         )
 
     def _look(self, step: int, outcome: StepOutcome, shown: Bar) -> None:
-        values = assignments(outcome, self.config.ssl.student_temperature)
+        values, encoder = assignments(outcome, self.config.ssl.student_temperature), self.encoder("monitor")
         if self.monitor:
-            values |= self.monitor.look(self.encoder("monitor"))
+            values |= self.monitor.look(encoder)
             words = self.monitor.judge(step, values)
             self.log.write({"step": step, "monitor": True, **values, "verdict": words})
             self.log.flush()
@@ -181,20 +193,28 @@ class Loop:
                 shown.say(f"step {step}: {words}")
         self._window = time.perf_counter()
 
-    def _save(self, done: int) -> None:
-        if self.parallel.first:
-            save_checkpoint(self.checkpoints, done, self.task, self.optimizer, self.config.keep_checkpoints)
-            self.export(done)
-        self.parallel.wait()
+    def _save(self, saver: Saver, done: int, wait: bool) -> None:
+        begun = time.perf_counter()
+        saver.save(done, self.task, self.optimizer)
+        if wait:
+            saver.wait()
+            self.parallel.wait()
         self._window = time.perf_counter()
+        self._save_wait = self._window - begun
+
+    def _write(self, done: int, state: Snapshot) -> None:
+        config = self.config
+        save_checkpoint(self.checkpoints, done, state, config.keep_checkpoints, config.keep_every)
+        self.export(done, state.backbone(config.vit))
 
 
 @contextmanager
 def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
-    """A list that is filled at the first SIGINT or SIGTERM; the second stops at once. What is ignored stays so.
+    """A list filled by signals: SIGINT and SIGTERM with :data:`STOP`, SIGUSR1 with :data:`MAKE_ROOM`.
 
-    On several ranks a second one changes nothing: ``torchrun`` passes on what they have heard themselves. A rank that
-    fails hears none any more: ``torchrun`` ends the others of one that died, the first of which has a line to say.
+    A second SIGINT or SIGTERM stops at once. What is ignored stays so. On several ranks a second one changes nothing:
+    ``torchrun`` passes on what they have heard themselves. A rank that fails hears none any more: ``torchrun`` ends the
+    others of one that died, the first of which has a line to say.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -202,13 +222,15 @@ def _stop_signal(parallel: DataParallel) -> Iterator[list[int]]:
         return
 
     def note(number: int, frame: Any) -> None:
-        if received and parallel.size == 1:
+        asked = MAKE_ROOM if number == signal.SIGUSR1 else STOP
+        if received and asked == STOP and parallel.size == 1:
             raise KeyboardInterrupt
-        received.append(number)
+        received.append(asked)
         if parallel.first and len(received) == 1:
             print("stopping after this step …", file=sys.stderr, flush=True)
 
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    known = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    heard = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, note) for number in heard}
     try:
         yield received

@@ -1,4 +1,4 @@
-"""The processes of one training: equal weights, each a share of every micro-batch."""
+"""The processes of one training: each a share of every micro-batch, and all of the weights or a share of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from raddino.dist import all_max, all_mean, all_means, all_sum, from_first, rank, world_size
 from raddino.errors import ConfigError
+from raddino.ssl import SelfDistillation
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for another: for the first one's checkpoint, or its look of the monitor."""
@@ -55,13 +57,16 @@ class DataParallel:
         all_means([p.grad for p in module.parameters() if p.grad is not None])
         return dict(zip(terms, all_mean(torch.stack(list(terms.values()))), strict=True))
 
+    def shard(self, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:
+        """Let this rank keep its part of equal weights and moments: here, all of them."""
+
     def generator(self, seed: int) -> torch.Generator:
         """A CPU generator of what each rank draws for itself; the first rank's is that of one process."""
         return torch.Generator().manual_seed(seed ^ self.rank)
 
-    def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set on any rank; a rank that has died is noticed here, whatever the device."""
-        return bool(all_max(torch.tensor(float(flag))))
+    def largest(self, number: int) -> int:
+        """The largest ``number`` of any rank; a rank that has died is noticed here, whatever the device."""
+        return int(all_max(torch.tensor(float(number))))
 
     def number(self, own: int) -> int:
         """The first rank's ``own``."""
@@ -78,28 +83,76 @@ class DataParallel:
         all_sum(torch.zeros(()))
 
 
+@dataclass(frozen=True)
+class ShardedParallel(DataParallel):
+    """Each rank keeps a part of every weight, gradient, moment and teacher weight (FSDP2).
+
+    A block's weights are whole on a rank while it computes them, and are gathered once more for its backward pass.
+    """
+
+    def shard(self, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:
+        """Take this rank's part of weights and moments that are equal on all ranks, in place."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        names = {parameter: name for name, parameter in task.student.named_parameters()}
+        mesh = init_device_mesh(next(iter(names)).device.type, (self.size,))
+        for network in (task.student, task.teacher):
+            for unit in (*network.backbone.blocks, network.dino_head, network.ibot_head):
+                if unit is not None:
+                    fully_shard(unit, mesh=mesh)
+        fully_shard(task, mesh=mesh)
+        parts = dict(task.student.named_parameters())
+        for group in optimizer.param_groups:
+            group["params"] = [parts[names[parameter]] for parameter in group["params"]]
+        for parameter, name in names.items():
+            if state := optimizer.state.pop(parameter, None):
+                optimizer.state[parts[name]] = {key: _part(value, parts[name]) for key, value in state.items()}
+
+    def average(self, module: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The means of scalar ``terms``; the gradients are means since the backward pass."""
+        return super().average(nn.Module(), terms)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of ``tensor``, of which each rank may keep a part; every rank has to ask for it."""
+    full = getattr(tensor, "full_tensor", None)
+    return full() if full else tensor
+
+
+def _part(value: Tensor, like: Any) -> Tensor:
+    """This rank's part of a moment, cut as its parameter; AdamW's count of steps as it is."""
+    from torch.distributed.tensor import distribute_tensor
+
+    if value.shape != like.shape:
+        return value
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+
+
 ALONE = DataParallel()
 _store: dist.Store | None = None
 
 
 @contextmanager
-def together(on_gpu: bool) -> Iterator[DataParallel]:
+def together(on_gpu: bool, sharding: str = "none") -> Iterator[DataParallel]:
     """Join the processes that ``torchrun`` started, each with its own GPU; alone without it.
+
+    With ``sharding`` ``"fsdp"`` each of several keeps a part of the weights.
 
     When the block ends in order, all end it; when it fails, one line for all: the first process to fail raises its
     error, the others, which miss it where they would meet, raise ``SystemExit(2)``.
     """
-    parallel = _join(on_gpu)
+    parallel = _join(on_gpu, ShardedParallel if sharding == "fsdp" else DataParallel)
     try:
         yield parallel
         parallel.wait()
     except BaseException as error:
-        if parallel.size > 1 and not _first_to_fail() and not isinstance(error, KeyboardInterrupt):
+        if parallel.size > 1 and isinstance(error, Exception) and not _first_to_fail():
             raise SystemExit(2) from None
         raise
 
 
-def _join(on_gpu: bool) -> DataParallel:
+def _join(on_gpu: bool, kind: type[DataParallel]) -> DataParallel:
     global _store
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
         return ALONE
@@ -113,7 +166,7 @@ def _join(on_gpu: bool) -> DataParallel:
             "cpu:gloo,cuda:nccl" if own_gpus else "gloo", store=_store, rank=number, world_size=size, timeout=PATIENCE
         )
         atexit.register(dist.destroy_process_group)
-    return DataParallel(rank(), world_size(), here)
+    return kind(rank(), world_size(), here)
 
 
 def _first_to_fail() -> bool:

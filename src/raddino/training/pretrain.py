@@ -33,7 +33,7 @@ from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
-from raddino.training.parallel import DataParallel, together
+from raddino.training.parallel import DataParallel, together, whole
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
@@ -76,13 +76,14 @@ def pretrain(
     Raises:
         ConfigError: ``init`` is still to be chosen.
         RaddinoError: nothing to train on, a changed config without ``fork``, or a loss that is not a number.
-        SystemExit: another process of this ``torchrun`` has failed, and says why.
+        SystemExit: another process of this ``torchrun`` has failed, and says why; or after SIGUSR1, once the state is
+            on disk, with :data:`raddino.training.loop.REQUEUE`.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is on disk.
     """
     if workers is not None and workers < 0:
         raise ConfigError(f"workers must be 0 or more, got {workers}")
     out = Path(out)
-    with together(on_gpu=device != "cpu" and torch.cuda.is_available()) as parallel:
+    with together(device != "cpu" and torch.cuda.is_available(), config.sharding) as parallel:
         _train(corpus, out, config, resolve_device(device), workers, fork, parallel)
     return out / "encoder"
 
@@ -151,7 +152,7 @@ def _train(
             ids=corpus.manifest["id"].to_numpy(),
             device=place,
             encoder=lambda name: _encoder(task, config, place, name),
-            export=lambda step: _export(out / "encoder", task.teacher.backbone, config, record, step),
+            export=lambda step, backbone: _export(out / "encoder", backbone, config, record, step),
         )
         micro = config.batch_size // config.accumulate
         grid = (config.views.global_size // config.vit.patch_size,) * 2
@@ -166,9 +167,10 @@ def _train(
         if done < config.steps:
             if parallel.first:
                 print(_summary(corpus, rows), file=sys.stderr, flush=True)
+            parallel.shard(task, optimizer)
             loop.run(loader, done)
         elif parallel.first:
-            loop.export(done)
+            loop.export(done, task.teacher.backbone)
 
 
 def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
@@ -259,6 +261,7 @@ def _refuse_change(
     defaults = json.loads(PretrainConfig().model_dump_json())
     old = {"corpus": told.get("corpus", {})} | _filled(read_yaml(out / "config.yaml"), defaults)
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
+    old["sharding"] = new["sharding"]  # decides where weights lie, not what is computed
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
             f"{out} holds a run with another config ({'; '.join(changes)}): "
@@ -349,7 +352,8 @@ def _export(folder: Path, backbone: VisionTransformer, config: PretrainConfig, r
 
 
 def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.device, name: str) -> VitEncoder:
-    backbone = task.teacher.backbone
+    state = {key: whole(part) for key, part in task.teacher.backbone.state_dict().items()}
+    backbone = Backbone(config.vit, state, None).build()
     return VitEncoder(
         backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std, name=name,
         provenance=Provenance(), device=str(device),

@@ -27,6 +27,8 @@ class PretrainConfig(Config):
         accumulate: micro-batches per optimiser step; must divide ``batch_size``. KoLeo, Sinkhorn-Knopp and the masks
             see one micro-batch at a time, so that it is part of what is computed (``docs/pretrain.md``).
         seed: of weights, order, views and masks.
+        sharding: ``"fsdp"`` lets each of several processes keep a part of the weights, gradients, moments and teacher;
+            with ``"none"`` each has all of them. May change when a run goes on.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
             ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
@@ -35,13 +37,15 @@ class PretrainConfig(Config):
         where: further condition on the manifest, for example ``"view == 'PA'"``.
         fraction: share of the patients of those images, drawn by hash with ``seed``; 10 % lies inside 25 %.
         checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many stay.
+        keep_checkpoints: how many of the newest stay.
+        keep_every: checkpoints of multiples of so many steps stay for good; None keeps none of them.
     """
 
     steps: int = Field(35_000, gt=0, le=10**7)
     batch_size: int = Field(64, gt=1, le=2**20)
     accumulate: int = Field(1, gt=0)
     seed: int = Field(0, ge=0, lt=2**63)
+    sharding: Literal["none", "fsdp"] = "none"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)
@@ -49,6 +53,7 @@ class PretrainConfig(Config):
     fraction: float = Field(1.0, gt=0, le=1)
     checkpoint_every: int = Field(500, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
+    keep_every: int | None = Field(None, gt=0)
     vit: VitConfig = VitConfig()
     ssl: SslConfig = SslConfig()
     views: ViewsConfig = ViewsConfig()
@@ -67,6 +72,8 @@ class PretrainConfig(Config):
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
         if self.batch_size // self.accumulate < 2:
             raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
+        if self.keep_every and self.keep_every % self.checkpoint_every:
+            raise ValueError(f"keep_every {self.keep_every} is no multiple of checkpoint_every {self.checkpoint_every}")
         sizes = (self.views.global_size, self.views.local_size)
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:

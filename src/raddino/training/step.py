@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.optimizer import clip_gradients, set_step
-from raddino.training.parallel import ALONE, DataParallel
+from raddino.training.parallel import ALONE, DataParallel, whole
 from raddino.training.schedule import StepValues
 
 
@@ -87,5 +87,5 @@ def train_step(
     task.begin_step(values.step)
     outcome = compute_gradients(task, micro_batches, count, values, precision, generator)
     terms = parallel.average(task.student, outcome.terms)
-    norms = apply_gradients(task, optimizer, values, clip_grad)
+    norms = {part: whole(norm) for part, norm in apply_gradients(task, optimizer, values, clip_grad).items()}
     return StepOutcome(terms, norms, outcome.targets, outcome.predictions)
