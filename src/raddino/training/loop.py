@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import torch
 from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
-from raddino.ssl import SelfDistillation, Views
+from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import save_checkpoint
-from raddino.training.loader import Batch, Loader, Order, make_views, reading
+from raddino.training.loader import Loader, Order, Rendered, make_views, reading
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import EARLY, Monitor, assignments
 from raddino.training.parallel import DataParallel
@@ -82,8 +83,9 @@ class Loop:
             _stop_signal(self.parallel) as stopped,
             reading(loader) as batches,
         ):
+            views = Rendered(batches, lambda batch: make_views(batch, multicrop, self.device), self.device)
             for step in range(start, self.config.steps):
-                outcome = self._step(step, batches, multicrop)
+                outcome = self._step(step, views)
                 last = step + 1 == self.config.steps
                 stop = self.parallel.any(bool(stopped)) and not last
                 look = step % self.config.monitor.every == 0 or last
@@ -101,20 +103,12 @@ class Loop:
                     raise KeyboardInterrupt
         self.log.close()
 
-    def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
-        values, waits = self.schedule[step], []
-
-        def views() -> Iterator[Views]:
-            for _ in range(self.config.accumulate):
-                begun = time.perf_counter()
-                batch = next(batches)
-                waits.append(time.perf_counter() - begun)
-                yield make_views(batch, multicrop, self.device)
-
+    def _step(self, step: int, views: Rendered) -> StepOutcome:
+        values, waited = self.schedule[step], views.waited
         outcome = train_step(
             self.task,
             self.optimizer,
-            views(),
+            islice(views, self.config.accumulate),
             self.config.accumulate,
             values,
             self.config.optim.clip_grad,
@@ -122,7 +116,7 @@ class Loop:
             self.parallel.generator(integer(self.config.seed, "drop_path", step)),
             self.parallel,
         )
-        self._pending.append(_Done(step, outcome, values, sum(waits)))
+        self._pending.append(_Done(step, outcome, values, views.waited - waited))
         return outcome
 
     def _record(self, shown: Bar) -> None:
