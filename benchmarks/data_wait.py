@@ -103,10 +103,11 @@ def run(preset: str, corpus: Path, source: Path, workers: int, batch: int, optio
         command = [sys.executable, "-m", "raddino", "pretrain", str(corpus), "--preset", preset, "--init", "none"]
         command += ["--out", f"{out}/run", "--workers", str(workers), "--device", options.device]
         command += [word for setting in [*settings, "monitor.images=16"] for word in ("--set", setting)]
+        environment = os.environ | {"PYTHONPATH": str(source / "src")}
         before = os.times()
-        subprocess.run(
-            command, check=True, env=os.environ | {"PYTHONPATH": str(source / "src")}, stderr=subprocess.PIPE
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+        if done.returncode:
+            raise SystemExit(f"{source}: {done.stderr[-2000:]}")
         after = os.times()
         lines = (Path(out) / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     processor = after.children_user + after.children_system - before.children_user - before.children_system

@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--preset", default="small-batch")
     parser.add_argument("--set", nargs="*", default=[], help="config overrides, for example batch_size=16")
     options = parser.parse_args()
+    if min(options.rounds, options.steps, options.threads) < 1:
+        parser.error("--rounds, --steps and --threads are 1 or more")
     if options.install:
         install(options.environment)
     if not python(options.environment).is_file():
@@ -121,10 +123,10 @@ def grey_images(folder: Path, images: Path | None, side: int) -> Corpus:
 
 
 def compare(config: PretrainConfig, corpus: Corpus, precision: str, options: argparse.Namespace) -> None:
-    """Give turns, first without workers, then with, and print the table."""
+    """Give turns, without workers and with, and print the table."""
     seen: dict[str, list[list[Answer]]] = {"raddino": [], "LightlyTrain": []}
     rates = []
-    for workers in (0, options.workers):
+    for workers in sorted({0, options.workers}):
         ours = {"preset": options.preset, "set": options.set, "corpus": str(corpus.path), "workers": workers}
         ours |= {"device": options.device, "precision": precision}
         theirs = arguments(config, corpus.path.parent / "png", precision, workers, options)
@@ -264,9 +266,9 @@ def show(
     )
     flops = seen["raddino"][0][-1]["flops"]
     columns: dict[str, list[list[float]]] = {}
-    for name, (alone, loaded) in seen.items():
+    for name, (alone, *others) in seen.items():
         steps, data = ([batch / one[part] for one in alone] for part in ("step", "data_processor"))
-        whole = [batch / (one["step"] + one["data"]) for one in loaded]
+        whole = [batch / (one["step"] + one["data"]) for one in (others or [alone])[0]]
         columns[name] = [steps, data, whole]
         title = " ".join([name, alone[-1].get("version", "")]).strip()
         print(
