@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py --install            # makes LightlyTrain's environment first, where there is none
     python benchmarks/peers.py [--model small] [--precision fp32 bf16] [--images FOLDER] [--rounds 5] [--steps 4]
-    python benchmarks/peers.py --threads 1 --precision fp32 --steps 2    # for the columns of the views
+    python benchmarks/peers.py --threads 1 --precision bf16 --set batch_size=2    # for the column of the views
 
 LightlyTrain is AGPL: no part of raddino imports it, and it is measured by a process of its own in an environment of its
 own (``--environment``), as ours is by another. Both train a ViT/14 from random weights with DINOv2's objective on the
@@ -20,7 +20,7 @@ Every round gives each side a turn of some steps, of which the first two are not
   core; with more, ours counts threads that wait for each other too.
 * all: data included, with ``--workers`` processes that read and, for LightlyTrain, make the views. Ours makes them
   in the main process.
-* memory: the most that the main process has held, without workers.
+* memory: the most of the machine's that the main process has held, without workers.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ def blur(probability: float) -> dict[str, Any]:
 def started(commands: dict[str, list[str]], options: argparse.Namespace) -> Iterator[dict[str, Side]]:
     """Processes that take turns; each has said that it is ready."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | OFFLINE
-    environment["OMP_NUM_THREADS"] = str(options.threads)
+    environment |= {"OMP_NUM_THREADS": str(options.threads)}
+    environment |= {"LIGHTLY_TRAIN_CACHE_DIR": str(options.environment / "cache")}
     sides = {}
     try:
         for name, command in commands.items():
