@@ -6,7 +6,8 @@ The recipe is DINOv2's on PIL images, view by view in one process: RandomResized
 brightness and contrast, GaussianBlur of 9 taps, ToTensor, Normalize, stacked, with the preset's sizes and
 probabilities; on grey images as ours, and on three equal channels as that program reads its files. Ours is everything
 between decoded images and normalised views: drawing the plans, padding to a batch, rendering. Time is that of the
-processor, which other work on the machine changes less than the clock's; both are printed.
+processor, which other work on the machine changes less than the clock's; both are printed. LightlyTrain's views, which
+its public interface makes only while it trains, are timed by ``benchmarks/peers.py``.
 """
 
 import argparse
@@ -79,10 +80,10 @@ def compare(preset: str, config: PretrainConfig, images: list[np.ndarray], round
 def render(images: list[np.ndarray], config: PretrainConfig) -> None:
     """Plans, batch and views as training makes them, a micro-batch at a time."""
     size = min(len(images), config.batch_size // config.accumulate)
-    multicrop, collate = Multicrop(config.views), Collate(config.views, 0, (1, 1), masked=False)
+    multicrop, collate = Multicrop(config.views), Collate(config.views, 0, size, (1, 1), masked=False)
     for start in range(0, len(images), size):
         samples = [
-            (at, torch.from_numpy(image), ViewPlan.draw(config.views, *image.shape, 0, at), at)
+            (at, torch.from_numpy(image), ViewPlan.draw(config.views, *image.shape, 0, at))
             for at, image in enumerate(images[start : start + size], start)
         ]
         batch = collate(samples)

@@ -1,7 +1,6 @@
 """The three losses of DINOv2 (arXiv 2304.07193, section 4), and KDE in KoLeo's place."""
 
 import math
-
 from typing import Any
 
 import torch

@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -106,6 +106,21 @@ class Batch:
         """Page-locked contents, for asynchronous copies to the GPU."""
         self.images, self.masks, self.plan = self.images.pin_memory(), self.masks.pin_memory(), self.plan.pin_memory()
         return self
+
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+        """Between processes as one tensor, because each costs the receiver a connection to the sender."""
+        tensors = [self.images, self.masks, *(getattr(self.plan, field.name) for field in fields(ViewPlan))]
+        shapes = [(tensor.dtype, tensor.shape) for tensor in tensors]
+        by_size = sorted(range(len(tensors)), key=lambda at: -tensors[at].itemsize)  # each begins at a multiple of it
+        packed = torch.cat([tensors[at].contiguous().view(-1).view(torch.uint8) for at in by_size])
+        return _unpacked, (packed, shapes, by_size)
+
+
+def _unpacked(packed: Tensor, shapes: list[tuple[torch.dtype, torch.Size]], by_size: list[int]) -> Batch:
+    parts = packed.split([shapes[at][0].itemsize * shapes[at][1].numel() for at in by_size])
+    tensors = {at: part.view(shapes[at][0]).view(shapes[at][1]) for at, part in zip(by_size, parts, strict=True)}
+    images, masks, *plan = (tensors[at] for at in range(len(shapes)))
+    return Batch(images, ViewPlan(*plan), masks)
 
 
 class Samples(Dataset):
@@ -278,6 +293,60 @@ def _end_with_parent() -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+class Rendered(Iterator[Views]):
+    """The views of micro-batches in order; with ``ahead`` the next ones are made on a stream of their own meanwhile.
+
+    Copies and crops then run beside the training step. The stream first waits for all that the step has been given,
+    so that the memory of views that are done with is free by then. What the next micro-batch raises comes before its
+    turn.
+
+    Args:
+        batches: from :func:`reading`.
+        render: makes a batch's views on the device; is called in order.
+        device: where.
+        ahead: whether one micro-batch is made ahead; None for wherever it runs beside the step, that is on a GPU.
+
+    Attributes:
+        waited: seconds so far that the loader had nothing ready.
+    """
+
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        render: Callable[[Batch], Views],
+        device: torch.device,
+        ahead: bool | None = None,
+    ) -> None:
+        self.waited = 0.0
+        self._batches, self._render, self._device = batches, render, device
+        self._streams = torch.get_device_module(device)
+        self._aside = self._streams.Stream(device)
+        self._ahead = device.type == "cuda" if ahead is None else ahead
+        self._next: Views | None = None
+
+    def __next__(self) -> Views:
+        if not self._ahead:
+            views = self._made()
+        else:
+            views, self._next = self._next or self._made_aside(), None
+            self._streams.current_stream(self._device).wait_stream(self._aside)
+            self._next = self._made_aside()
+        if views is None:
+            raise StopIteration
+        return views
+
+    def _made_aside(self) -> Views | None:
+        self._aside.wait_stream(self._streams.current_stream(self._device))
+        with self._streams.stream(self._aside):
+            return self._made()
+
+    def _made(self) -> Views | None:
+        begun = time.perf_counter()
+        batch = next(self._batches, None)
+        self.waited += time.perf_counter() - begun
+        return None if batch is None else self._render(batch)
 
 
 def make_views(batch: Batch, multicrop: Multicrop, device: torch.device, gram_size: int | None = None) -> Views:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.checkpoint import Saver, Snapshot, save_checkpoint
-from raddino.training.loader import Batch, Loader, Order, make_views, reading
+from raddino.training.loader import Batch, Loader, Order, Rendered, make_views, reading
 from raddino.training.metrics_log import MetricsLog
 from raddino.training.monitor import EARLY, Monitor, assignments
 from raddino.training.parallel import DataParallel
@@ -83,7 +84,6 @@ class Loop:
             KeyboardInterrupt: asked to stop; the state is on disk.
             SystemExit: asked by SIGUSR1 to make room, with :data:`REQUEUE`; the state is on disk.
         """
-        multicrop = Multicrop(self.config.views)
         self._window = time.perf_counter()
         with (
             bar("pretrain", self.config.steps, done=start, silent=not self.parallel.first) as shown,
@@ -91,9 +91,10 @@ class Loop:
             reading(loader) as batches,
             Saver(self._write if self.parallel.first else None) as saver,
         ):
+            views = self._rendered(batches, start)
             for step in range(start, self.config.steps):
                 saver.check()
-                outcome = self._step(step, batches, multicrop)
+                outcome = self._step(step, views)
                 last = step + 1 == self.config.steps
                 stop = 0 if last else self.parallel.largest(max(stopped, default=0))
                 look = step % self.config.monitor.every == 0 or last
@@ -111,20 +112,21 @@ class Loop:
                     raise KeyboardInterrupt if stop == STOP else SystemExit(REQUEUE)
         self.log.close()
 
-    def _step(self, step: int, batches: Iterator[Batch], multicrop: Multicrop) -> StepOutcome:
-        values, waits = self.schedule[step], []
+    def _rendered(self, batches: Iterator[Batch], start: int) -> Rendered:
+        multicrop = Multicrop(self.config.views)
+        steps = (step for step in range(start, self.config.steps) for _ in range(self.config.accumulate))
 
-        def views() -> Iterator[Views]:
-            for _ in range(self.config.accumulate):
-                begun = time.perf_counter()
-                batch = next(batches)
-                waits.append(time.perf_counter() - begun)
-                yield make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(step))
+        def render(batch: Batch) -> Views:
+            return make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(next(steps)))
 
+        return Rendered(batches, render, self.device)
+
+    def _step(self, step: int, views: Rendered) -> StepOutcome:
+        values, waited = self.schedule[step], views.waited
         outcome = train_step(
             self.task,
             self.optimizer,
-            views(),
+            islice(views, self.config.accumulate),
             self.config.accumulate,
             values,
             self.config.optim.clip_grad,
@@ -132,7 +134,7 @@ class Loop:
             self.parallel.generator(integer(self.config.seed, "drop_path", step)),
             self.parallel,
         )
-        self._pending.append(_Done(step, outcome, values, sum(waits), self._save_wait))
+        self._pending.append(_Done(step, outcome, values, views.waited - waited, self._save_wait))
         self._save_wait = 0.0
         return outcome
 
