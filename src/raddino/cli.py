@@ -165,6 +165,13 @@ def pretrain(
     fork: Annotated[
         bool, typer.Option("--fork", help="Go on from the run's checkpoint with a changed config.")
     ] = False,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Where memory is short, turn on activation checkpointing and, if need be, make micro-batches smaller.",
+        ),
+    ] = False,
 ) -> None:
     """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
     from raddino.config import load_config
@@ -188,7 +195,7 @@ def pretrain(
             for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
         }
         opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
-    encoder = run(opened, out, config, device=device, workers=workers, fork=fork)
+    encoder = run(opened, out, config, device=device, workers=workers, fork=fork, fit=fit)
     if rank() == 0:
         print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
 

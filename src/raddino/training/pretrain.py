@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,7 +26,8 @@ from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
-from raddino.ssl import Network, SelfDistillation, SslConfig
+from raddino.ssl import SelfDistillation
+from raddino.training import memory
 from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
@@ -34,15 +35,14 @@ from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import DataParallel, together
+from raddino.training.recompute import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
 from raddino.views.randomness import integer
-from raddino.vit import VisionTransformer, VitConfig
+from raddino.vit import VisionTransformer
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, resize_positions
 
-COPIES = 5
-"""Of each weight in training: student, gradient, two moments, teacher."""
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
 
 
@@ -54,6 +54,7 @@ def pretrain(
     device: str = "auto",
     workers: int | None = None,
     fork: bool = False,
+    fit: bool = False,
 ) -> Path:
     """Train a student and its teacher, or continue a run that was cut short.
 
@@ -69,6 +70,8 @@ def pretrain(
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         workers: processes that decode images, of each rank; None for a sensible number.
         fork: go on from a run's checkpoint with a changed config.
+        fit: turn on activation checkpointing, and make micro-batches smaller, where a step needs more memory than is
+            free (:func:`raddino.training.memory.fit`); a run that continues keeps what was chosen.
 
     Returns:
         ``out/encoder``.
@@ -83,7 +86,7 @@ def pretrain(
         raise ConfigError(f"workers must be 0 or more, got {workers}")
     out = Path(out)
     with together(on_gpu=device != "cpu" and torch.cuda.is_available()) as parallel:
-        _train(corpus, out, config, resolve_device(device), workers, fork, parallel)
+        _train(corpus, out, config, resolve_device(device), workers, fork, fit, parallel)
     return out / "encoder"
 
 
@@ -94,6 +97,7 @@ def _train(
     place: torch.device,
     workers: int | None,
     fork: bool,
+    change: bool,
     parallel: DataParallel,
 ) -> None:
     """One rank's part; the first alone looks at ``out`` and writes there."""
@@ -108,7 +112,11 @@ def _train(
     rows = training_rows(corpus, config)
     if parallel.first:
         _refuse_foreign(out)
-    task, config = _build(config, place)
+    if change and parallel.any(parallel.first and (out / "config.yaml").is_file()):
+        config = memory.as_recorded(config, read_yaml(out / "config.yaml") if parallel.first else {}, parallel)
+    task, config = _build(config, lambda wanted: memory.fit(wanted, place, parallel, change))
+    if config.activation_checkpointing:
+        recompute_blocks(task)
     busy = f"another process trains in {out}: wait for it, or give another --out"
     with lock(out, busy) if parallel.first else nullcontext():
         task.to(place).train()
@@ -171,11 +179,13 @@ def _train(
             loop.export(done)
 
 
-def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
-    """The task with its initial weights, and the config with the shape of an imported backbone."""
+def _build(
+    config: PretrainConfig, fitting: Callable[[PretrainConfig], PretrainConfig]
+) -> tuple[SelfDistillation, PretrainConfig]:
+    """The task with its initial weights, and the config with the shape of an imported backbone, after ``fitting``."""
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
-        _refuse_giant(config.vit, config.ssl, place)
+        config = fitting(config)
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
     source = _source(config.init)
     asked = config.model_dump()["vit"]
@@ -195,29 +205,10 @@ def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillatio
             "interpolate_antialias": config.vit.interpolate_antialias,
         }
     )
-    _refuse_giant(vit, config.ssl, place)
+    config = fitting(config.model_copy(update={"vit": vit}))
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
-    return task.reset_teacher(), config.model_copy(update={"vit": vit})
-
-
-def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
-    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
-    try:
-        with torch.device("meta"):
-            weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
-    except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
-        raise ConfigError("no machine holds a network of these sizes: make vit or ssl.head smaller") from None
-    needed = weights * COPIES * torch.float32.itemsize
-    if place.type == "cuda":
-        there = torch.cuda.get_device_properties(place).total_memory
-    else:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise ConfigError(
-            f"a network of {weights / 1e6:,.0f} million weights needs {needed / 1e9:,.0f} GB to train, {place} has "
-            f"{there / 1e9:,.0f}: make vit or ssl.head smaller"
-        )
+    return task.reset_teacher(), config
 
 
 def _source(init: str) -> Backbone:

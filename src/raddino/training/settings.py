@@ -27,6 +27,8 @@ class PretrainConfig(Config):
         accumulate: micro-batches per optimiser step; must divide ``batch_size``. KoLeo, Sinkhorn-Knopp and the masks
             see one micro-batch at a time, so that it is part of what is computed (``docs/pretrain.md``).
         seed: of weights, order, views and masks.
+        activation_checkpointing: keep the inputs of the student's blocks alone and compute the blocks again in the
+            backward pass: less memory, more time, the same results.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
             ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
@@ -42,6 +44,7 @@ class PretrainConfig(Config):
     batch_size: int = Field(64, gt=1, le=2**20)
     accumulate: int = Field(1, gt=0)
     seed: int = Field(0, ge=0, lt=2**63)
+    activation_checkpointing: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)
