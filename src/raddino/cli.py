@@ -201,6 +201,48 @@ def pretrain(
 
 
 @app.command()
+def plan(
+    preset: Annotated[
+        str, typer.Argument(help="Preset name ('raddino presets' lists them) or .yaml file.", show_default=False)
+    ],
+    corpus: Annotated[
+        Path | None, typer.Argument(help="Corpus folder to train on, if there is one already.", show_default=False)
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME or NAMExNUMBER of the table of accelerators, for example h100x8.",
+            show_default="this machine, measured by a few steps",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Number of training images, where there is no corpus.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Share of the hardware's peak rate that training reaches.", show_default="0.3, assumed"),
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="Power of one device.", show_default="the table's; this machine's is unknown")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Config override, for example batch_size=256; repeatable."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Say what a pre-training run takes: arithmetic, steps, memory, storage, hours and energy."""
+    from raddino.config import load_config
+    from raddino.training.plan import plan as run
+    from raddino.training.plan import plan_text
+    from raddino.training.settings import PretrainConfig
+
+    config = load_config(PretrainConfig, preset, set_)
+    made = run(config, corpus, hardware=hardware, images=images, share=share, watts=watts, device=device)
+    print(plan_text(made))
+
+
+@app.command()
 def views(
     corpus: CorpusArg,
     preset: Annotated[

@@ -12,11 +12,11 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
+from torch.nn import functional
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from raddino.dist import alone
 from raddino.ssl import Network, SelfDistillation, SslConfig, Views
@@ -30,6 +30,8 @@ from raddino.vit import VitConfig, attention
 
 MOMENTS = 2
 """Of AdamW, each of the student's size."""
+MASKS_DRAWN = 128
+"""Of larger micro-batches the share of masked patches is that of so many views."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def step_cost(config: PretrainConfig, images: int, gpu: bool) -> StepCost:
 
     Args:
         config: with ``precision`` decided; ``"auto"`` counts as fp32.
-        images: at least 2.
+        images: at least 1.
         gpu: whether as on a GPU, with fused attention and float32 norms, or as on this processor.
     """
     with alone():
@@ -83,43 +85,45 @@ def _rehearse(
     from torch._subclasses import FakeTensorMode
 
     side = views.global_size // vit.patch_size
-    masks = torch.zeros(2 * images, side * side, dtype=torch.bool)
+    drawn, rows = min(2 * images, MASKS_DRAWN), 0
     if ssl.ibot_weight:
-        masks = torch.from_numpy(batch_masks(0, 0, len(masks), (side, side), views.masks))
-    rows = Views.build(torch.empty(1), None, masks).masked_rows.shape
+        masks = torch.from_numpy(batch_masks(0, 0, drawn, (side, side), views.masks))
+        rows = len(Views.build(torch.empty(1), None, masks).masked_rows) * 2 * images // drawn
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode())
         stack.enter_context(_gpu_ways() if gpu else _quick_teacher())
-        living = stack.enter_context(_Living())
-        counter = stack.enter_context(FlopCounterMode(display=False, custom_mapping=_ATTENTION))
+        counted = stack.enter_context(_Counter())
         task = SelfDistillation(vit, ssl).train()
         if recompute:
             recompute_blocks(task)
         weights = list(task.student.parameters())
         parameters = sum(weight.numel() for weight in weights)
         moments = MOMENTS * parameters * torch.float32.itemsize
-        state = living.now + moments
+        state = counted.alive + moments
         if accumulated:
             for weight in weights:
                 weight.grad = torch.zeros_like(weight)
         made = Views(
             torch.empty(2 * images, 1, views.global_size, views.global_size),
             torch.empty(views.local_views * images, 1, *[views.local_size] * 2) if views.local_views else None,
-            torch.empty(masks.shape, dtype=torch.bool),
+            torch.empty(2 * images, side * side, dtype=torch.bool),
             torch.empty(rows, dtype=torch.int64),
             torch.empty(rows),
         )
         generator, values = torch.Generator().manual_seed(0), Schedule(ScheduleConfig(), 1)[0]
         compute_gradients(task, [made], 1, values, "bf16" if bf16 else "fp32", generator)
-    return StepCost(parameters, state, living.peak + moments, counter.get_total_flops())
+    return StepCost(parameters, state, counted.peak + moments, counted.flops)
 
 
-class _Living(TorchDispatchMode):
-    """Bytes of the tensors that are alive ``now``, and at the ``peak``; views share their storage."""
+class _Counter(TorchDispatchMode):
+    """Bytes of tensors that are ``alive`` now and at the ``peak`` (views share theirs), and ``flops`` done.
+
+    torch's FlopCounterMode counts by the same formulas, but keeps alive what activation checkpointing lets go.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.alive = self.peak = self.flops = 0
         self._storages: dict[int, tuple[int, Any]] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -127,26 +131,25 @@ class _Living(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())
+        if function.overloadpacket in _FLOPS:
+            self.flops += _FLOPS[function.overloadpacket](*args, **(kwargs or {}), out_val=out)
         return out
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
         if key not in self._storages:
             self._storages[key] = storage.nbytes(), weakref.ref(storage, lambda _: self._drop(key))
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
 
     def _drop(self, key: int) -> None:
-        self.now -= self._storages.pop(key)[0]
+        self.alive -= self._storages.pop(key)[0]
 
 
-class _FullNorms(TorchFunctionMode):
-    """Layer norms in float32 under autocast, as CUDA's has them."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.layer_norm and torch.is_autocast_enabled("cpu"):
-            args = (args[0].float(), *args[1:])
-        return function(*args, **(kwargs or {}))
+def _full_norm(tokens: Tensor, *rest: Any, **options: Any) -> Tensor:
+    """``layer_norm``, under autocast in float32, as CUDA's has it."""
+    full = tokens.float() if torch.is_autocast_enabled("cpu") else tokens
+    return layer_norm(full, *rest, **options)
 
 
 @contextmanager
@@ -155,7 +158,10 @@ def _gpu_ways() -> Iterator[None]:
 
     Tensors without contents that say they are on CUDA cannot be differentiated where there is none.
     """
-    with mock.patch.object(attention, "attend", scaled_dot_product_attention), _FullNorms():
+    with (
+        mock.patch.object(attention, "attend", scaled_dot_product_attention),
+        mock.patch.object(functional, "layer_norm", _full_norm),
+    ):
         yield
 
 
@@ -166,16 +172,17 @@ def _quick_teacher() -> Iterator[None]:
         yield
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:
-    return sdpa_flop_count(query, key, value)
+def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> int:
+    return sdpa_flop_count(query.shape, key.shape, value.shape)
 
 
-def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> int:
+def _attention_backward_flops(grad: Tensor, *rest: Any, **options: Any) -> int:
     """Four products; the scores that a fused kernel computes again are not counted."""
-    return 2 * sdpa_flop_count(query, key, value)
+    return 2 * _attention_flops(*rest)
 
 
-_ATTENTION: dict[Any, Any] = {
+_FLOPS: dict[Any, Any] = {
+    **flop_registry,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }

@@ -7,12 +7,14 @@ import os
 import re
 import sys
 from bisect import bisect_left
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from raddino.dist import all_max
+from raddino.config import validate
+from raddino.dist import all_max, rank
 from raddino.errors import ConfigError
 from raddino.training.cost import StepCost, count_parameters, step_cost
 from raddino.training.parallel import DataParallel
@@ -26,92 +28,112 @@ CHANGED = ("activation_checkpointing", "accumulate")
 """Settings that :func:`fit` changes."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """Memory that one rank has for its step.
+
+    Attributes:
+        device: its name.
+        gpu: whether it is one.
+        free: bytes.
+        ranks: that share a micro-batch, each with as much room.
+    """
+
+    device: str
+    gpu: bool
+    free: int
+    ranks: int = 1
+
+    @classmethod
+    def here(cls, place: torch.device, parallel: DataParallel) -> Room:
+        """What this rank may still take on its device, which the ranks of one machine share."""
+        if place.type != "cuda":
+            return cls(str(place), False, free_of_machine() // parallel.here, parallel.size)
+        kept = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        free = (torch.cuda.mem_get_info(place)[0] + kept) // math.ceil(parallel.here / torch.cuda.device_count())
+        return cls(str(place), True, free, parallel.size)
+
+    def cost(self, config: PretrainConfig) -> StepCost:
+        """Of a rank's share of a micro-batch."""
+        return step_cost(config, config.batch_size // config.accumulate // self.ranks, self.gpu)
+
+
 def needed_bytes(cost: StepCost) -> float:
     """Memory that training takes beyond what the process holds before its network is made."""
     return cost.peak_bytes * SLACK + PROCESS
 
 
-def fit(config: PretrainConfig, place: torch.device, parallel: DataParallel, change: bool) -> PretrainConfig:
-    """The config, or one that fits the memory of every rank's device.
+def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
+    """The config, or one that fits the room of every rank.
 
     Args:
         config: with ``vit`` and ``precision`` decided.
-        place: this rank's device.
-        parallel: among which ranks a micro-batch is shared.
+        room: this rank's.
         change: turn on activation checkpointing and, where that is not enough, make micro-batches smaller, which
             changes what is computed; else the config is never changed.
 
     Raises:
         ConfigError: the step's tensors alone need more than is free, or nothing that may be changed makes it fit.
     """
-    _refuse_giant(config, place)
-    free, ways = free_memory(place, parallel.here), _ways(config, parallel.size)
-    cost = _cost(config, place, parallel)
     if not change:
-        if cost.peak_bytes > free:
-            raise ConfigError(f"{_shortage(cost, place, free)}: {_remedy(ways, place, parallel, free)}")
-        if needed_bytes(cost) > free:
-            print(f"note: {_shortage(cost, place, free)}, which may not be enough: --fit", file=sys.stderr, flush=True)
+        if room.cost(config).peak_bytes > room.free:
+            raise ConfigError(advice(config, room))
+        if words := shortage(config, room):
+            print(f"note: {words}, which may not be enough: --fit makes it fit", file=sys.stderr, flush=True)
         return config
-    at = int(all_max(torch.tensor(float(_first_that_fits(ways, place, parallel, free)))))
+    ways = _ways(config, room.ranks)
+    at = int(all_max(torch.tensor(float(_first_that_fits(ways, room)))))
     if at == len(ways):
-        raise ConfigError(f"{_shortage(cost, place, free)}: {_remedy(ways, place, parallel, free)}")
-    if at and parallel.first:
-        less = needed_bytes(_cost(ways[at], place, parallel))
-        print(f"fit: {_shortage(cost, place, free)}: {_said(config, ways[at])}: {less / 1e9:.2f} GB", file=sys.stderr)
+        raise ConfigError(advice(config, room))
+    if at and rank() == 0:
+        less = needed_bytes(room.cost(ways[at])) / 1e9
+        print(f"fit: {shortage(config, room)}: {_said(config, ways[at])}: {less:.2f} GB", file=sys.stderr, flush=True)
     return ways[at]
 
 
+def shortage(config: PretrainConfig, room: Room) -> str:
+    """What a step needs and the room has, in words; empty where it fits."""
+    cost = room.cost(config)
+    if needed_bytes(cost) <= room.free:
+        return ""
+    return (
+        f"a step needs about {needed_bytes(cost) / 1e9:.2f} GB ({cost.state_bytes / 1e9:.2f} of them weights and "
+        f"moments), {room.device} has {room.free / 1e9:.2f} free"
+    )
+
+
+def advice(config: PretrainConfig, room: Room) -> str:
+    """What is short and what to change, in words; empty where the step fits."""
+    words = shortage(config, room)
+    if not words:
+        return ""
+    ways = _ways(config, room.ranks)
+    at = _first_that_fits(ways, room)
+    if at == len(ways):
+        return f"{words}: the smallest micro-batch does not fit either: make vit, ssl.head or views smaller"
+    return f"{words}: --fit sets {_said(config, ways[at])}; or share the micro-batch with more GPUs or machines"
+
+
 def as_recorded(config: PretrainConfig, recorded: dict[str, Any], parallel: DataParallel) -> PretrainConfig:
-    """The config with what an earlier :func:`fit` of the first rank's run chose (its ``config.yaml``)."""
-    own = {key: recorded.get(key, getattr(config, key)) for key in CHANGED}
-    chosen = {key: type(getattr(config, key))(parallel.number(int(value))) for key, value in own.items()}
+    """The config with what an earlier :func:`fit` of the run chose, by its ``config.yaml`` that the first rank read.
+
+    Raises:
+        ConfigError: what it chose is not possible with this config.
+    """
+    chosen = {}
+    for key in CHANGED:
+        own, told = getattr(config, key), recorded.get(key)
+        chosen[key] = type(own)(parallel.number(told if type(told) is type(own) else own))  # type: ignore[arg-type]
+    validate(PretrainConfig, config.model_dump() | chosen)
     return config.model_copy(update=chosen)
 
 
-def free_memory(place: torch.device, here: int = 1) -> int:
-    """Bytes that this process may still take on its device, which ``here`` processes of the run share."""
-    if place.type != "cuda":
-        return free_of_machine() // here
-    kept = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
-    return (torch.cuda.mem_get_info(place)[0] + kept) // math.ceil(here / torch.cuda.device_count())
+def refuse_giant(config: PretrainConfig, place: torch.device) -> None:
+    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves.
 
-
-def free_of_machine(root: Path = Path("/")) -> int:
-    """Bytes that are free on this machine and in this process's control groups; all it has where it does not say."""
-    meminfo = root / "proc/meminfo"
-    if not meminfo.is_file():
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    free: float = int(re.findall(r"^MemAvailable:\s*(\d+) kB", meminfo.read_text(encoding="utf-8"), re.M)[0]) * 1024
-    membership = root / "proc/self/cgroup"
-    for line in membership.read_text(encoding="utf-8").splitlines() if membership.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, limit, used, cache = root / "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            top, cache = root / "sys/fs/cgroup/memory", "total_inactive_file"
-            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(top):
-                free = min(free, _free_of_group(folder, limit, used, cache))
-    return int(free)
-
-
-def _free_of_group(folder: Path, limit: str, used: str, cache: str) -> float:
-    """Bytes, infinity where there is no limit; file pages that the kernel gives back count as free."""
-    try:
-        most, taken = ((folder / name).read_text(encoding="ascii").strip() for name in (limit, used))
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-    except OSError:
-        return math.inf
-    return math.inf if most == "max" else int(most) - int(taken) + int(stat.get(cache, 0))
-
-
-def _refuse_giant(config: PretrainConfig, place: torch.device) -> None:
-    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
+    Raises:
+        ConfigError: the device, or any machine, is too small.
+    """
     try:
         weights = count_parameters(config.vit, config.ssl)
     except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
@@ -128,8 +150,36 @@ def _refuse_giant(config: PretrainConfig, place: torch.device) -> None:
         )
 
 
-def _cost(config: PretrainConfig, place: torch.device, parallel: DataParallel) -> StepCost:
-    return step_cost(config, config.batch_size // config.accumulate // parallel.size, gpu=place.type == "cuda")
+def free_of_machine(root: Path = Path("/")) -> int:
+    """Bytes that are free on this machine and in this process's control groups; all it has where it does not say."""
+    meminfo, membership = root / "proc/meminfo", root / "proc/self/cgroup"
+    if not meminfo.is_file():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free: float = int(re.findall(r"^MemAvailable:\s*(\d+) kB", meminfo.read_text(encoding="utf-8"), re.M)[0]) * 1024
+    for line in membership.read_text(encoding="utf-8").splitlines() if membership.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top):
+                free = min(free, _free_of_group(folder, *names))
+    return max(int(free), 0)
+
+
+def _free_of_group(folder: Path, limit: str, used: str, cache: str) -> float:
+    """Bytes, infinity where there is no limit; file pages that the kernel gives back count as free."""
+    try:
+        most, taken = ((folder / name).read_text(encoding="ascii").strip() for name in (limit, used))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+    except OSError:
+        return math.inf
+    return math.inf if most == "max" else int(most) - int(taken) + int(stat.get(cache, 0))
 
 
 def _ways(config: PretrainConfig, ranks: int) -> list[PretrainConfig]:
@@ -143,22 +193,8 @@ def _ways(config: PretrainConfig, ranks: int) -> list[PretrainConfig]:
     return [config, *([] if config.activation_checkpointing else [lean]), *smaller]
 
 
-def _first_that_fits(ways: list[PretrainConfig], place: torch.device, parallel: DataParallel, free: int) -> int:
-    return bisect_left(ways, True, key=lambda way: needed_bytes(_cost(way, place, parallel)) <= free)
-
-
-def _shortage(cost: StepCost, place: torch.device, free: int) -> str:
-    return (
-        f"a step needs about {needed_bytes(cost) / 1e9:.2f} GB ({cost.state_bytes / 1e9:.2f} of them weights and "
-        f"moments), {place} has {free / 1e9:.2f} free"
-    )
-
-
-def _remedy(ways: list[PretrainConfig], place: torch.device, parallel: DataParallel, free: int) -> str:
-    at = _first_that_fits(ways, place, parallel, free)
-    if at == len(ways):
-        return "not even the smallest micro-batch fits: take more processes, or make vit, ssl.head or views smaller"
-    return f"--fit chooses {_said(ways[0], ways[at])}; or take more processes, which share a micro-batch"
+def _first_that_fits(ways: list[PretrainConfig], room: Room) -> int:
+    return bisect_left(ways, True, key=lambda way: not shortage(way, room))
 
 
 def _said(config: PretrainConfig, other: PretrainConfig) -> str:

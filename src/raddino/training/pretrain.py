@@ -108,13 +108,19 @@ def _train(
         )
     parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
-    config = config.model_copy(update={"precision": _precision(config.precision, place)})
+    config = config.model_copy(update={"precision": computing_precision(config.precision, place)})
     rows = training_rows(corpus, config)
     if parallel.first:
         _refuse_foreign(out)
-    if change and parallel.any(parallel.first and (out / "config.yaml").is_file()):
-        config = memory.as_recorded(config, read_yaml(out / "config.yaml") if parallel.first else {}, parallel)
-    task, config = _build(config, lambda wanted: memory.fit(wanted, place, parallel, change))
+    if change:
+        run = out / "config.yaml"
+        config = memory.as_recorded(config, read_yaml(run) if parallel.first and run.is_file() else {}, parallel)
+
+    def fitting(wanted: PretrainConfig) -> PretrainConfig:
+        memory.refuse_giant(wanted, place)
+        return memory.fit(wanted, memory.Room.here(place, parallel), change)
+
+    task, config = _build(config, fitting)
     if config.activation_checkpointing:
         recompute_blocks(task)
     busy = f"another process trains in {out}: wait for it, or give another --out"
@@ -335,7 +341,8 @@ def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.devic
     )  # fmt: skip
 
 
-def _precision(precision: str, device: torch.device) -> str:
+def computing_precision(precision: str, device: torch.device) -> str:
+    """``"bf16"`` or ``"fp32"``; ``"auto"`` is bf16 where the device has it."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
