@@ -172,6 +172,13 @@ def pretrain(
             help="Where memory is short, turn on activation checkpointing and, if need be, make micro-batches smaller.",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: tensorboard, mlflow, wandb; they get the numbers of metrics.jsonl too.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
     from raddino.config import load_config
@@ -195,7 +202,10 @@ def pretrain(
             for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
         }
         opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
-    encoder = run(opened, out, config, device=device, workers=workers, fork=fork, fit=fit)
+    encoder = run(
+        opened, out, config, device=device, workers=workers, fork=fork, fit=fit,
+        track=arguments.names("--track", track) or (),
+    )  # fmt: skip
     if rank() == 0:
         print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from raddino.errors import ConfigError
 from raddino.training import memory
-from raddino.training.memory import Room, advice, as_recorded, fit, free_of_machine, needed_bytes, shortage
+from raddino.training.memory import Room, advice, as_recorded, fit, free_of_machine, shortage
 from raddino.training.parallel import ALONE
 from raddino.training.pretrain import PretrainConfig, pretrain
 
@@ -26,12 +26,13 @@ def config(tiny) -> PretrainConfig:
 
 @pytest.fixture(autouse=True)
 def small_processes(monkeypatch):
-    """Of the tiny nets of these tests the process itself would be most."""
+    """Of the tiny nets of these tests the process itself would be most, and the heap keeps little."""
     monkeypatch.setattr(memory, "PROCESS", 0)
+    monkeypatch.setattr(memory, "LEAN_SLACK", memory.SLACK)
 
 
 def needs(config, **values) -> int:
-    return int(needed_bytes(PLENTY.cost(config.model_copy(update=values))))
+    return int(PLENTY.needed(config.model_copy(update=values)))
 
 
 def room(free, ranks=1) -> Room:
@@ -79,6 +80,14 @@ def test_checkpointing_comes_first_then_larger_micro_batches_before_smaller(conf
         assert ("accumulate" in said) == ("accumulate" in way)
     with pytest.raises(ConfigError, match="smallest micro-batch does not fit either"):
         fit(config, room(needed[-1] * 0.9), change=True)
+
+
+def test_the_heap_of_a_cpu_keeps_more_under_checkpointing(config, monkeypatch):
+    lean = config.model_copy(update={"activation_checkpointing": True})
+    monkeypatch.setattr(memory, "LEAN_SLACK", 2 * memory.SLACK)
+    assert PLENTY.needed(lean) == pytest.approx(2 * memory.SLACK * PLENTY.cost(lean).peak_bytes)
+    gpu = Room("cuda", True, 0)
+    assert gpu.needed(lean) == pytest.approx(memory.SLACK * gpu.cost(lean).peak_bytes)
 
 
 def test_ranks_share_a_micro_batch_evenly(config):

@@ -6,7 +6,6 @@ import math
 import os
 import re
 import sys
-from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from raddino.training.settings import PretrainConfig
 COPIES = 5
 """Of each weight in training: student, gradient, two moments, teacher."""
 SLACK, PROCESS = 1.1, 200e6
-"""What a process takes beside its tensors, a share of them and bytes (``benchmarks/memory.py`` measures both)."""
+"""What a process takes beside its tensors: a share of them and bytes (``benchmarks/memory.py`` measures both)."""
+LEAN_SLACK = 2.1
+"""On a CPU with activation checkpointing, under which the C library's heap keeps much of what was freed."""
 CHANGED = ("activation_checkpointing", "accumulate")
 """Settings that :func:`fit` changes."""
 
@@ -57,10 +58,10 @@ class Room:
         """Of a rank's share of a micro-batch."""
         return step_cost(config, config.batch_size // config.accumulate // self.ranks, self.gpu)
 
-
-def needed_bytes(cost: StepCost) -> float:
-    """Memory that training takes beyond what the process holds before its network is made."""
-    return cost.peak_bytes * SLACK + PROCESS
+    def needed(self, config: PretrainConfig) -> float:
+        """Bytes that training takes beyond what the process holds before its network is made."""
+        slack = LEAN_SLACK if config.activation_checkpointing and not self.gpu else SLACK
+        return self.cost(config).peak_bytes * slack + PROCESS
 
 
 def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
@@ -86,18 +87,18 @@ def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
     if at == len(ways):
         raise ConfigError(advice(config, room))
     if at and rank() == 0:
-        less = needed_bytes(room.cost(ways[at])) / 1e9
+        less = room.needed(ways[at]) / 1e9
         print(f"fit: {shortage(config, room)}: {_said(config, ways[at])}: {less:.2f} GB", file=sys.stderr, flush=True)
     return ways[at]
 
 
 def shortage(config: PretrainConfig, room: Room) -> str:
     """What a step needs and the room has, in words; empty where it fits."""
-    cost = room.cost(config)
-    if needed_bytes(cost) <= room.free:
+    needed, state = room.needed(config), room.cost(config).state_bytes
+    if needed <= room.free:
         return ""
     return (
-        f"a step needs about {needed_bytes(cost) / 1e9:.2f} GB ({cost.state_bytes / 1e9:.2f} of them weights and "
+        f"a step needs about {needed / 1e9:.2f} GB ({state / 1e9:.2f} of them weights and "
         f"moments), {room.device} has {room.free / 1e9:.2f} free"
     )
 
@@ -194,7 +195,8 @@ def _ways(config: PretrainConfig, ranks: int) -> list[PretrainConfig]:
 
 
 def _first_that_fits(ways: list[PretrainConfig], room: Room) -> int:
-    return bisect_left(ways, True, key=lambda way: not shortage(way, room))
+    """Its number; that of all ways where none does."""
+    return next((at for at, way in enumerate(ways) if not shortage(way, room)), len(ways))
 
 
 def _said(config: PretrainConfig, other: PretrainConfig) -> str:

@@ -17,7 +17,7 @@ from raddino.ssl import SelfDistillation
 from raddino.training.cost import StepCost
 from raddino.training.hardware import ACCELERATORS, parse_hardware
 from raddino.training.loader import Batch, make_views
-from raddino.training.memory import Room, advice, needed_bytes, shortage
+from raddino.training.memory import Room, advice, shortage
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import computing_precision, training_rows
@@ -46,6 +46,7 @@ class Plan:
         images: that it trains on; None where no corpus and no number was given.
         cost: of one device's share of a micro-batch.
         flops: of the whole run.
+        needed: memory of one device.
         devices, device, memory: how many, of which name, with how much memory each.
         advice: what does not fit and what to change, in words; empty where all fits.
         checkpoints, encoders, corpus: on disk; ``corpus`` is None where ``images`` is.
@@ -60,6 +61,7 @@ class Plan:
     images: int | None
     cost: StepCost
     flops: float
+    needed: float
     devices: int
     device: str
     memory: float
@@ -164,7 +166,7 @@ def plan(
     return Plan(
         steps=config.steps, samples=samples, images=images, cost=cost,
         flops=cost.flops / _share(config, number) * samples,
-        devices=number, device=room.device, memory=room.free, advice=advice(config, room),
+        needed=room.needed(config), devices=number, device=room.device, memory=room.free, advice=advice(config, room),
         checkpoints=cost.state_bytes * (config.keep_checkpoints + 1), encoders=2 * encoder,
         corpus=None if images is None else images * stored, read=rate * stored, pixels=rate * pixels,
         rate=rate, rate_from=rate_from, images_from=images_from, watts=None if watts is None else watts * number,
@@ -184,7 +186,7 @@ def plan_text(made: Plan) -> str:
         ("steps", f"{made.steps:,}, {made.samples:,} samples{known}"),
         ("arithmetic", f"{_flops(made.flops)}, {_flops(made.flops / made.samples)} a sample, as counted in the step"),
         ("network", f"{cost.parameters / 1e6:,.1f} million weights in the student, heads included"),
-        ("memory", f"{_bytes(needed_bytes(cost))} a device at the peak, {_bytes(made.memory)} there"),
+        ("memory", f"{_bytes(made.needed)} a device at the peak, {_bytes(made.memory)} there"),
         ("storage", f"checkpoints {_bytes(made.checkpoints)}, encoders {_bytes(made.encoders)}{corpus}"),
         ("speed", f"{made.rate:,.1f} images/s on {one}: {made.rate_from}"),
         ("loader", f"reads {_bytes(made.read)}/s, hands on {_bytes(made.pixels)}/s; {made.images_from}"),

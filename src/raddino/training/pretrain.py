@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from raddino.training.recompute import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
+from raddino.training.trackers import Tracking, check_trackers
 from raddino.views.randomness import integer
 from raddino.vit import VisionTransformer
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, resize_positions
@@ -55,6 +56,7 @@ def pretrain(
     workers: int | None = None,
     fork: bool = False,
     fit: bool = False,
+    track: Sequence[str] = (),
 ) -> Path:
     """Train a student and its teacher, or continue a run that was cut short.
 
@@ -72,6 +74,7 @@ def pretrain(
         fork: go on from a run's checkpoint with a changed config.
         fit: turn on activation checkpointing, and make micro-batches smaller, where a step needs more memory than is
             free (:func:`raddino.training.memory.fit`); a run that continues keeps what was chosen.
+        track: names of :data:`raddino.training.trackers.TRACKERS` that get the log's numbers too.
 
     Returns:
         ``out/encoder``.
@@ -86,7 +89,7 @@ def pretrain(
         raise ConfigError(f"workers must be 0 or more, got {workers}")
     out = Path(out)
     with together(on_gpu=device != "cpu" and torch.cuda.is_available()) as parallel:
-        _train(corpus, out, config, resolve_device(device), workers, fork, fit, parallel)
+        _train(corpus, out, config, resolve_device(device), workers, fork, fit, track, parallel)
     return out / "encoder"
 
 
@@ -98,6 +101,7 @@ def _train(
     workers: int | None,
     fork: bool,
     change: bool,
+    track: Sequence[str],
     parallel: DataParallel,
 ) -> None:
     """One rank's part; the first alone looks at ``out`` and writes there."""
@@ -106,6 +110,7 @@ def _train(
             "this preset continues from trained weights: give --init dinov2-base, NAME:PLACE, a folder or a file, or "
             "--init none for random weights"
         )
+    check_trackers(track)
     parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
     config = config.model_copy(update={"precision": computing_precision(config.precision, place)})
@@ -124,7 +129,8 @@ def _train(
     if config.activation_checkpointing:
         recompute_blocks(task)
     busy = f"another process trains in {out}: wait for it, or give another --out"
-    with lock(out, busy) if parallel.first else nullcontext():
+    tracking = Tracking(track if parallel.first else (), out, config)
+    with lock(out, busy) if parallel.first else nullcontext(), tracking:
         task.to(place).train()
         optimizer = build_optimizer(task.student, config.optim)
         record, done = Provenance(), 0
@@ -150,7 +156,7 @@ def _train(
         if parallel.first:
             monitor = Monitor(config.monitor, corpus, rows, config.seed)
             monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
-            log = MetricsLog(out / "metrics.jsonl", start=done)
+            log = MetricsLog(out / "metrics.jsonl", done, tracking)
         samples = Samples(corpus, rows, config.views, config.seed)
         loop = Loop(
             task=task,
