@@ -1,6 +1,7 @@
 """What a run takes, against numbers by hand and files on the disk."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +143,15 @@ def test_the_command_prints_it(capsys):
         "steps", "arithmetic", "network", "memory", "storage", "speed", "loader", "time", "energy",
     ]  # fmt: skip
     assert "22,400 samples, each of 1,680 images 13.3 times" in said[0]
+
+
+def test_the_page_says_what_the_command_says():
+    """Numbers of a version of torch may differ a little."""
+    page = (Path(__file__).parents[2] / "docs/plan.md").read_text(encoding="utf-8")
+    shown = re.search(r"^```\n(steps.*?)^```", page, re.M | re.S)[1].rstrip()
+    config = load_config(PretrainConfig, "rad-dino-vit-b-518")
+    said = plan_text(plan(config, hardware="h100x8", images=882_775))
+    number = re.compile(r"\d[\d,]*(?:\.\d+)?")
+    assert number.sub("#", shown) == number.sub("#", said)
+    values = [[float(one.replace(",", "")) for one in number.findall(text)] for text in (shown, said)]
+    assert values[0] == pytest.approx(values[1], rel=0.05)
