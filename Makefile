@@ -1,9 +1,10 @@
 # make demo: set up and run the whole journey on synthetic X-rays.  make test: set up and run the test suite.
+# make gpu: on a machine with a GPU, run all that needs one and write docs/results/gpu.md.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu clean
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raddino needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -30,6 +31,9 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gpu: .venv/test
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf .venv $(DEMO)

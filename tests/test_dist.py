@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from raddino.dist import all_max, all_mean, all_sum, world_size
+from raddino.dist import all_max, all_mean, all_sum, alone, rank, world_size
 
 ONE_RANK = """
 import json, sys
@@ -43,3 +43,14 @@ def test_over_two_ranks(tmp_path):
     ]
     found = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]
     assert found == [[2, [[3, -4], [2, 0], [1.5, -2]]]] * 2
+
+
+def test_alone_meets_nobody_whatever_the_group(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    with alone():
+        with alone():
+            assert world_size() == 1
+        assert rank() == 0
+        assert torch.equal(all_sum(torch.ones(2)), torch.ones(2))
+    assert world_size() == 3

@@ -5,7 +5,8 @@ The functions behind the commands carry the commands' names and are imported on 
     import raddino
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
     raddino.evaluate(...), raddino.segment(...), raddino.predict(...), raddino.report(...), raddino.compare(...)
-    raddino.leaderboard(...), raddino.export(...), raddino.verify(...), raddino.combine(...), raddino.load_encoder(...)
+    raddino.leaderboard(...), raddino.export(...), raddino.verify(...), raddino.plan(...), raddino.combine(...)
+    raddino.load_encoder(...)
 """
 
 import importlib
@@ -26,6 +27,7 @@ _HOMES = {
     "leaderboard": "raddino.benchmark.leaderboard",
     "export": "raddino.encoders.export",
     "verify": "raddino.training.verify",
+    "plan": "raddino.training.plan",
     "combine": "raddino.corpus.combine",
     "load_encoder": "raddino.encoders.load",
 }

@@ -165,6 +165,20 @@ def pretrain(
     fork: Annotated[
         bool, typer.Option("--fork", help="Go on from the run's checkpoint with a changed config.")
     ] = False,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Where memory is short, turn on activation checkpointing and, if need be, make micro-batches smaller.",
+        ),
+    ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: tensorboard, mlflow, wandb; they get the numbers of metrics.jsonl too.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Pre-train an encoder on a corpus; Ctrl-C leaves a state from which the same command continues."""
     from raddino.config import load_config
@@ -188,9 +202,54 @@ def pretrain(
             for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
         }
         opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
-    encoder = run(opened, out, config, device=device, workers=workers, fork=fork)
+    encoder = run(
+        opened, out, config, device=device, workers=workers, fork=fork, fit=fit,
+        track=arguments.names("--track", track) or (),
+    )  # fmt: skip
     if rank() == 0:
         print(f"encoder: {encoder}\ncurves: {plot_curves(out)}")
+
+
+@app.command()
+def plan(
+    preset: Annotated[
+        str, typer.Argument(help="Preset name ('raddino presets' lists them) or .yaml file.", show_default=False)
+    ],
+    corpus: Annotated[
+        Path | None, typer.Argument(help="Corpus folder to train on, if there is one already.", show_default=False)
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME or NAMExNUMBER of the table of accelerators, for example h100x8.",
+            show_default="this machine, measured by a few steps",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Number of training images, where there is no corpus.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Share of the hardware's peak rate that training reaches.", show_default="0.3, assumed"),
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="Power of one device.", show_default="the table's; this machine's is unknown")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Config override, for example batch_size=256; repeatable."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Say what a pre-training run takes: arithmetic, steps, memory, storage, hours and energy."""
+    from raddino.config import load_config
+    from raddino.training.plan import plan as run
+    from raddino.training.plan import plan_text
+    from raddino.training.settings import PretrainConfig
+
+    config = load_config(PretrainConfig, preset, set_)
+    made = run(config, corpus, hardware=hardware, images=images, share=share, watts=watts, device=device)
+    print(plan_text(made))
 
 
 @app.command()

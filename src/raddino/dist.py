@@ -18,9 +18,23 @@ class LostRankError(RaddinoError):
     """Another process of the group has ended, or gave nothing for as long as the group waits."""
 
 
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Every collective is the identity for a while, whatever the process group."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def world_size() -> int:
     """Number of ranks; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if not _alone and dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:

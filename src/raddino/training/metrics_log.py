@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raddino.files import write_text, writing
+from raddino.training.trackers import Tracking
 
 LONGEST_LINE = 2**24
 
@@ -18,18 +19,21 @@ class MetricsLog:
     Args:
         path: the file, made if absent.
         start: first step that will be logged; lines from there on, and a half-written last line, are dropped.
+        tracking: is handed every line too.
     """
 
-    def __init__(self, path: Path, start: int) -> None:
+    def __init__(self, path: Path, start: int, tracking: Tracking | None = None) -> None:
         kept = [line for line in read_metrics(path) if line["step"] < start]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._path, self._held = path, b""
+        self._path, self._held, self._tracking = path, b"", tracking
         self._file = path.open("ab", buffering=0)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line; numbers that are not finite become null."""
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
         self._held += json.dumps(clean).encode() + b"\n"
+        if self._tracking:
+            self._tracking.put(clean)
 
     def flush(self) -> None:
         """Hand what was written to the operating system.

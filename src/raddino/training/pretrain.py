@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,7 +26,8 @@ from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
-from raddino.ssl import Network, SelfDistillation, SslConfig
+from raddino.ssl import SelfDistillation
+from raddino.training import memory
 from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
@@ -34,15 +35,15 @@ from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import DataParallel, together, whole
+from raddino.training.recompute import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
+from raddino.training.trackers import Tracking, check_trackers
 from raddino.views.randomness import integer
-from raddino.vit import VisionTransformer, VitConfig
+from raddino.vit import VisionTransformer
 from raddino.vit.weights import Backbone, Normalisation, fold_grey, load_backbone, resize_positions
 
-COPIES = 5
-"""Of each weight in training: student, gradient, two moments, teacher."""
 ARCHITECTURE = ("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "num_register_tokens", "ffn")
 
 
@@ -54,6 +55,8 @@ def pretrain(
     device: str = "auto",
     workers: int | None = None,
     fork: bool = False,
+    fit: bool = False,
+    track: Sequence[str] = (),
 ) -> Path:
     """Train a student and its teacher, or continue a run that was cut short.
 
@@ -69,6 +72,9 @@ def pretrain(
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         workers: processes that decode images, of each rank; None for a sensible number.
         fork: go on from a run's checkpoint with a changed config.
+        fit: turn on activation checkpointing, and make micro-batches smaller, where a step needs more memory than is
+            free (:func:`raddino.training.memory.fit`); a run that continues keeps what was chosen.
+        track: names of :data:`raddino.training.trackers.TRACKERS` that get the log's numbers too.
 
     Returns:
         ``out/encoder``.
@@ -84,7 +90,7 @@ def pretrain(
         raise ConfigError(f"workers must be 0 or more, got {workers}")
     out = Path(out)
     with together(device != "cpu" and torch.cuda.is_available(), config.sharding) as parallel:
-        _train(corpus, out, config, resolve_device(device), workers, fork, parallel)
+        _train(corpus, out, config, resolve_device(device), workers, fork, fit, track, parallel)
     return out / "encoder"
 
 
@@ -95,6 +101,8 @@ def _train(
     place: torch.device,
     workers: int | None,
     fork: bool,
+    change: bool,
+    track: Sequence[str],
     parallel: DataParallel,
 ) -> None:
     """One rank's part; the first alone looks at ``out`` and writes there."""
@@ -103,15 +111,27 @@ def _train(
             "this preset continues from trained weights: give --init dinov2-base, NAME:PLACE, a folder or a file, or "
             "--init none for random weights"
         )
+    check_trackers(track)
     parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
-    config = config.model_copy(update={"precision": _precision(config.precision, place)})
+    config = config.model_copy(update={"precision": computing_precision(config.precision, place)})
     rows = training_rows(corpus, config)
     if parallel.first:
         _refuse_foreign(out)
-    task, config = _build(config, place)
+    if change:
+        run = out / "config.yaml"
+        config = memory.as_recorded(config, read_yaml(run) if parallel.first and run.is_file() else {}, parallel)
+
+    def fitting(wanted: PretrainConfig) -> PretrainConfig:
+        memory.refuse_giant(wanted, place)
+        return memory.fit(wanted, memory.Room.here(place, parallel), change)
+
+    task, config = _build(config, fitting)
+    if config.activation_checkpointing:
+        recompute_blocks(task)
     busy = f"another process trains in {out}: wait for it, or give another --out"
-    with lock(out, busy) if parallel.first else nullcontext():
+    tracking = Tracking(track if parallel.first else (), out, config)
+    with lock(out, busy) if parallel.first else nullcontext(), tracking:
         task.to(place).train()
         optimizer = build_optimizer(task.student, config.optim)
         record, done = Provenance(), 0
@@ -137,7 +157,7 @@ def _train(
         if parallel.first:
             monitor = Monitor(config.monitor, corpus, rows, config.seed)
             monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
-            log = MetricsLog(out / "metrics.jsonl", start=done)
+            log = MetricsLog(out / "metrics.jsonl", done, tracking)
         samples = Samples(corpus, rows, config.views, config.seed)
         loop = Loop(
             task=task,
@@ -173,11 +193,13 @@ def _train(
             loop.export(done, task.teacher.backbone)
 
 
-def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillation, PretrainConfig]:
-    """The task with its initial weights, and the config with the shape of an imported backbone."""
+def _build(
+    config: PretrainConfig, fitting: Callable[[PretrainConfig], PretrainConfig]
+) -> tuple[SelfDistillation, PretrainConfig]:
+    """The task with its initial weights, and the config with the shape of an imported backbone, after ``fitting``."""
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
-        _refuse_giant(config.vit, config.ssl, place)
+        config = fitting(config)
         return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
     source = _source(config.init)
     asked = config.model_dump()["vit"]
@@ -197,30 +219,10 @@ def _build(config: PretrainConfig, place: torch.device) -> tuple[SelfDistillatio
             "interpolate_antialias": backbone.config.num_register_tokens > 0,
         }
     )
-    config = validate(PretrainConfig, config.model_dump() | {"vit": vit.model_dump()})
-    _refuse_giant(vit, config.ssl, place)
+    config = fitting(validate(PretrainConfig, config.model_dump() | {"vit": vit.model_dump()}))
     task = SelfDistillation(vit, config.ssl).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config
-
-
-def _refuse_giant(vit: VitConfig, ssl: SslConfig, place: torch.device) -> None:
-    """Refuse a network whose weights, before any image, are more than the device holds; in no memory themselves."""
-    try:
-        with torch.device("meta"):
-            weights = sum(weight.numel() for weight in Network(vit, ssl).parameters())
-    except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
-        raise ConfigError("no machine holds a network of these sizes: make vit or ssl.head smaller") from None
-    needed = weights * COPIES * torch.float32.itemsize
-    if place.type == "cuda":
-        there = torch.cuda.get_device_properties(place).total_memory
-    else:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise ConfigError(
-            f"a network of {weights / 1e6:,.0f} million weights needs {needed / 1e9:,.0f} GB to train, {place} has "
-            f"{there / 1e9:,.0f}: make vit or ssl.head smaller"
-        )
 
 
 def _source(init: str) -> Backbone:
@@ -360,7 +362,8 @@ def _encoder(task: SelfDistillation, config: PretrainConfig, device: torch.devic
     )  # fmt: skip
 
 
-def _precision(precision: str, device: torch.device) -> str:
+def computing_precision(precision: str, device: torch.device) -> str:
+    """``"bf16"`` or ``"fp32"``; ``"auto"`` is bf16 where the device has it."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

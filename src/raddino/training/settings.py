@@ -29,6 +29,8 @@ class PretrainConfig(Config):
         seed: of weights, order, views and masks.
         sharding: ``"fsdp"`` lets each of several processes keep a part of the weights, gradients, moments and teacher;
             with ``"none"`` each has all of them. May change when a run goes on.
+        activation_checkpointing: keep the inputs of the student's blocks alone and compute the blocks again in the
+            backward pass: less memory, more time, the same results.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
             ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
@@ -46,6 +48,7 @@ class PretrainConfig(Config):
     accumulate: int = Field(1, gt=0)
     seed: int = Field(0, ge=0, lt=2**63)
     sharding: Literal["none", "fsdp"] = "none"
+    activation_checkpointing: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)
