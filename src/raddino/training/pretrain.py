@@ -258,7 +258,8 @@ def _refuse_change(
     """Refuse a run with another config unless it is forked."""
     if not (out / "config.yaml").is_file():
         return
-    old = {"fraction": 1.0, "corpus": told.get("corpus", {})} | read_yaml(out / "config.yaml")
+    since = {"fraction": 1.0, "activation_checkpointing": False, "corpus": told.get("corpus", {})}
+    old = since | read_yaml(out / "config.yaml")
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     if not fork and (changes := diff(old, new)):
         raise ConfigError(
