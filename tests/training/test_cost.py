@@ -12,7 +12,7 @@ from raddino.training.checkpoint import training_state
 from raddino.training.cost import _gpu_ways, count_parameters, step_cost
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig
-from raddino.training.recompute import recompute_blocks
+from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.step import compute_gradients, train_step
 from raddino.views.masks import batch_masks

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from raddino.dist import alone
 from raddino.ssl import Network, SelfDistillation, SslConfig, Views
-from raddino.training.recompute import recompute_blocks
+from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import compute_gradients

@@ -21,7 +21,7 @@ from raddino.training.memory import Room, advice, shortage
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import computing_precision, training_rows
-from raddino.training.recompute import recompute_blocks
+from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import train_step

@@ -28,6 +28,7 @@ from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.ssl import SelfDistillation
 from raddino.training import memory
+from raddino.training.blocks import compile_blocks, recompute_blocks
 from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
@@ -35,7 +36,6 @@ from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
 from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import DataParallel, together, whole
-from raddino.training.recompute import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
@@ -127,6 +127,8 @@ def _train(
         return memory.fit(wanted, memory.Room.here(place, parallel), change)
 
     task, config = _build(config, fitting)
+    if config.compile:
+        compile_blocks(task)
     if config.activation_checkpointing:
         recompute_blocks(task)
     busy = f"another process trains in {out}: wait for it, or give another --out"

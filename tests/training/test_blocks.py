@@ -5,7 +5,7 @@ import torch
 
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.pretrain import PretrainConfig
-from raddino.training.recompute import recompute_blocks
+from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.step import compute_gradients
 
