@@ -10,17 +10,10 @@ import time
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from raddino.vit.attention import _InSlabs, split_heads
+from raddino.vit.attention import _InSlabs, fused
 
 ROUNDS, HEADS, DIM, TOKENS = 7, 3, 64, 12_000
-
-
-def fused(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
-    """``raddino.vit.attention.attend`` by torch's own kernel."""
-    mixed = scaled_dot_product_attention(*split_heads(qkv, batch, length, heads))
-    return mixed.transpose(1, 2).reshape(batch * length, -1)
 
 
 def seconds(attend, qkv: Tensor, length: int) -> float:

@@ -86,7 +86,8 @@ def test_flops_are_those_by_hand(tiny):
     rows = (2 + v.local_views) * IMAGES + masked
     student = 2 * (globals_[0] + locals_[0]) + 3 * (globals_[1] + locals_[1] + head(rows))
     nearest = 2 * 2 * IMAGES**2 * dim
-    assert step_cost(config, IMAGES, gpu=False).flops == teacher + student + nearest
+    balanced = 3 * 2 * 2 * (2 * IMAGES + masked) * config.ssl.head.prototypes
+    assert step_cost(config, IMAGES, gpu=False).flops == teacher + student + nearest + balanced
 
 
 @pytest.mark.parametrize("change", [{}, {"accumulate": 2}, {"activation_checkpointing": True}, {"precision": "bf16"}])

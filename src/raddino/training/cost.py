@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import layer_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
@@ -26,7 +26,7 @@ from raddino.training.settings import PretrainConfig
 from raddino.training.step import compute_gradients
 from raddino.views import ViewsConfig
 from raddino.views.masks import batch_masks
-from raddino.vit import VitConfig, attention
+from raddino.vit import VitConfig, attention, linear
 
 MOMENTS = 2
 """Of AdamW, each of the student's size."""
@@ -91,7 +91,7 @@ def _rehearse(
         rows = len(Views.build(torch.empty(1), None, masks).masked_rows) * 2 * images // drawn
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode())
-        stack.enter_context(_gpu_ways() if gpu else _quick_teacher())
+        stack.enter_context(_gpu_ways() if gpu else _quick_attention())
         counted = stack.enter_context(_Counter())
         task = SelfDistillation(vit, ssl).train()
         if recompute:
@@ -154,20 +154,21 @@ def _full_norm(tokens: Tensor, *rest: Any, **options: Any) -> Tensor:
 
 @contextmanager
 def _gpu_ways() -> Iterator[None]:
-    """Fused attention and float32 norms: what differs on CUDA from tensors that say they are on the CPU.
+    """Fused attention, torch's products and float32 norms: what differs on CUDA from tensors that say they are on the CPU.
 
     Tensors without contents that say they are on CUDA cannot be differentiated where there is none.
     """
     with (
-        mock.patch.object(attention, "attend", scaled_dot_product_attention),
+        mock.patch.object(attention, "attend", attention.fused),
+        mock.patch.object(linear, "has_onednn", lambda dtype: False),
         mock.patch.object(functional, "layer_norm", _full_norm),
     ):
         yield
 
 
 @contextmanager
-def _quick_teacher() -> Iterator[None]:
-    """The teacher's attention for all heads at once: hundreds of slabs a block take longer to count than to compute."""
+def _quick_attention() -> Iterator[None]:
+    """Attention for all heads at once: hundreds of slabs a block take longer to count than to compute."""
     with mock.patch.object(attention, "SLAB", 2**62):
         yield
 

@@ -26,6 +26,11 @@ def attend(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
     if qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 and not torch.compiler.is_compiling():
         with torch.autocast("cpu", enabled=False):
             return _InSlabs.apply(qkv, batch, length, heads)
+    return fused(qkv, batch, length, heads)
+
+
+def fused(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
+    """:func:`attend` by torch's own kernel."""
     query, key, value = split_heads(qkv, batch, length, heads)
     mixed = scaled_dot_product_attention(query, key, value)
     return mixed.transpose(1, 2).reshape(batch * length, -1)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import register_flop_formula
 
 Activation = Literal["none", "gelu"]
 
@@ -38,6 +39,14 @@ def has_onednn(dtype: torch.dtype) -> bool:
 def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:
     """``activation(x weight^T + bias)`` of (T, in) and (out, in), which may be in oneDNN's own layout; no gradient."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _flops(x: torch.Size, weight: torch.Size, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        """For torch's FLOP counter, which knows the other ways."""
+        return 2 * x[0] * x[1] * weight[0]
 
 
 class _OneDnnLinear(torch.autograd.Function):
