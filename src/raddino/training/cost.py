@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from raddino.dist import alone
-from raddino.ssl import Network, SelfDistillation, SslConfig, Views
+from raddino.ssl import Network, SelfDistillation, SslConfig, Views, losses
 from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.training.settings import PretrainConfig
@@ -92,6 +92,7 @@ def _rehearse(
     with ExitStack() as stack:
         stack.enter_context(FakeTensorMode())
         stack.enter_context(_gpu_ways() if gpu else _quick_attention())
+        stack.enter_context(_few_chunks())
         counted = stack.enter_context(_Counter())
         task = SelfDistillation(vit, ssl).train()
         if recompute:
@@ -154,13 +155,13 @@ def _full_norm(tokens: Tensor, *rest: Any, **options: Any) -> Tensor:
 
 @contextmanager
 def _gpu_ways() -> Iterator[None]:
-    """Fused attention, torch's products and float32 norms: what differs on CUDA from tensors that say they are on the CPU.
+    """Fused attention, torch's products and float32 norms: what differs on CUDA from tensors said to be on the CPU.
 
     Tensors without contents that say they are on CUDA cannot be differentiated where there is none.
     """
     with (
         mock.patch.object(attention, "attend", attention.fused),
-        mock.patch.object(linear, "has_onednn", lambda dtype: False),
+        mock.patch.object(linear, "has_onednn", return_value=False),
         mock.patch.object(functional, "layer_norm", _full_norm),
     ):
         yield
@@ -171,6 +172,11 @@ def _quick_attention() -> Iterator[None]:
     """Attention for all heads at once: hundreds of slabs a block take longer to count than to compute."""
     with mock.patch.object(attention, "SLAB", 2**62):
         yield
+
+
+def _few_chunks() -> AbstractContextManager[Any]:
+    """The losses' chunks as on a GPU, for the same reason."""
+    return mock.patch.object(losses, "CHUNK", losses.CHUNK[:1] * 2)
 
 
 def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> int:

@@ -14,6 +14,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.device import resolve_device
 from raddino.errors import ConfigError
 from raddino.ssl import SelfDistillation
+from raddino.training.blocks import recompute_blocks
 from raddino.training.cost import StepCost
 from raddino.training.hardware import ACCELERATORS, parse_hardware
 from raddino.training.loader import Batch, make_views
@@ -21,7 +22,6 @@ from raddino.training.memory import Room, advice, shortage
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import ALONE, DataParallel
 from raddino.training.pretrain import computing_precision, training_rows
-from raddino.training.blocks import recompute_blocks
 from raddino.training.schedule import Schedule
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import train_step

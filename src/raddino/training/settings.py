@@ -31,8 +31,8 @@ class PretrainConfig(Config):
             with ``"none"`` each has all of them. May change when a run goes on.
         activation_checkpointing: keep the inputs of the student's blocks alone and compute the blocks again in the
             backward pass: less memory, more time, the same results.
-        compile: the blocks by ``torch.compile``, which takes a minute at the start, and on a CPU a C++ compiler; rounding
-            differs. Measured in ``docs/performance.md``.
+        compile: the blocks by ``torch.compile``, which takes up to a minute at the start, and on a CPU a C++ compiler;
+            rounding differs. Measured in ``docs/performance.md``.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
             ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
