@@ -226,7 +226,7 @@ def test_a_rank_that_fails_is_not_ended_before_its_line_is_out(ranks):
         ("poisoned", {}, r"error: step 0: .*loss.* is not a finite number; batch ids .* and 4 more in metrics\.jsonl"),
         (
             "full",
-            {"steps": 60, "checkpoint_every": 2},
+            {"checkpoint_every": 2},
             r"error: .*step_2 cannot be written \(No space left on device\)$",
         ),
         ("command", {"batch_size": 7}, "error: a micro-batch of 7 images .* cannot be shared evenly by 2 processes"),
