@@ -62,6 +62,10 @@ def checks(device: str, folder: Path) -> list[Check]:
               f"{folder}/run", "--device", device]], r"(encoder: )"),
         Check("activation checkpointing", [[*raddino, *train, "--set", "activation_checkpointing=true", "--out",
               f"{folder}/lean", "--device", device]], r"(encoder: )"),
+        Check("blocks compiled", [[*raddino, *train, "--set", "compile=true", "--out", f"{folder}/compiled",
+              "--device", device]], r"(encoder: )"),
+        Check("FSDP2 on one rank", [[*one_rank, *train, "--set", "sharding=fsdp", "--out", f"{folder}/sharded",
+              "--device", device]], r"(encoder: )"),
         Check("embed, compiled", [[*raddino, "embed", f"{folder}/corpus", "--encoder", f"{folder}/run/encoder",
               "--compile", "--precision", "bf16", "--device", device]], r"features: .*\((.*)\)"),
         Check("memory beside its estimate", [[python, f"{BENCHMARKS}/memory.py", "--device", device, "--size",
@@ -71,6 +75,8 @@ def checks(device: str, folder: Path) -> list[Check]:
         values = ["--set", f"batch_size={images}", "accumulate=1", "init=none"]
         found += [
             Check(f"step, {preset}", [[*step, "--preset", preset, *values]], r"^(\w+: .*images/s.*)$"),
+            Check(f"step, compiled, {preset}", [[*step, "--preset", preset, "--precision", "bf16", *values,
+                  "compile=true"]], r"^(\w+: .*images/s.*)$"),
             Check(f"profile, {preset}", [[*step, "--preset", preset, "--precision", "bf16", "--profile", *values]],
                   r"^\| (views \| .*|\*\*step\*\* .*) \|$"),
         ]  # fmt: skip

@@ -4,7 +4,8 @@
     python benchmarks/pretrain_step.py --profile    # where the time of a step goes, views included
 
 The rate is that of plain ``linear`` products of the step's own widths in the same dtype, timed in the same
-process between the steps. The step's arithmetic is counted by torch's FLOP counter (forward and backward).
+process between the steps. The step's arithmetic is that of ``raddino.training.cost`` (forward and backward, what
+activation checkpointing repeats left out).
 """
 
 import argparse
@@ -15,7 +16,6 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from where_time_goes import Clock, products_share
 
 from raddino.config import load_config
@@ -24,6 +24,8 @@ from raddino.ssl import task as ssl_task
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
 from raddino.ssl.head import ProjectionHead, Prototypes
 from raddino.training import step as training_step
+from raddino.training.blocks import compile_blocks, recompute_blocks
+from raddino.training.cost import step_cost
 from raddino.training.loader import Batch, make_views
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig
@@ -115,10 +117,10 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
     def step() -> None:
         train_step(task, optimizer, [views], 1, values, config.optim.clip_grad, precision)
 
-    step()
-    with FlopCounterMode(display=False) as counter:
+    for _ in range(2):
         step()
-    flops = counter.get_total_flops()
+    counted = config.model_copy(update={"precision": precision, "activation_checkpointing": False})
+    flops = step_cost(counted, batch, device.type == "cuda").flops
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     tokens = 2 * batch * (masks.shape[1] + 1)
     x = torch.randn(tokens, config.vit.embed_dim, device=device, dtype=dtype)
@@ -147,6 +149,10 @@ def prepared(
 ) -> tuple[SelfDistillation, torch.optim.Optimizer, StepValues, torch.Tensor]:
     """Task, optimiser, the values of a step, and masks (2B, N) of a micro-batch."""
     task = SelfDistillation(config.vit, config.ssl).init_weights().to(device).train()
+    if config.compile:
+        compile_blocks(task)
+    if config.activation_checkpointing:
+        recompute_blocks(task)
     grid = (config.views.global_size // config.vit.patch_size,) * 2
     masks = torch.from_numpy(batch_masks(0, 0, 2 * config.batch_size // config.accumulate, grid, config.views.masks))
     schedule = Schedule(config.schedule, config.steps)
