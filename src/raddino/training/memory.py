@@ -59,9 +59,13 @@ class Room:
         return step_cost(config, config.batch_size // config.accumulate // self.ranks, self.gpu)
 
     def needed(self, config: PretrainConfig) -> float:
-        """Bytes that training takes beyond what the process holds before its network is made."""
+        """Bytes that training takes beyond what the process holds before its network is made.
+
+        On a CPU the copy of the state that is being saved lies in the same memory.
+        """
         slack = LEAN_SLACK if config.activation_checkpointing and not self.gpu else SLACK
-        return self.cost(config).peak_bytes * slack + PROCESS
+        cost = self.cost(config)
+        return cost.peak_bytes * slack + PROCESS + (0 if self.gpu else cost.state_bytes)
 
 
 def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
