@@ -27,7 +27,14 @@ from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.ssl import Network, SelfDistillation, SslConfig
-from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
+from raddino.training.checkpoint import (
+    checkpoint_backbone,
+    is_checkpoint,
+    latest_step,
+    load_checkpoint,
+    tidy,
+    training_state,
+)
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
@@ -123,6 +130,7 @@ def _train(
             if done > config.steps:
                 raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
             if done:
+                tidy(out / "checkpoints", config.keep_checkpoints, config.keep_every)
                 load_checkpoint(out / "checkpoints", done, task, optimizer)
             record = run_record(config, corpus, rows, told, trained=bool(done))
             _write_identity(out, config, environment | {"provenance": record.to_dict()})
