@@ -128,6 +128,19 @@ def draft_folder(folder: Path) -> Iterator[Path]:
             raise
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that never stands half removed under its name. Raises UnwritableError."""
+    with writing(folder), _draft_beside(folder) as (place, _):
+        os.replace(folder, place / "old")
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what killed processes left unfinished in ``folder``."""
+    _remove_left(folder / DRAFTS)
+    with suppress(OSError):
+        (folder / DRAFTS).rmdir()
+
+
 @contextmanager
 def owner_only(private: bool = True) -> Iterator[None]:
     """What this process and those that it starts make meanwhile is open to its owner alone, where ``private``."""

@@ -178,6 +178,34 @@ def test_checkpoints_of_every_so_many_steps_stay(parts, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["step_80"]
 
 
+def test_what_a_process_killed_after_its_last_save_left_goes_with_the_next_call(corpus, tiny, tmp_path):
+    """Before an older checkpoint was removed, and before the folder of unfinished files was."""
+    values = validate(PretrainConfig, tiny | {"steps": 6, "checkpoint_every": 2})
+    pretrain(corpus, tmp_path / "run", values, device="cpu", workers=0)
+    folder = tmp_path / "run/checkpoints"
+    before = sorted(path.name for path in folder.iterdir())
+    assert before == ["step_4", "step_6"]
+    shutil.copytree(folder / "step_4", folder / "step_2")
+    (folder / DRAFTS / "left").mkdir(parents=True)
+    pretrain(corpus, tmp_path / "run", values, device="cpu", workers=0)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_an_old_checkpoint_never_stands_half_removed_under_its_name(parts, tmp_path, monkeypatch):
+    state = Snapshot().take(*parts[1:])
+    save_checkpoint(tmp_path, 1, state, keep=1)
+
+    def killed(path, **options):
+        if (path / "old").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, 2, state, keep=1)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir() if path.name != DRAFTS] == ["step_2"]
+
+
 def test_a_save_does_not_hold_the_training_and_has_the_state_of_its_step(parts, tmp_path):
     task, optimizer = trained(parts[0], seed=3)
     begun, may_write, written = threading.Event(), threading.Event(), {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from raddino.errors import RaddinoError
-from raddino.files import draft_folder
+from raddino.files import draft_folder, remove_folder, remove_left
 from raddino.ssl import SelfDistillation
 from raddino.sums import SUMS, sums_hold, write_sums
 from raddino.training.parallel import whole
@@ -136,9 +135,15 @@ def save_checkpoint(folder: Path, step: int, state: Snapshot, keep: int, keep_ev
         for path in (*draft.iterdir(), draft):
             _flush(path)
     _flush(folder)
+    tidy(folder, keep, keep_every)
+
+
+def tidy(folder: Path, keep: int, keep_every: int | None = None) -> None:
+    """Remove checkpoints that need not stay (:func:`save_checkpoint`), and what killed processes left unfinished."""
+    remove_left(folder)
     for old in _steps(folder)[:-keep]:
         if not keep_every or old % keep_every:
-            shutil.rmtree(folder / f"step_{old}")
+            remove_folder(folder / f"step_{old}")
 
 
 def load_checkpoint(folder: Path, step: int, task: SelfDistillation, optimizer: torch.optim.Optimizer) -> None:

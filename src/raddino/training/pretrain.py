@@ -29,7 +29,14 @@ from raddino.files import lock, read_json, write_text
 from raddino.ssl import SelfDistillation
 from raddino.training import memory
 from raddino.training.blocks import compile_blocks, recompute_blocks
-from raddino.training.checkpoint import checkpoint_backbone, is_checkpoint, latest_step, load_checkpoint, training_state
+from raddino.training.checkpoint import (
+    checkpoint_backbone,
+    is_checkpoint,
+    latest_step,
+    load_checkpoint,
+    tidy,
+    training_state,
+)
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
@@ -145,6 +152,7 @@ def _train(
             if done > config.steps:
                 raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
             if done:
+                tidy(out / "checkpoints", config.keep_checkpoints, config.keep_every)
                 load_checkpoint(out / "checkpoints", done, task, optimizer)
             record = run_record(config, corpus, rows, told, trained=bool(done))
             _write_identity(out, config, environment | {"provenance": record.to_dict()})
