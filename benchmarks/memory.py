@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--device cpu] [--size 224] [--only ti-4-2-fp32 s-16-8-bf16-lean]
 
-Each shape trains for three steps, each saved, in a process of its own, by ``raddino.pretrain`` on synthetic radiographs. On a CPU the
-peak is the kernel's ``VmHWM`` beyond what the process held before (Linux only), on a GPU what torch's allocator
-reserved. ``tensors`` is the estimate of what is alive at once, ``needed`` what ``pretrain`` holds against the free
-memory: it should be the larger one everywhere, and not by much.
+Each shape trains for three steps, each saved, in a process of its own, by ``raddino.pretrain`` on synthetic radiographs.
+On a CPU the peak is the kernel's ``VmHWM`` beyond what the process held before (Linux only), on a GPU what torch's
+allocator reserved. ``tensors`` is the estimate of what is alive at once, ``needed`` what ``pretrain`` holds against the
+free memory: it should be the larger one everywhere, and not by much.
 """
 
 import argparse
@@ -74,7 +74,8 @@ def measure(arguments: list[str], device: str) -> tuple[float, float, float]:
     width, batch, views, precision, *lean = shape.split("-")
     dim, heads = WIDTHS[width]
     config = load_config(PretrainConfig, "small-batch", [
-        "steps=3", "checkpoint_every=1", f"batch_size={batch}", f"precision={precision}", f"activation_checkpointing={bool(lean)}",
+        "steps=3", "checkpoint_every=1", f"batch_size={batch}", f"precision={precision}",
+        f"activation_checkpointing={bool(lean)}",
         f"vit.embed_dim={dim}", f"vit.num_heads={heads}", f"vit.image_size={size}", f"views.global_size={size}",
         f"views.local_views={views}", "monitor.images=16", "schedule.warmup_steps=1",
         "schedule.teacher_temperature_steps=1",
