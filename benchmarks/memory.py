@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--device cpu] [--size 224] [--only ti-4-2-fp32 s-16-8-bf16-lean]
 
-Each shape trains for three steps, each saved, in a process of its own, by ``raddino.pretrain`` on synthetic radiographs.
+Each shape trains for three steps, each saved, in a process of its own, by ``raddino.pretrain`` on synthetic images.
 On a CPU the peak is the kernel's ``VmHWM`` beyond what the process held before (Linux only), on a GPU what torch's
 allocator reserved. ``tensors`` is the estimate of what is alive at once, ``needed`` what ``pretrain`` holds against the
 free memory: it should be the larger one everywhere, and not by much.
