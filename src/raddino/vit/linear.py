@@ -79,7 +79,7 @@ class _OneDnnLinear(torch.autograd.Function):
             grad = torch.ops.aten.gelu_backward(grad, before)
         to_x = onednn_product(grad, scaled.t(), None) if ctx.needs_input_grad[0] else None
         to_weight = (grad.t() @ x).to(weight.dtype)
-        to_bias = grad.sum(0, dtype=bias.dtype)
+        to_bias = grad.sum(0).to(bias.dtype)
         if gain is None:
             return to_x, to_weight, to_bias, None, None, None
         to_gain = (to_weight * weight).sum(1) + to_bias * bias
