@@ -189,6 +189,7 @@ FAULTS = {
 def child(case, told):
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(told, 2)
     os.environ["FAULT_TIME"] = case["mark"]

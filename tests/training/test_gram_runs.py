@@ -12,8 +12,8 @@ from raddino.ssl import SelfDistillation
 from raddino.training.checkpoint import latest_step
 from raddino.training.metrics_log import read_metrics
 from raddino.training.pretrain import PretrainConfig, pretrain
+from training.test_pretrain import CLOCK
 
-CLOCK = ("images_per_second", "data_wait")
 GRAM = {"weight": 2.0, "start": 2, "every": 3, "size": 64}
 
 
