@@ -19,6 +19,6 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
-    """Ctrl-C and SIGHUP reach tests and their processes also in the background and under ``nohup``, which ignore them."""
+    """Ctrl-C and SIGHUP reach tests and their processes also in the background and under ``nohup``."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
