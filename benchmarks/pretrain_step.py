@@ -13,7 +13,6 @@ import statistics
 import time
 from unittest import mock
 
-import numpy as np
 import torch
 from torch import nn
 from where_time_goes import Clock, products_share
@@ -24,14 +23,15 @@ from raddino.ssl import task as ssl_task
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
 from raddino.ssl.head import ProjectionHead, Prototypes
 from raddino.training import step as training_step
-from raddino.training.blocks import compile_blocks, recompute_blocks
+from raddino.training.blocks import prepare_blocks
 from raddino.training.cost import step_cost
-from raddino.training.loader import Batch, make_views
+from raddino.training.loader import make_views
 from raddino.training.optimizer import build_optimizer
+from raddino.training.plan import random_batch
 from raddino.training.pretrain import PretrainConfig
 from raddino.training.schedule import Schedule, StepValues
 from raddino.training.step import train_step
-from raddino.views import Multicrop, ViewPlan
+from raddino.views import Multicrop
 from raddino.views.masks import batch_masks
 from raddino.vit import attention as vit_attention
 from raddino.vit.attention import Attention
@@ -80,11 +80,9 @@ def main() -> None:
 
 def profile(config: PretrainConfig, device: torch.device, precision: str) -> None:
     """Print exclusive milliseconds of a step's parts, whose sum is the step, and the operators' share of products."""
-    size, batch = config.views.global_size * 3 // 2, config.batch_size // config.accumulate
-    task, optimizer, values, masks = prepared(config, device)
-    plan = ViewPlan.stack([ViewPlan.draw(config.views, size, size, 0, sample) for sample in range(batch)])
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8))
-    given, multicrop = Batch(images, plan, masks), Multicrop(config.views)
+    batch = config.batch_size // config.accumulate
+    task, optimizer, values, _ = prepared(config, device)
+    given, multicrop = random_batch(config, batch), Multicrop(config.views)
     clock = Clock(torch.cuda.synchronize if device.type == "cuda" else lambda: None)
     render, update = clock.timed(make_views, "views"), clock.timed(optimizer.step, "optimiser")
 
@@ -149,10 +147,7 @@ def prepared(
 ) -> tuple[SelfDistillation, torch.optim.Optimizer, StepValues, torch.Tensor]:
     """Task, optimiser, the values of a step, and masks (2B, N) of a micro-batch."""
     task = SelfDistillation(config.vit, config.ssl).init_weights().to(device).train()
-    if config.compile:
-        compile_blocks(task)
-    if config.activation_checkpointing:
-        recompute_blocks(task)
+    prepare_blocks(task, config)
     grid = (config.views.global_size // config.vit.patch_size,) * 2
     masks = torch.from_numpy(batch_masks(0, 0, 2 * config.batch_size // config.accumulate, grid, config.views.masks))
     schedule = Schedule(config.schedule, config.steps)

@@ -86,7 +86,7 @@ def test_the_heap_of_a_cpu_keeps_more_under_checkpointing(config, monkeypatch):
     lean = config.model_copy(update={"activation_checkpointing": True})
     monkeypatch.setattr(memory, "LEAN_SLACK", 2 * memory.SLACK)
     cost = PLENTY.cost(lean)
-    assert PLENTY.needed(lean) == pytest.approx(2 * memory.SLACK * cost.peak_bytes + cost.state_bytes), "a save's copy"
+    assert PLENTY.needed(lean) == pytest.approx(2 * memory.SLACK * cost.peak_bytes + memory.SAVED * cost.state_bytes)
     gpu = Room("cuda", True, 0)
     assert gpu.needed(lean) == pytest.approx(memory.SLACK * gpu.cost(lean).peak_bytes)
 
@@ -178,3 +178,18 @@ def test_a_run_that_was_made_to_fit_resumes_and_computes_the_same(corpus, tiny, 
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     with pytest.raises(ConfigError, match="activation_checkpointing: True -> False"):
         pretrain(corpus, tmp_path / "run", config, device="cpu", workers=0)
+
+
+def test_shared_weights_need_less_and_are_named(config):
+    """Of weights, moments, teacher and gradients a rank of four keeps a quarter; whole they are at the start alone."""
+    four, shared = room(0, ranks=4), config.model_copy(update={"sharding": "fsdp"})
+    cost = four.cost(config)
+    kept = (cost.state_bytes + 4 * cost.parameters) / 4
+    activations = cost.peak_bytes - cost.state_bytes - 4 * cost.parameters
+    assert four.tensors(config) == cost.peak_bytes
+    assert four.tensors(shared) == pytest.approx(max(cost.state_bytes, kept + activations))
+    assert room(0).tensors(shared) == room(0).tensors(config), "one process shares nothing"
+    less = replace(four, free=int(four.needed(config) * 0.95))
+    assert "sharding=fsdp" in advice(config, less)
+    assert "sharding=fsdp" not in advice(shared, replace(four, free=int(four.needed(shared) * 0.95)))
+    assert "sharding=fsdp" not in advice(config, room(needs(config) * 0.95))

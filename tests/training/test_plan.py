@@ -42,14 +42,17 @@ def test_accumulation_changes_the_memory_and_hardly_the_arithmetic(config):
     assert parts.samples == whole.samples
 
 
-def test_storage_is_what_a_run_leaves(corpus, config, tmp_path):
-    """Two checkpoints and one being written; headers and digests of these tiny files aside."""
-    short = config.model_copy(update={"steps": 2, "checkpoint_every": 1, "precision": "fp32"})
+@pytest.mark.parametrize(("steps", "keep_every", "left"), [(2, None, 2), (5, 2, 3), (1, None, 1)])
+def test_storage_is_what_a_run_leaves(corpus, config, tmp_path, steps, keep_every, left):
+    """Checkpoints and one being written; headers and digests of these tiny files aside."""
+    short = config.model_copy(
+        update={"steps": steps, "checkpoint_every": 1, "keep_every": keep_every, "precision": "fp32"}
+    )
     made = plan(short, corpus, device="cpu")
     pretrain(corpus, tmp_path / "run", short, device="cpu", workers=0)
     kept = sum(file.stat().st_size for file in (tmp_path / "run/checkpoints").rglob("*.safetensors"))
     encoders = sum(file.stat().st_size for file in (tmp_path / "run").glob("*/model.safetensors"))
-    assert kept == pytest.approx(made.checkpoints * 2 / 3, rel=0.05)
+    assert kept == pytest.approx(made.checkpoints * left / (left + 1), rel=0.05)
     assert encoders == pytest.approx(made.encoders, rel=0.1)
 
 

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from raddino.dist import all_rows, rank
 
 KOLEO_EPS = 1e-8
-CHUNK = (1 << 24, 1 << 18)
-"""Logits of which a loss makes float32 copies at once, elsewhere and on a CPU, whose cache holds them."""
+CHUNK, CACHED_CHUNK = 1 << 24, 1 << 18
+"""Logits of which a loss makes float32 copies at once; on a CPU as many as its cache holds."""
 
 
 def full(x: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ class _CrossEntropy(torch.autograd.Function):
 
 def _chunks(logits: Tensor) -> list[slice]:
     """Slices of the rows of (..., B, K), at least one."""
-    rows = logits.shape[-2]
-    size = max(1, CHUNK[logits.device.type == "cpu"] * rows // max(logits.numel(), 1))
+    rows, most = logits.shape[-2], CACHED_CHUNK if logits.device.type == "cpu" else CHUNK
+    size = max(1, most * rows // max(logits.numel(), 1))
     return [slice(start, start + size) for start in range(0, max(rows, 1), size)]
 
 

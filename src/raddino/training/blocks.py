@@ -1,4 +1,4 @@
-"""How the blocks of a network run in training; what they compute stays."""
+"""How the blocks of a network run in training: compiled, recomputed, as a config says; what they compute stays."""
 
 from functools import partial
 
@@ -6,13 +6,19 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from raddino.ssl import SelfDistillation
+from raddino.training.settings import PretrainConfig
+
+
+def prepare_blocks(task: SelfDistillation, config: PretrainConfig) -> None:
+    """Let blocks run as ``config.compile`` and ``config.activation_checkpointing`` say, in that order."""
+    if config.compile:
+        compile_blocks(task)
+    if config.activation_checkpointing:
+        recompute_blocks(task)
 
 
 def compile_blocks(task: SelfDistillation) -> None:
-    """Let student's and teacher's blocks run as ``torch.compile`` makes them, without a break, for the sizes they meet.
-
-    Before :func:`recompute_blocks`, which goes round it.
-    """
+    """Let student's and teacher's blocks run as ``torch.compile`` makes them, without a break, by the sizes met."""
     for network in (task.student, task.teacher):
         for block in network.backbone.blocks:
             block.forward = torch.compile(block.forward, fullgraph=True, dynamic=False)

@@ -176,7 +176,7 @@ def _quick_attention() -> Iterator[None]:
 
 def _few_chunks() -> AbstractContextManager[Any]:
     """The losses' chunks as on a GPU, for the same reason."""
-    return mock.patch.object(losses, "CHUNK", losses.CHUNK[:1] * 2)
+    return mock.patch.object(losses, "CACHED_CHUNK", losses.CHUNK)
 
 
 def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> int:

@@ -25,6 +25,8 @@ SLACK, PROCESS = 1.1, 200e6
 """What a process takes beside its tensors: a share of them and bytes (``benchmarks/memory.py`` measures both)."""
 LEAN_SLACK = 2.1
 """On a CPU with activation checkpointing, under which the C library's heap keeps much of what was freed."""
+SAVED = 1.5
+"""On a CPU, of the state: the copy that is being saved, and the encoder made from it."""
 CHANGED = ("activation_checkpointing", "accumulate")
 """Settings that :func:`fit` changes."""
 
@@ -59,13 +61,18 @@ class Room:
         return step_cost(config, config.batch_size // config.accumulate // self.ranks, self.gpu)
 
     def needed(self, config: PretrainConfig) -> float:
-        """Bytes that training takes beyond what the process holds before its network is made.
-
-        On a CPU the copy of the state that is being saved lies in the same memory.
-        """
+        """Bytes that training takes beyond what the process holds before its network is made."""
         slack = LEAN_SLACK if config.activation_checkpointing and not self.gpu else SLACK
+        saved = 0 if self.gpu else SAVED * self.cost(config).state_bytes
+        return self.tensors(config) * slack + PROCESS + saved
+
+    def tensors(self, config: PretrainConfig) -> float:
+        """Bytes of a rank's tensors at the peak. What is shared out is whole at the start alone."""
         cost = self.cost(config)
-        return cost.peak_bytes * slack + PROCESS + (0 if self.gpu else cost.state_bytes)
+        if config.sharding == "none" or self.ranks == 1:
+            return cost.peak_bytes
+        shared = (cost.state_bytes + cost.parameters * torch.float32.itemsize) * (1 - 1 / self.ranks)
+        return max(cost.state_bytes, cost.peak_bytes - shared)
 
 
 def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
@@ -81,7 +88,7 @@ def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
         ConfigError: the step's tensors alone need more than is free, or nothing that may be changed makes it fit.
     """
     if not change:
-        if room.cost(config).peak_bytes > room.free:
+        if room.tensors(config) > room.free:
             raise ConfigError(advice(config, room))
         if words := shortage(config, room):
             print(f"note: {words}, which may not be enough: --fit makes it fit", file=sys.stderr, flush=True)
@@ -116,7 +123,11 @@ def advice(config: PretrainConfig, room: Room) -> str:
     at = _first_that_fits(ways, room)
     if at == len(ways):
         return f"{words}: the smallest micro-batch does not fit either: make vit, ssl.head or views smaller"
-    return f"{words}: --fit sets {_said(config, ways[at])}; or share the micro-batch with more GPUs or machines"
+    shared = config.model_copy(update={"sharding": "fsdp"})
+    others = "; or share the micro-batch with more GPUs or machines"
+    if room.tensors(shared) < room.tensors(config):
+        others += f"; or share the weights too, sharding=fsdp: {room.needed(shared) / 1e9:.2f} GB"
+    return f"{words}: --fit sets {_said(config, ways[at])}{others}"
 
 
 def as_recorded(config: PretrainConfig, recorded: dict[str, Any], parallel: DataParallel) -> PretrainConfig:

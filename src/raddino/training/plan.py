@@ -14,7 +14,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.device import resolve_device
 from raddino.errors import ConfigError
 from raddino.ssl import SelfDistillation
-from raddino.training.blocks import recompute_blocks
+from raddino.training.blocks import prepare_blocks
 from raddino.training.cost import StepCost
 from raddino.training.hardware import ACCELERATORS, parse_hardware
 from raddino.training.loader import Batch, make_views
@@ -167,7 +167,7 @@ def plan(
         steps=config.steps, samples=samples, images=images, cost=cost,
         flops=cost.flops / _share(config, number) * samples,
         needed=room.needed(config), devices=number, device=room.device, memory=room.free, advice=advice(config, room),
-        checkpoints=cost.state_bytes * (config.keep_checkpoints + 1), encoders=2 * encoder,
+        checkpoints=cost.state_bytes * (_kept(config) + 1), encoders=2 * encoder,
         corpus=None if images is None else images * stored, read=rate * stored, pixels=rate * pixels,
         rate=rate, rate_from=rate_from, images_from=images_from, watts=None if watts is None else watts * number,
     )  # fmt: skip
@@ -198,6 +198,13 @@ def plan_text(made: Plan) -> str:
     return "\n".join(f"{what:<11}{said}" for what, said in rows)
 
 
+def _kept(config: PretrainConfig) -> int:
+    """Checkpoints that a finished run leaves."""
+    saved = {*range(config.checkpoint_every, config.steps + 1, config.checkpoint_every), config.steps}
+    newest = set(sorted(saved)[-config.keep_checkpoints :])
+    return len(newest | {step for step in saved if config.keep_every and step % config.keep_every == 0})
+
+
 def _share(config: PretrainConfig, ranks: int) -> int:
     """Images of one rank's share of a micro-batch."""
     return config.batch_size // config.accumulate // ranks
@@ -212,10 +219,9 @@ def _measure(config: PretrainConfig, place: torch.device, cost: StepCost) -> tup
     if words := shortage(small, room):
         raise ConfigError(f"{words}: a plan for another machine takes --hardware, for example --hardware h100x8")
     task = SelfDistillation(config.vit, config.ssl).init_weights().to(place).train()
-    if config.activation_checkpointing:
-        recompute_blocks(task)
+    prepare_blocks(task, config)
     optimizer, values = build_optimizer(task.student, config.optim), Schedule(config.schedule, config.steps)[0]
-    batch, multicrop = _batch(config, images), Multicrop(config.views)
+    batch, multicrop = random_batch(config, images), Multicrop(config.views)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         begun = time.perf_counter()
@@ -229,7 +235,8 @@ def _measure(config: PretrainConfig, place: torch.device, cost: StepCost) -> tup
     return images / took, f"measured, {TIMED_STEPS} steps of {images} random images each in {config.precision}"
 
 
-def _batch(config: PretrainConfig, images: int) -> Batch:
+def random_batch(config: PretrainConfig, images: int) -> Batch:
+    """A micro-batch of random grey values, with plans and masks as a run draws them."""
     height, width = config.views.global_size, round(config.views.global_size * ASPECT)
     pixels = np.random.default_rng(0).integers(0, 256, (images, height, width), dtype=np.uint8)
     plans = [ViewPlan.draw(config.views, height, width, 0, sample) for sample in range(images)]

@@ -28,7 +28,7 @@ from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.ssl import SelfDistillation
 from raddino.training import memory
-from raddino.training.blocks import compile_blocks, recompute_blocks
+from raddino.training.blocks import prepare_blocks
 from raddino.training.checkpoint import (
     checkpoint_backbone,
     is_checkpoint,
@@ -134,10 +134,7 @@ def _train(
         return memory.fit(wanted, memory.Room.here(place, parallel), change)
 
     task, config = _build(config, fitting)
-    if config.compile:
-        compile_blocks(task)
-    if config.activation_checkpointing:
-        recompute_blocks(task)
+    prepare_blocks(task, config)
     busy = f"another process trains in {out}: wait for it, or give another --out"
     tracking = Tracking(track if parallel.first else (), out, config)
     with lock(out, busy) if parallel.first else nullcontext(), tracking:

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Full, Queue
@@ -197,15 +197,23 @@ class Tracking:
     def _work(self, start: int) -> None:
         opened: dict[str, Tracker] = {}
         for name in self._names.copy():
-            with _Failing(self, name):
+            with self._failing(name):
                 opened[name] = TRACKERS[name][1](self._out, self._config, start)
         while self._names and (item := self._lines.get()) is not None:
             for name in self._names.copy():
-                with _Failing(self, name):
+                with self._failing(name):
                     opened[name].log(*item)
         for name in self._names.copy():
-            with _Failing(self, name):
+            with self._failing(name):
                 opened[name].close()
+
+    @contextmanager
+    def _failing(self, name: str) -> Iterator[None]:
+        """A block whose errors cost its tracker alone."""
+        try:
+            yield
+        except Exception as error:
+            self._give_up(name, f"fails ({type(error).__name__})")
 
     def _give_up(self, name: str, why: str) -> None:
         if name in self._names:
@@ -215,21 +223,6 @@ class Tracking:
                 file=sys.stderr,
                 flush=True,
             )
-
-
-class _Failing:
-    """A block whose errors cost its tracker alone."""
-
-    def __init__(self, tracking: Tracking, name: str) -> None:
-        self._tracking, self._name = tracking, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, Exception):
-            self._tracking._give_up(self._name, f"fails ({type(error).__name__})")
-        return isinstance(error, Exception)
 
 
 def _public(config: PretrainConfig) -> dict[str, Any]:

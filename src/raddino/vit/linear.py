@@ -78,6 +78,8 @@ class _OneDnnLinear(torch.autograd.Function):
         if before is not None:
             grad = torch.ops.aten.gelu_backward(grad, before)
         to_x = onednn_product(grad, scaled.t(), None) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:4]):
+            return to_x, None, None, None, None, None
         to_weight = (grad.t() @ x).to(weight.dtype)
         to_bias = grad.sum(0).to(bias.dtype)
         if gain is None:
