@@ -21,6 +21,7 @@ from raddino.views.multicrop import GLOBAL_VIEWS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 MOST_IMAGES = 64
 TILE, GAP, TOP, CAPTION = 260, 8, 64, 34
@@ -152,22 +153,25 @@ def _fitted(image: np.ndarray) -> tuple[int, int]:
 
 
 def _draw_original(axes: Axes, canvas: np.ndarray, one: Seen, top: int, left: int) -> None:
+    from matplotlib.transforms import Bbox, TransformedBbox
+
     h, w = _fitted(one.image)
+    seen = TransformedBbox(Bbox.from_extents(left - GAP, top - GAP, left + w + GAP, top + h), axes.transData)
     down, across = h / one.image.shape[0], w / one.image.shape[1]
     canvas[top : top + h, left : left + w] = _scaled(one.image, h, w)[..., None]
     for v, (y, x, tall, wide) in reversed(list(enumerate(one.plan.boxes.tolist()))):
         below, right = one.plan.shift[v].tolist()
         box = (left + (x + right * wide) * across, top + (y + below * tall) * down, wide * across, tall * down)
-        _frame(axes, box, v, turn=one.plan.turn[v].item())
+        _frame(axes, box, v, turn=one.plan.turn[v].item()).set_clip_box(seen)
 
 
-def _frame(axes: Axes, box: tuple[float, float, float, float], view: int, turn: float = 0.0) -> None:
+def _frame(axes: Axes, box: tuple[float, float, float, float], view: int, turn: float = 0.0) -> Patch:
     """A box (left, top, width, height) of a view, turned clockwise about its centre."""
     from matplotlib.patches import Rectangle
 
     x, y, width, height = box
     colour, line = COLOURS[min(view, GLOBAL_VIEWS)], 1.6 if view < GLOBAL_VIEWS else 0.5
-    axes.add_patch(
+    return axes.add_patch(
         Rectangle(
             (x, y), width, height, angle=turn, rotation_point="center", fill=False, edgecolor=colour, linewidth=line
         )
