@@ -11,6 +11,7 @@ from turns import Turns
 
 from raddino.config import load_config
 from raddino.corpus.dataset import Corpus
+from raddino.heap import kept_pages
 from raddino.ssl import Views
 from raddino.training.loader import Collate, Positions, Rendered, Samples, make_loader, make_views, reading
 from raddino.training.pretrain import PretrainConfig
@@ -36,7 +37,7 @@ def main() -> None:
     def step(views: Views) -> None:
         train_step(task, optimizer, [views], 1, values, config.optim.clip_grad, given["precision"])
 
-    with reading(loader) as batches:
+    with kept_pages(), reading(loader) as batches:
         stream = Rendered(batches, lambda one: make_views(one, multicrop, device), device)
         with FlopCounterMode(display=False) as counter:
             step(next(stream))

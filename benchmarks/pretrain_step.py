@@ -2,10 +2,14 @@
 
     python benchmarks/pretrain_step.py [--preset cpu-smoke] [--precision bf16 fp32] [--device cpu]
     python benchmarks/pretrain_step.py --profile    # where the time of a step goes, views included
+    python benchmarks/pretrain_step.py --floor      # beside the time that products and memory take at least
 
 The rate is that of plain ``linear`` products of the step's own widths in the same dtype, timed in the same
 process between the steps. The step's arithmetic is that of ``raddino.training.cost`` (forward and backward, what
 activation checkpointing repeats left out).
+
+The floor is that arithmetic at that rate plus the bytes of ``memory_floor.least_bytes`` at the bandwidth of a triad of
+768 MiB, timed between the steps likewise.
 """
 
 import argparse
@@ -14,10 +18,12 @@ import time
 from unittest import mock
 
 import torch
+from memory_floor import Triad, least_bytes
 from torch import nn
 from where_time_goes import Clock, products_share
 
 from raddino.config import load_config
+from raddino.heap import kept_pages
 from raddino.ssl import SelfDistillation, Views
 from raddino.ssl import task as ssl_task
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
@@ -67,15 +73,21 @@ def main() -> None:
     parser.add_argument("--preset", default="cpu-smoke")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--profile", action="store_true", help="a table of the step's parts instead")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--profile", action="store_true", help="a table of the step's parts instead")
+    kind.add_argument("--floor", action="store_true", help="also a table of what products and memory take at least")
     parser.add_argument("--set", nargs="*", default=[], help="config overrides, for example batch_size=8")
     options = parser.parse_args()
     config = load_config(PretrainConfig, options.preset, options.set)
     device = torch.device(options.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, preset {options.preset}, batch {config.batch_size // config.accumulate}")
-    for precision in options.precision:
-        (profile if options.profile else measure)(config, device, precision)
+    with kept_pages():
+        for precision in options.precision:
+            if options.profile:
+                profile(config, device, precision)
+            else:
+                measure(config, device, precision, options.floor)
 
 
 def profile(config: PretrainConfig, device: torch.device, precision: str) -> None:
@@ -105,8 +117,8 @@ def profile(config: PretrainConfig, device: torch.device, precision: str) -> Non
     print(f"| operators' own time in matrix products and attention | | {products_share(seen):.1%} |")
 
 
-def measure(config: PretrainConfig, device: torch.device, precision: str) -> None:
-    """Alternate steps and matrix products, and print medians and their ratio."""
+def measure(config: PretrainConfig, device: torch.device, precision: str, floor: bool) -> None:
+    """Alternate steps, matrix products and, for the floor, triads; print medians and their ratios."""
     batch, v = config.batch_size // config.accumulate, config.views
     task, optimizer, values, masks = prepared(config, device)
     local = torch.randn(v.local_views * batch, 1, v.local_size, v.local_size, device=device)
@@ -129,10 +141,13 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
         for _ in range(20):
             torch.nn.functional.linear(x, weight)
 
-    step_s, product_s = [], []
+    step_s, product_s, triad_s = [], [], []
+    triad = Triad(device) if floor else None
     for _ in range(ROUNDS):
         step_s.append(timed(step, STEPS, device))
         product_s.append(timed(products, STEPS, device))
+        if triad:
+            triad_s.append(timed(triad, STEPS, device))
     rate = 20 * 2 * x.numel() * hidden / statistics.median(product_s)
     achieved = flops / statistics.median(step_s)
     print(
@@ -140,6 +155,23 @@ def measure(config: PretrainConfig, device: torch.device, precision: str) -> Non
         f"({batch / max(step_s):.1f} to {batch / min(step_s):.1f})   {achieved / 1e9:8.1f} GFLOP/s of "
         f"{rate / 1e9:8.1f} in matrix products: {achieved / rate:.0%}"
     )
+    if triad:
+        parameters = sum(weight.numel() for weight in task.student.parameters())
+        moved = least_bytes(counted, batch, len(views.masked_rows), parameters)
+        print_floor(moved, triad.moved / statistics.median(triad_s), flops / rate, statistics.median(step_s))
+
+
+def print_floor(moved: dict[str, int], bandwidth: float, products: float, step: float) -> None:
+    """The table of ``--floor``: bytes by what they are for, bytes a second, and the seconds of products and step."""
+    print("\n| at least | MB | ms |\n|---|---|---|")
+    for name, count in moved.items():
+        print(f"| {name} | {count / 1e6:.1f} | {1000 * count / bandwidth:.2f} |")
+    total = sum(moved.values())
+    floor = products + total / bandwidth
+    print(f"| memory, at {bandwidth / 1e9:.1f} GB/s | {total / 1e6:.1f} | {1000 * total / bandwidth:.1f} |")
+    print(f"| products | | {1000 * products:.1f} |")
+    print(f"| **floor** | | {1000 * floor:.1f} |")
+    print(f"| step | | {1000 * step:.1f}: {floor / step:.0%} of its speed is reached |")
 
 
 def prepared(
@@ -155,15 +187,16 @@ def prepared(
 
 
 def timed(call, repeats: int, device: torch.device) -> float:
-    """Seconds of one call, over several."""
+    """Seconds of one call, over several; the processor's where one thread computes, which other work hardly changes."""
+    clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     if device.type == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         call()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
+from raddino.heap import kept_pages
 from raddino.ssl import SelfDistillation
 from raddino.training import memory
 from raddino.training.blocks import prepare_blocks
@@ -195,7 +196,8 @@ def _train(
             if parallel.first:
                 print(_summary(corpus, rows), file=sys.stderr, flush=True)
             parallel.shard(task, optimizer)
-            loop.run(loader, done)
+            with kept_pages() if place.type == "cpu" else nullcontext():
+                loop.run(loader, done)
         elif parallel.first:
             loop.export(done, task.teacher.backbone)
 
