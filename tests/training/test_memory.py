@@ -1,5 +1,6 @@
 """What is free, what a step needs, and what is changed where it does not fit."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from raddino.errors import ConfigError
 from raddino.training import memory
+from raddino.training.loop import Loop
 from raddino.training.memory import Room, advice, as_recorded, fit, free_of_machine, shortage
 from raddino.training.parallel import ALONE
 from raddino.training.pretrain import PretrainConfig, pretrain
@@ -193,3 +195,20 @@ def test_shared_weights_need_less_and_are_named(config):
     assert "sharding=fsdp" in advice(config, less)
     assert "sharding=fsdp" not in advice(shared, replace(four, free=int(four.needed(shared) * 0.95)))
     assert "sharding=fsdp" not in advice(config, room(needs(config) * 0.95))
+
+
+def test_steps_on_a_cpu_keep_the_pages_that_they_free(tiny, corpus, tmp_path, monkeypatch):
+    seen, inside = [], []
+
+    @contextmanager
+    def told():
+        inside.append(True)
+        yield
+        inside.clear()
+
+    run = Loop.run
+    monkeypatch.setattr("raddino.training.pretrain.kept_pages", told)
+    monkeypatch.setattr(Loop, "run", lambda *given: seen.append(bool(inside)) or run(*given))
+    config = PretrainConfig(**{**tiny, "steps": 1})
+    pretrain(corpus, tmp_path / "run", config, device="cpu", workers=0)
+    assert (seen, inside) == ([True], [])

@@ -46,7 +46,7 @@ class _InSlabs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
-        parts = torch.stack([part.flatten(0, 1) for part in split_heads(qkv, batch, length, heads)])
+        parts = torch.stack(split_heads(qkv, batch, length, heads)).flatten(1, 2)
         out, kept = torch.empty_like(parts[2]), []
         for slab in _slabs(*parts.shape[1:3]):
             query, key, value = parts[:, slab]
