@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raddino.views import masks
-from raddino.views.masks import LOW, SURE, MaskConfig, batch_masks
+from raddino.views.masks import MaskConfig, batch_masks
 from raddino.views.randomness import generator
 
 
@@ -88,12 +88,11 @@ def test_numbers_that_numpy_might_reject_are_numpys(monkeypatch, sure):
         assert np.array_equal(batch_masks(5, 1, count, grid, MaskConfig()), plain_masks(5, 1, count, grid, MaskConfig()))
 
 
-@pytest.mark.parametrize("high", [2, 3, 7, 36, 37, 1170])
-def test_no_number_that_numpy_rejects_is_taken_for_sure(high):
-    """Lemire's method rejects a half whose product with ``high`` ends in less than 2^32 mod ``high``."""
-    sure = SURE << high.bit_length() & LOW
-    ends = np.arange(2**12)
-    assert (ends[ends < 2**32 % high] & sure == 0).all()
+@pytest.mark.parametrize(("grid", "step"), [((8, 1005), 1287), ((1005, 8), 383)])
+def test_numbers_that_numpy_rejects_are_drawn_again(grid, step):
+    """Steps that were searched for: at one of their blocks the place across, or down, is drawn twice."""
+    config = MaskConfig(probability=1, ratio=(0.002, 0.004))
+    assert np.array_equal(batch_masks(0, step, 60, grid, config), plain_masks(0, step, 60, grid, config))
 
 
 @pytest.mark.parametrize("ahead", [31, 33, 48, 1000])
