@@ -85,7 +85,8 @@ def test_numbers_that_numpy_might_reject_are_numpys(monkeypatch, sure):
     """All of them, and one in 64 of them, which is so rare with the true bound that no test would meet it."""
     monkeypatch.setattr(masks, "SURE", sure)
     for grid, count in itertools.product([(37, 37), (3, 3)], (80, 7)):
-        assert np.array_equal(batch_masks(5, 1, count, grid, MaskConfig()), plain_masks(5, 1, count, grid, MaskConfig()))
+        asked = 5, 1, count, grid, MaskConfig()
+        assert np.array_equal(batch_masks(*asked), plain_masks(*asked))
 
 
 @pytest.mark.parametrize(("grid", "step"), [((8, 1005), 1287), ((1005, 8), 383)])

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from tests.views.test_crop import dense_matrix as dense
 from torchvision.transforms.v2 import functional as tv
 
 from raddino.config import validate
@@ -13,7 +14,6 @@ from raddino.views import Multicrop, ViewPlan, ViewsConfig, multicrop
 from raddino.views.crop import crop_taps, random_boxes, resample
 from raddino.views.photometric import blur, jitter, solarize
 from raddino.views.randomness import generator, integer
-from tests.views.test_crop import dense_matrix as dense
 
 CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, solarize=0.5)
 XRAY = CONFIG.model_copy(update={"rotate": 10.0, "translate": 0.1, "window": 0.3})
