@@ -14,7 +14,8 @@ from raddino.training.optimizer import OptimConfig, build_optimizer
 from raddino.training.pretrain import PretrainConfig
 from raddino.training.schedule import StepValues
 from raddino.training.step import train_step
-from raddino.views.masks import block_mask
+from raddino.views import masks
+from raddino.views.masks import MaskConfig, batch_masks
 from raddino.vit import VitConfig
 
 PAGE = Path(__file__).parents[2] / "docs/pretrain.md"
@@ -130,23 +131,11 @@ def test_mim_off_leaves_views_whole_and_the_mask_token_and_the_centre_as_they_ar
     torch.testing.assert_close(after[decayed], before[decayed] * (1 - values.lr * values.weight_decay))
 
 
-def test_the_cap_on_blocks_binds_only_above_one_half():
-    areas = []
-    rng = np.random.default_rng(0)
-    uniform = rng.uniform
+def test_the_cap_on_blocks_binds_only_above_one_half(monkeypatch):
+    def drawn(low: float, high: float) -> np.ndarray:
+        return batch_masks(0, 0, 80, (37, 37), MaskConfig(probability=1, ratio=(low, high)))
 
-    class Watched:
-        integers = staticmethod(rng.integers)
-
-        @staticmethod
-        def uniform(low, high):
-            if low == 4:
-                areas.append(high)
-            return uniform(low, high)
-
-    half = int(0.5 * 37 * 37)
-    block_mask(Watched, (37, 37), half)
-    assert max(areas) == half
-    areas.clear()
-    block_mask(Watched, (37, 37), 1200)
-    assert max(areas) == half
+    below, above = drawn(0.1, 0.5), drawn(0.8, 0.9)
+    monkeypatch.setattr(masks, "LARGEST_BLOCK_SHARE", 1.0)
+    assert np.array_equal(drawn(0.1, 0.5), below)
+    assert not np.array_equal(drawn(0.8, 0.9), above)

@@ -1,8 +1,12 @@
 """Plans and rendered views: order, ranges, and independence of batch mates."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from tests.views.test_crop import dense_matrix as dense
+from torchvision.transforms.v2 import functional as tv
 
 from raddino.config import validate
 from raddino.errors import ConfigError
@@ -64,6 +68,30 @@ def test_views_are_crop_jitter_blur_solarisation_and_normalisation_in_this_order
             view = solarize(view) if plan.solarize[b, v] else view
             expected.append(((view - config.mean) / config.std).sum())
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("cached", [1, 2**30])
+def test_every_pixel_is_that_of_dense_products_and_torchvision(monkeypatch, cached):
+    """Whether the views made at once are all blurred, none of them, or some."""
+    monkeypatch.setattr(multicrop, "CACHED", cached)
+    config = CONFIG.model_copy(update={"blur": (0.5, 0.5, 0.5)})
+    images = torch.rand(6, 60, 50, generator=torch.Generator().manual_seed(0))
+    plan = stacked(range(6), config)
+    for kind, first, size in zip(Multicrop(config)(images, plan), (0, 2), (32, 16), strict=True):
+        for v, views in enumerate(kind.unflatten(0, (-1, 6)), first):
+            for b, view in enumerate(views):
+                top, left, h, w = plan.boxes[b, v].tolist()
+                rows, columns = dense(top, h, 60, size, False), dense(left, w, 50, size, bool(plan.flip[b, v]))
+                expected = (rows.double() @ images[b].double() @ columns.double().T).float().clamp(0, 1)[None]
+                brighter = partial(tv.adjust_brightness, brightness_factor=plan.brightness[b, v].item())
+                starker = partial(tv.adjust_contrast, contrast_factor=plan.contrast[b, v].item())
+                for change in (starker, brighter) if plan.contrast_first[b, v] else (brighter, starker):
+                    expected = change(expected)
+                if plan.sigma[b, v]:
+                    expected = tv.gaussian_blur(expected, [9, 9], [plan.sigma[b, v].item()] * 2)
+                if plan.solarize[b, v]:
+                    expected = tv.solarize(expected, 0.5)
+                torch.testing.assert_close(view, (expected - config.mean) / config.std, rtol=0, atol=1e-5)
 
 
 def test_plans_stay_as_published_runs_had_them():

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Protocol
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,7 +16,11 @@ SMALLEST_BLOCK = 4
 LOG_ASPECT = -math.log(0.3)
 LARGEST_BLOCK_SHARE = 0.5
 ATTEMPTS = 10
-LOW = 2**32 - 1
+LOW = SURE = 2**32 - 1
+AHEAD = 48
+"""64-bit words drawn at once for each mask: a little more than one of 37 x 37 patches takes on average."""
+TAKEN = 3 * ATTEMPTS
+"""Words that a block takes at most."""
 
 
 class MaskConfig(Config):
@@ -37,79 +42,94 @@ class MaskConfig(Config):
         return self
 
 
-class Draws(Protocol):
-    """What masks ask of a source of randomness, a numpy generator for example."""
+def batch_masks(seed: int, step: int, count: int, grid: tuple[int, int], config: MaskConfig) -> np.ndarray:
+    """Masks (count, rows * columns) of one step's global views; which are masked is drawn by (seed, step).
 
-    def uniform(self, low: float, high: float, /) -> float:
-        """A number from ``low`` to ``high``."""
-        ...
-
-    def integers(self, high: int, /) -> int:
-        """A whole number from 0 to ``high - 1``."""
-        ...
-
-
-class Ahead:
-    """The numbers that a generator over 64-bit Philox is about to give, drawn many at a time: 10 times as fast."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        state = rng.bit_generator.state
-        self._half = int(state["uinteger"]) if state["has_uint32"] else None
-        self._next = _pairs(rng).__next__
-
-    def uniform(self, low: float, high: float) -> float:
-        """As ``Generator.uniform``."""
-        return low + (high - low) * self._next()[1]
-
-    def integers(self, high: int) -> int:
-        """As ``Generator.integers`` (Lemire's method on halves of the 64 bits), for ``high`` below 2^32."""
-        if high == 1:
-            return 0
-        while True:
-            half, self._half = self._half, None
-            if half is None:
-                bits = self._next()[0]
-                half, self._half = bits & LOW, bits >> 32
-            product = half * high
-            rest = product & LOW
-            if rest >= high or rest >= (LOW + 1 - high) % high:
-                return product >> 32
-
-
-def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, float]]:
-    """64 bits and the number in [0, 1) that they make, over and over."""
-    while True:
-        bits = rng.bit_generator.random_raw(2**10)
-        yield from zip(bits.tolist(), ((bits >> np.uint64(11)) * 2.0**-53).tolist(), strict=True)
-
-
-def block_mask(rng: Draws, grid: tuple[int, int], target: int) -> np.ndarray:
-    """A boolean mask (rows, columns) of about ``target`` patches made of random rectangles, never more.
-
-    Areas are drawn from 4 patches to what is missing, at most half the grid, aspects from 0.3 to 1 / 0.3; then sides
-    are rounded to whole patches. Blocks are smaller than the grid both ways.
+    A mask is made of random rectangles and covers about its share of the patches, never more. Areas are drawn from 4
+    patches to what is missing, at most half the grid, aspects from 0.3 to 1 / 0.3; then sides are rounded to whole
+    patches. Blocks are smaller than the grid both ways.
     """
-    return _unpacked([_fill(rng, grid, target)], grid[0] * grid[1]).reshape(grid)
+    rng = generator(seed, "masks", step)
+    masked = int(count * config.probability)
+    edges = np.linspace(*config.ratio, masked + 1).tolist()
+    order = rng.permutation(count)[:masked].tolist()
+    masks = [0] * count
+    for view, mask in zip(order, _block_masks(rng, grid, list(pairwise(edges))), strict=True):
+        masks[view] = mask
+    return _unpacked(masks, grid[0] * grid[1])
 
 
-def _fill(rng: Draws, grid: tuple[int, int], missing: int, mask: int = 0) -> int:
-    """``mask`` with up to ``missing`` more of its bits set: bit r x columns + c is the patch at (r, c)."""
-    (rows, columns), ladder = grid, _ladder(*grid)
-    uniform, integers, sqrt, exp = rng.uniform, rng.integers, math.sqrt, math.exp
-    largest = int(LARGEST_BLOCK_SHARE * rows * columns)
-    masked, attempts = mask.bit_count(), 0
-    while missing > 0 and attempts < ATTEMPTS:
-        attempts += 1
-        area = uniform(SMALLEST_BLOCK, max(SMALLEST_BLOCK, missing if missing < largest else largest))
-        aspect = exp(uniform(-LOG_ASPECT, LOG_ASPECT))
-        height, width = round(sqrt(area * aspect)), round(sqrt(area / aspect))
-        if not (0 < height < rows and 0 < width < columns):
-            continue
-        corner = int(integers(rows - height + 1) * columns + integers(columns - width + 1))
-        wider = mask | (ladder[height] * ((1 << width) - 1) << corner)
-        if 0 < (new := wider.bit_count() - masked) <= missing:
-            mask, masked, missing, attempts = wider, masked + new, missing - new, 0
-    return mask
+def _block_masks(
+    rng: np.random.Generator, grid: tuple[int, int], shares: Sequence[tuple[float, float]]
+) -> Iterator[int]:
+    """Masks of shares of the patches between two bounds: bit r x columns + c is the patch at (r, c).
+
+    Numbers are those of ``rng.uniform`` and ``rng.integers`` (Lemire's method on halves of 64 bits), made from the bits
+    here because calls would take most of the time. Where ``rng.integers`` might reject a half, it is asked.
+    """
+    (rows, columns), ladder, patches, source = grid, _ladder(*grid), grid[0] * grid[1], rng.bit_generator
+    largest, sqrt, exp = int(LARGEST_BLOCK_SHARE * patches), math.sqrt, math.exp
+    smallest, lowest, spread = float(SMALLEST_BLOCK), -LOG_ASPECT, 2 * LOG_ASPECT
+    sure = SURE << max(grid).bit_length() & LOW
+    most = AHEAD * len(shares)
+    begun, half, words, units = _ahead(source, most)
+    at = 0
+    for low, high in shares:
+        mask, missing = 0, None
+        while missing != 0:
+            if at > most - TAKEN:
+                begun, half, words, units = _ahead(_wound(source, begun, at, half), most)
+                at = 0
+            if missing is None:
+                missing = int(patches * (low + (high - low) * units[at]))
+                at += 1
+                continue
+            span = max(smallest, float(missing if missing < largest else largest)) - smallest
+            for _ in range(ATTEMPTS):
+                area = smallest + span * units[at]
+                aspect = exp(lowest + spread * units[at + 1])
+                at += 2
+                height, width = round(sqrt(area * aspect)), round(sqrt(area / aspect))
+                if height >= rows or width >= columns:
+                    continue
+                word, tops, lefts = words[at], rows - height + 1, columns - width + 1
+                if half is None:
+                    top, left, rest = (word & LOW) * tops, (word >> 32) * lefts, None
+                else:
+                    top, left, rest = half * tops, (word & LOW) * lefts, word >> 32
+                if top & sure and left & sure:
+                    corner, half = (top >> 32) * columns + (left >> 32), rest
+                    at += 1
+                else:
+                    _wound(source, begun, at, half)
+                    corner = int(rng.integers(tops)) * columns + int(rng.integers(lefts))
+                    begun, half, words, units = _ahead(source, most)
+                    at = 0
+                block = ladder[height] * ((1 << width) - 1)
+                new = height * width - (mask >> corner & block).bit_count()
+                if 0 < new <= missing:
+                    mask |= block << corner
+                    missing -= new
+                    break
+            else:
+                break
+        yield mask
+
+
+def _ahead(source: Any, count: int) -> tuple[Any, int | None, memoryview, list[float]]:
+    """Of 64-bit Philox its state, the half of the last word that is left, the next words and as numbers in [0, 1)."""
+    state = source.state
+    bits = source.random_raw(count)
+    half = state["uinteger"] if state["has_uint32"] else None
+    return state, half, memoryview(bits), ((bits >> np.uint64(11)) * 2.0**-53).tolist()
+
+
+def _wound(source: Any, begun: Any, taken: int, half: int | None) -> Any:
+    """The source where it is when so many words were taken since ``begun`` and ``half`` is left of the last."""
+    source.state = begun
+    source.random_raw(taken)
+    source.state = source.state | {"has_uint32": int(half is not None), "uinteger": half or 0}
+    return source
 
 
 @cache
@@ -121,19 +141,5 @@ def _ladder(rows: int, columns: int) -> list[int]:
 def _unpacked(masks: Sequence[int], patches: int) -> np.ndarray:
     """Bits as booleans (masks, patches)."""
     size = -(-patches // 8)
-    packed = np.frombuffer(b"".join(mask.to_bytes(size, "little") for mask in masks), dtype=np.uint8)
-    bits = np.unpackbits(packed.reshape(len(masks), size), axis=1, count=patches, bitorder="little")
-    return bits.astype(bool)
-
-
-def batch_masks(seed: int, step: int, count: int, grid: tuple[int, int], config: MaskConfig) -> np.ndarray:
-    """Masks (count, rows * columns) of one step's global views; which are masked is drawn by (seed, step)."""
-    rng = generator(seed, "masks", step)
-    masks, patches = [0] * count, grid[0] * grid[1]
-    masked = int(count * config.probability)
-    edges = np.linspace(*config.ratio, masked + 1).tolist()
-    order = rng.permutation(count)[:masked].tolist()
-    draws = Ahead(rng)
-    for view, low, high in zip(order, edges[:-1], edges[1:], strict=True):
-        masks[view] = _fill(draws, grid, int(patches * draws.uniform(low, high)))
-    return _unpacked(masks, patches)
+    packed = np.frombuffer(b"".join([mask.to_bytes(size, "little") for mask in masks]), dtype=np.uint8)
+    return np.unpackbits(packed.reshape(-1, size), axis=1, count=patches, bitorder="little").view(bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
@@ -24,7 +25,7 @@ PLAN_DRAWS = 8
 """Random numbers of a view besides those of its box."""
 XRAY_DRAWS = 5
 """Random numbers of a view for its pose and window, from a stream of their own."""
-CACHED = 2**19
+CACHED = 2**18
 """Pixels of views that a CPU makes at once: about what its second cache holds."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -258,8 +259,9 @@ class Multicrop:
         across, down = crop_taps(boxes, flip, made, tone.exposure, longest)
         out = torch.empty(*boxes.shape[:2], size, size, device=boxes.device)
         return _Kind(
-            size, across, down, placement, tone, plan.sigma[views], there.sigma[views], plan.solarize[views], out
-        )
+            size, across, down, placement, tone, plan.sigma[views] > 0, photometric.blur_weights(there.sigma[views]),
+            plan.solarize[views], out,
+        )  # fmt: skip
 
     def _render(self, tables: Tensor, kind: _Kind, part: tuple[slice, slice]) -> None:
         """Fill a part of the kind's views from the images with their axes exchanged."""
@@ -267,14 +269,10 @@ class Multicrop:
         if kind.placement is not None:
             crops = place(crops, kind.placement[part], kind.size)
         kind.tone[part].apply(crops)
-        flat = crops.flatten(0, 1)
-        if len(rows := kind.sigma[part].flatten().nonzero()[:, 0]):
-            rows = rows.to(flat.device, non_blocking=True)
-            flat[rows] = photometric.blur(flat[rows], kind.sigma_there[part].flatten()[rows])
-        if len(rows := kind.solarize[part].flatten().nonzero()[:, 0]):
-            rows = rows.to(flat.device, non_blocking=True)
-            flat[rows] = photometric.solarize(flat[rows], (1 - 2 * self.config.mean) / self.config.std)
-        kind.out[part] = crops
+        most, weights = (1 - 2 * self.config.mean) / self.config.std, kind.blur[part].flatten(0, 1)
+        views = _changed(crops.flatten(0, 1), kind.blurred[part], photometric.blurred, weights)
+        views = _changed(views, kind.solarize[part], lambda some: photometric.solarize(some, most))
+        kind.out[part] = views.unflatten(0, crops.shape[:2])
 
 
 @dataclass
@@ -286,10 +284,21 @@ class _Kind:
     down: Taps
     placement: Tensor | None
     tone: Tone
-    sigma: Tensor
-    sigma_there: Tensor
+    blurred: Tensor
+    blur: Tensor
     solarize: Tensor
     out: Tensor
+
+
+def _changed(views: Tensor, which: Tensor, change: Callable[..., Tensor], *fields: Tensor) -> Tensor:
+    """Views (N, S, S) of which those named by ``which``, N booleans on the CPU, are changed, with their ``fields``."""
+    rows = which.flatten().nonzero()[:, 0]
+    if len(rows) == len(views):
+        return change(views, *fields)
+    if len(rows):
+        rows = rows.to(views.device, non_blocking=True)
+        views.index_copy_(0, rows, change(*(x.index_select(0, rows) for x in (views, *fields))))
+    return views
 
 
 def _tables(images: Tensor) -> Tensor:

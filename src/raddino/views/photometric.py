@@ -88,14 +88,26 @@ class Tone:
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of square images (V, S, S), 9 taps, mirrored edges; ``sigma`` (V,) in pixels, > 0."""
-    size, device = images.shape[-1], images.device
-    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=device, dtype=torch.int32)
-    weights = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    weights = weights / weights.sum(1, keepdim=True)
-    place = torch.arange(size, device=device, dtype=torch.int32)[:, None] + offsets
+    return blurred(images, blur_weights(sigma))
+
+
+def blur_weights(sigma: Tensor) -> Tensor:
+    """Weights (..., 9) of Gaussians of ``sigma`` (...) pixels; where it is 0 they are NaN."""
+    weights = torch.exp(-0.5 * (_offsets(sigma.device) / sigma[..., None]) ** 2)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def blurred(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (V, S, S) blurred by weights (V, 9); what is returned is stored with its axes exchanged."""
+    size = images.shape[-1]
+    place = torch.arange(size, device=images.device, dtype=torch.int32)[:, None] + _offsets(images.device)
     place = (size - 1) - ((size - 1) - place.abs()).abs()
     taps = Taps(place.expand(1, len(images), -1, -1), weights[None, :, None].expand(-1, -1, size, -1))
     return resample(images, taps, taps)[0].transpose(1, 2)
+
+
+def _offsets(device: torch.device) -> Tensor:
+    return torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=device, dtype=torch.int32)
 
 
 def solarize(images: Tensor, most: float = 1.0) -> Tensor:
