@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ LOG_ASPECT = -math.log(0.3)
 LARGEST_BLOCK_SHARE = 0.5
 ATTEMPTS = 10
 LOW = 2**32 - 1
+LARGEST_DRAW = 1 - 2.0**-53
 
 
 class MaskConfig(Config):
@@ -130,10 +132,22 @@ def batch_masks(seed: int, step: int, count: int, grid: tuple[int, int], config:
     """Masks (count, rows * columns) of one step's global views; which are masked is drawn by (seed, step)."""
     rng = generator(seed, "masks", step)
     masks, patches = [0] * count, grid[0] * grid[1]
-    masked = int(count * config.probability)
-    edges = np.linspace(*config.ratio, masked + 1).tolist()
-    order = rng.permutation(count)[:masked].tolist()
+    ratios = _ratios(count, config)
+    order = rng.permutation(count)[: len(ratios)].tolist()
     draws = Ahead(rng)
-    for view, low, high in zip(order, edges[:-1], edges[1:], strict=True):
+    for view, (low, high) in zip(order, ratios, strict=True):
         masks[view] = _fill(draws, grid, int(patches * draws.uniform(low, high)))
     return _unpacked(masks, patches)
+
+
+def most_masked(count: int, grid: tuple[int, int], config: MaskConfig, own: int | None = None) -> int:
+    """The most patches that :func:`batch_masks` ever masks in ``own`` of its ``count`` views together, or in all."""
+    patches = grid[0] * grid[1]
+    most = [int(patches * (low + (high - low) * LARGEST_DRAW)) for low, high in _ratios(count, config)]
+    return sum(sorted(most, reverse=True)[:own])
+
+
+def _ratios(count: int, config: MaskConfig) -> list[tuple[float, float]]:
+    """Smallest and largest share of masked patches of each view that gets a mask."""
+    edges = np.linspace(*config.ratio, int(count * config.probability) + 1).tolist()
+    return list(pairwise(edges))
