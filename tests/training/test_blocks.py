@@ -29,10 +29,14 @@ def made(config: PretrainConfig, *changes) -> SelfDistillation:
     return task
 
 
-def views(config: PretrainConfig, step: int, images: int = 4, rows: int | None = None) -> Views:
+def views(
+    config: PretrainConfig, step: int, images: int = 4, rows: int | None = None, device: torch.device = CPU
+) -> Views:
     """Of 4 images, with a step's own masks."""
     generator = torch.Generator().manual_seed(step)
-    crops, local = (torch.randn(n, 1, side, side, generator=generator) for n, side in ((2 * images, 32), (images, 16)))
+    crops, local = (
+        torch.randn(n, 1, side, side, generator=generator).to(device) for n, side in ((2 * images, 32), (images, 16))
+    )
     masks = torch.from_numpy(batch_masks(0, step, 2 * images, (4, 4), config.views.masks))
     return Views.build(crops, local, masks, None, rows)
 
@@ -42,7 +46,7 @@ def gradients(task: SelfDistillation, config: PretrainConfig, *micro_batches: Vi
     task.zero_grad()
     values, generator = (
         Schedule(config.schedule, 8)[0],
-        torch.Generator().manual_seed(len(micro_batches[0].masked_rows)),
+        torch.Generator().manual_seed(len(micro_batches[0].masked_weights)),
     )
     compute_gradients(task, micro_batches, len(micro_batches), values, config.precision, generator)
     return [weight.grad for weight in task.student.parameters()]
@@ -213,6 +217,25 @@ def test_graphs_begin_with_each_micro_batch_and_nothing_is_kept_in_their_memory(
     assert begun == [0, count, 2 * count]
     for found, expected in zip(task.student.parameters(), plain.student.parameters(), strict=True):
         assert torch.equal(found.grad, expected.grad)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_compiled_steps_of_a_gpu_are_the_plain_ones(tiny, graphs, lean):
+    """Of two micro-batches each, over masks of other sizes; nothing is compiled after the first ones."""
+    torch._dynamo.reset()
+    values = {"batch_size": 4, "compile": True, "cuda_graphs": graphs, "activation_checkpointing": lean}
+    config = PretrainConfig(**{**tiny, **values})
+    compiled, plain = made(config).to(GPU), made(config).to(GPU)
+    prepare_blocks(compiled, config)
+    rows = fixed_rows(config, 4)
+    for step in range(0, 10, 2):
+        pair = [views(config, one, rows=rows, device=GPU) for one in (step, step + 1)]
+        with torch._dynamo.config.patch(error_on_recompile=step > 2):
+            found = gradients(compiled, config, *pair)
+        for a, b in zip(found, gradients(plain, config, *pair), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_a_compiler_that_fails_is_one_line(corpus, tiny, tmp_path, monkeypatch):
