@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from raddino import compiler
+from raddino.config import load_config
 from raddino.errors import ConfigError, RaddinoError
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.blocks import compile_parts, decided, fixed_rows, prepare_blocks, recompute_blocks
@@ -131,6 +132,13 @@ def test_fixed_rows_are_the_most_that_a_rank_can_have(tiny):
         assert max(seen) <= fixed_rows(config, images) <= 2 * images * 8
     assert fixed_rows(config, 4) > fixed_rows(config, 8) / 2, "a rank may have the largest masks of all"
     assert fixed_rows(config.model_copy(update={"ssl": config.ssl.model_copy(update={"ibot_weight": 0.0})}), 8) == 0
+
+
+@pytest.mark.parametrize(("ranks", "more"), [(1, 1.02), (2, 2.0), (8, 3.0)])
+def test_how_many_more_rows_than_masked_patches_the_page_says(ranks, more):
+    config = load_config(PretrainConfig, "rad-dino-vit-b-518", ["compile=true"])
+    masked = sum(batch_masks(0, step, 80, (37, 37), config.views.masks).sum() for step in range(3)) / 3 / ranks
+    assert fixed_rows(config, 40 // ranks) / masked == pytest.approx(more, rel=0.05 if ranks > 1 else 0.005)
 
 
 def test_a_run_gives_the_heads_as_many_rows_at_each_step(corpus, tiny, tmp_path, monkeypatch, dynamo):
