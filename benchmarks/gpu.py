@@ -62,8 +62,13 @@ def checks(device: str, folder: Path) -> list[Check]:
               f"{folder}/run", "--device", device]], r"(encoder: )"),
         Check("activation checkpointing", [[*raddino, *train, "--set", "activation_checkpointing=true", "--out",
               f"{folder}/lean", "--device", device]], r"(encoder: )"),
-        Check("blocks compiled", [[*raddino, *train, "--set", "compile=true", "--out", f"{folder}/compiled",
+        Check("blocks and heads compiled", [[*raddino, *train, "--set", "compile=true", "--out", f"{folder}/compiled",
               "--device", device]], r"(encoder: )"),
+        Check("compiled once; graphs and varlen_attn are exact", [[python, "-m", "pytest", "-n", "0", "-p",
+              "no:cacheprovider", str(ROOT / "tests/training/test_blocks.py"), str(ROOT / "tests/vit/test_varlen.py")]],
+              r"(\d+ passed.*)"),
+        Check("varlen_attn for all views", [[python, f"{BENCHMARKS}/varlen.py", "--device", device]],
+              r"^(\w.*ratio.*)$"),
         Check("FSDP2 on one rank", [[*one_rank, *train, "--set", "sharding=fsdp", "--out", f"{folder}/sharded",
               "--device", device]], r"(encoder: )"),
         Check("embed, compiled", [[*raddino, "embed", f"{folder}/corpus", "--encoder", f"{folder}/run/encoder",
@@ -71,10 +76,23 @@ def checks(device: str, folder: Path) -> list[Check]:
         Check("memory beside its estimate", [[python, f"{BENCHMARKS}/memory.py", "--device", device, "--size",
               size if gpu else "56", "--only", "ti-4-2-bf16", "ti-4-2-bf16-lean"]], r"^\| (ti.*) \|$"),
     ]  # fmt: skip
+    if gpu:  # a CPU refuses them
+        graphs = ["--set", "cuda_graphs=true", "--set", "accumulate=2"]
+        found += [
+            Check("CUDA graphs", [[*raddino, *train, *graphs, "--out", f"{folder}/graphs"]], r"(encoder: )"),
+            Check("CUDA graphs, activation checkpointing", [[*raddino, *train, *graphs, "--set",
+                  "activation_checkpointing=true", "--out", f"{folder}/lean-graphs"]], r"(encoder: )"),
+        ]  # fmt: skip
     for preset, images in presets:
         values = ["--set", f"batch_size={images}", "accumulate=1", "init=none"]
+        if gpu:
+            found.append(
+                Check(f"step, CUDA graphs, {preset}", [[*step, "--preset", preset, "--precision", "bf16", *values,
+                      "compile=true", "cuda_graphs=true"]], r"^(\w+: .*images/s.*)$")
+            )  # fmt: skip
         found += [
-            Check(f"step, {preset}", [[*step, "--preset", preset, *values]], r"^(\w+: .*images/s.*)$"),
+            Check(f"step, {preset}", [[*step, "--preset", preset, *values, "compile=false"]],
+                  r"^(\w+: .*images/s.*)$"),
             Check(f"step, compiled, {preset}", [[*step, "--preset", preset, "--precision", "bf16", *values,
                   "compile=true"]], r"^(\w+: .*images/s.*)$"),
             Check(f"profile, {preset}", [[*step, "--preset", preset, "--precision", "bf16", "--profile", *values]],

@@ -29,7 +29,7 @@ from raddino.ssl import task as ssl_task
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
 from raddino.ssl.head import ProjectionHead, Prototypes
 from raddino.training import step as training_step
-from raddino.training.blocks import prepare_blocks
+from raddino.training.blocks import decided, fixed_rows, prepare_blocks
 from raddino.training.cost import step_cost
 from raddino.training.loader import make_views
 from raddino.training.optimizer import build_optimizer
@@ -51,7 +51,7 @@ PARTS = (
     (VisionTransformer, "_embed", "patches and positions"),
     (nn.LayerNorm, "forward", "layer norms"),
     (Attention, "forward", "attention: products"),
-    (vit_attention, "attend", "attention: scores and values"),
+    (vit_attention, "attend_groups", "attention: scores and values"),
     (Mlp, "forward", "feed-forward"),
     (SwiGlu, "forward", "feed-forward"),
     (ProjectionHead, "forward", "head"),
@@ -78,8 +78,8 @@ def main() -> None:
     kind.add_argument("--floor", action="store_true", help="also a table of what products and memory take at least")
     parser.add_argument("--set", nargs="*", default=[], help="config overrides, for example batch_size=8")
     options = parser.parse_args()
-    config = load_config(PretrainConfig, options.preset, options.set)
     device = torch.device(options.device)
+    config = decided(load_config(PretrainConfig, options.preset, options.set), device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}, torch {torch.__version__}, preset {options.preset}, batch {config.batch_size // config.accumulate}")
     with kept_pages():
@@ -91,7 +91,11 @@ def main() -> None:
 
 
 def profile(config: PretrainConfig, device: torch.device, precision: str) -> None:
-    """Print exclusive milliseconds of a step's parts, whose sum is the step, and the operators' share of products."""
+    """Print exclusive milliseconds of a step's parts, whose sum is the step, and the operators' share of products.
+
+    Nothing is compiled: the parts could not be told apart.
+    """
+    config = config.model_copy(update={"compile": False, "cuda_graphs": False})
     batch = config.batch_size // config.accumulate
     task, optimizer, values, _ = prepared(config, device)
     given, multicrop = random_batch(config, batch), Multicrop(config.views)
@@ -122,7 +126,8 @@ def measure(config: PretrainConfig, device: torch.device, precision: str, floor:
     batch, v = config.batch_size // config.accumulate, config.views
     task, optimizer, values, masks = prepared(config, device)
     local = torch.randn(v.local_views * batch, 1, v.local_size, v.local_size, device=device)
-    views = Views.build(torch.randn(2 * batch, 1, v.global_size, v.global_size, device=device), local, masks)
+    crops, rows = torch.randn(2 * batch, 1, v.global_size, v.global_size, device=device), fixed_rows(config, batch)
+    views = Views.build(crops, local, masks, None, rows)
 
     def step() -> None:
         train_step(task, optimizer, [views], 1, values, config.optim.clip_grad, precision)

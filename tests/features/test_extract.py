@@ -240,5 +240,5 @@ def test_a_compiler_that_fails_is_one_line(corpus, monkeypatch):
         raise InternalTorchDynamoError("no compiler\nand much more")
 
     monkeypatch.setattr(torch, "compile", lambda call: broken)
-    with pytest.raises(RaddinoError, match=r"\(no compiler\): leave compile out"):
+    with pytest.raises(RaddinoError, match=r"\(no compiler\): turn compile off"):
         embed(corpus, small_vit(), compile=True)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from raddino.ssl import SelfDistillation, SslConfig, Views
+from raddino.ssl.gram import GramConfig
 from raddino.ssl.head import HeadConfig
 from raddino.ssl.losses import kde
 from raddino.vit import VitConfig
@@ -83,3 +84,47 @@ def test_teacher_has_no_stochastic_depth():
     model = SelfDistillation(VIT.model_copy(update={"drop_path": 0.9}), SslConfig(head=HEAD)).init_weights().train()
     images = torch.randn(4, 1, 16, 16)
     assert torch.equal(model.teacher.backbone(images).cls, model.teacher.backbone(images).cls)
+
+
+def gradients(model: SelfDistillation, seen: Views) -> dict[str, torch.Tensor]:
+    """Of the student, with the terms of the loss, the targets and where the centres have moved."""
+    losses = model(seen, 0.05, torch.Generator().manual_seed(3))
+    losses.total.backward()
+    model.update_centers()
+    centers = {name: value for name, value in model.named_buffers() if name.endswith("center")}
+    found = losses.terms() | centers | {"targets": losses.targets, "predictions": losses.predictions}
+    return found | {name: p.grad for name, p in model.student.named_parameters()}
+
+
+@pytest.mark.parametrize("rows", [60, 128], ids=["a few more", "every patch"])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("centering", ["softmax", "sinkhorn_knopp"])
+@pytest.mark.parametrize("masked", [True, False], ids=["masked", "no mask"])
+def test_more_rows_for_the_heads_change_nothing(rows, separate, centering, masked):
+    """Not a term, a target, a centre or a gradient, whatever the heads make of the further rows."""
+    plain, further = views(masked=masked), views(masked=masked)
+    further = Views.build(further.global_crops, further.local_crops, further.masks, None, rows)
+    assert len(plain.masked_rows) < len(further.masked_rows) == rows
+    assert torch.equal(further.masked_rows[: len(plain.masked_rows)], plain.masked_rows)
+    assert len(further.masked_rows.unique()) == rows, "no token is taken twice: its gradient would be summed in turn"
+    head = HeadConfig(prototypes=7, hidden=16, bottleneck=8) if separate else None
+    found, expected = (
+        gradients(task(centering=centering, ibot_head=head, gram=GramConfig(weight=0.1)), seen)
+        for seen in (further, plain)
+    )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if value is None:
+            assert found[name] is None
+        else:
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-12, atol=1e-14, msg=lambda said, of=name: f"{of}: {said}"
+            )
+
+
+def test_fewer_rows_than_masked_patches_are_refused():
+    seen = views()
+    count = len(seen.masked_rows)
+    assert len(Views.build(seen.global_crops, None, seen.masks, None, count).masked_rows) == count
+    with pytest.raises(ValueError, match=f"{count} patches are masked, more than rows {count - 1}"):
+        Views.build(seen.global_crops, None, seen.masks, None, count - 1)

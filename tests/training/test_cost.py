@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from raddino.ssl import SelfDistillation, Views
-from raddino.training.blocks import recompute_blocks
+from raddino.training.blocks import fixed_rows, recompute_blocks
 from raddino.training.checkpoint import training_state
 from raddino.training.cost import _gpu_ways, count_parameters, step_cost
 from raddino.training.optimizer import build_optimizer
@@ -34,7 +34,8 @@ def prepared(config, images=IMAGES):
     task = SelfDistillation(config.vit, config.ssl).init_weights(generator).train()
     if config.activation_checkpointing:
         recompute_blocks(task)
-    return task, Views.build(crops, local, masks_of(config, images)), Schedule(config.schedule, config.steps)[0]
+    views = Views.build(crops, local, masks_of(config, images), None, fixed_rows(config, images))
+    return task, views, Schedule(config.schedule, config.steps)[0]
 
 
 def larger(tiny, **values):
@@ -52,6 +53,8 @@ def larger(tiny, **values):
         {"ssl": {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16, "layers": 1}, "centering": "softmax"}},
         {"ssl": {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16}, "ibot_weight": 0}},
         {"activation_checkpointing": True, "precision": "bf16"},
+        {"compile": True},
+        {"compile": True, "ssl": {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16}, "ibot_weight": 0}},
     ],
 )
 @pytest.mark.parametrize("gpu", [False, True])

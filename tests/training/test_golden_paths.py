@@ -1,17 +1,19 @@
-"""The golden files on every way that a step can be run: recomputed, compiled, in bfloat16; packed for its features.
+"""The golden files on every way that a step can be run: with more rows, recomputed, compiled, in bfloat16; packed.
 
 Several processes, sharded or not, are held to one in ``test_parallel.py``.
 """
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from raddino.ssl import Views
 from raddino.training import step, verify
-from raddino.training.blocks import compile_blocks, recompute_blocks
+from raddino.training.blocks import compile_parts, recompute_blocks
 from raddino.vit.linear import has_onednn
 from raddino.vit.packed import packed
 
@@ -33,6 +35,26 @@ def built(monkeypatch, *changes) -> None:
     monkeypatch.setattr(verify, "_build", build)
 
 
+def with_fixed_rows(monkeypatch) -> None:
+    """Let the heads get as many rows at every step: all patches, those without a mask too."""
+    real = verify._views
+
+    def views(*arguments):
+        found = real(*arguments)
+        again = Views.build(found.global_crops, None, found.masks, rows=found.masks.numel())
+        assert len(again.masked_rows) > len(found.masked_rows)
+        return replace(found, masked_rows=again.masked_rows)
+
+    monkeypatch.setattr(verify, "_views", views)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda f: f.stem)
+def test_with_a_fixed_number_of_rows(monkeypatch, file, precision):
+    with_fixed_rows(monkeypatch)
+    assert [check for check in verify.verify(file, precision) if not check.ok] == []
+
+
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda f: f.stem)
 def test_recomputed(monkeypatch, file, precision):
@@ -42,7 +64,8 @@ def test_recomputed(monkeypatch, file, precision):
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_and_recomputed(monkeypatch):
-    built(monkeypatch, compile_blocks, recompute_blocks)
+    built(monkeypatch, compile_parts, recompute_blocks)
+    with_fixed_rows(monkeypatch)
     for file in GOLDEN[:2]:
         torch._dynamo.reset()
         assert [check for check in verify.verify(file, "float32") if not check.ok] == []

@@ -22,7 +22,7 @@ def config(tiny) -> PretrainConfig:
 
 def test_hours_and_energy_are_those_by_hand(config):
     made = plan(config, hardware="h100x2", images=100, share=0.25)
-    cost = step_cost(config.model_copy(update={"precision": "bf16"}), 4, gpu=True)
+    cost = step_cost(config.model_copy(update={"precision": "bf16", "compile": True}), 4, gpu=True)
     assert made.cost == cost
     assert (made.steps, made.samples, made.epochs, made.devices) == (8, 64, 0.64, 2)
     assert made.flops == cost.flops * 2 * 8, "two halves of each micro-batch, 8 steps"

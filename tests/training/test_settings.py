@@ -13,6 +13,7 @@ def test_defaults_hold():
     assert (config.precision, config.init, config.splits, config.where) == ("auto", None, ("train",), None)
     assert (config.fraction, config.checkpoint_every, config.keep_checkpoints) == (1.0, 500, 2)
     assert config.keep_every is None
+    assert (config.compile, config.cuda_graphs) == ("auto", False)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,8 @@ def test_defaults_hold():
         {"schedule": {"shape": "constant", "freeze_backbone_steps": 10**7, "backbone_ramp_steps": 10**7}},
         {"views": {"local_views": 0, "local_size": 99}}, {"vit": {"depth": 1000}},
         {"keep_every": 500}, {"keep_every": 1000}, {"checkpoint_every": 7, "keep_every": 21},
+        {"compile": True}, {"compile": False}, {"compile": "auto"}, {"cuda_graphs": True},
+        {"cuda_graphs": True, "compile": True, "activation_checkpointing": True},
     ],
 )  # fmt: skip
 def test_limits_themselves_are_allowed(values):
@@ -52,6 +55,9 @@ def test_limits_themselves_are_allowed(values):
         ({"keep_every": 0}, "keep_every"),
         ({"keep_every": 750}, "keep_every 750 is no multiple of checkpoint_every 500"),
         ({"vit": {"num_register_tokens": 4}}, "interpolate_antialias=true"),
+        ({"compile": "never"}, r"'compile'.*'auto', True or False"), ({"compile": 2}, "compile"),
+        ({"cuda_graphs": True, "compile": False}, "cuda_graphs needs compile"),
+        ({"cuda_graphs": True, "sharding": "fsdp"}, "sharding must be none"), ({"cuda_graphs": "auto"}, "cuda_graphs"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(values, words):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raddino.views import masks
-from raddino.views.masks import MaskConfig, batch_masks
+from raddino.views.masks import MaskConfig, batch_masks, most_masked
 from raddino.views.randomness import generator
 
 
@@ -123,3 +123,32 @@ def test_shares_out_of_order_are_refused(ratio):
 def test_one_share_for_all_and_whole_shares_are_allowed():
     assert MaskConfig(ratio=(0, 1)).ratio == (0, 1)
     assert MaskConfig(ratio=(0.3, 0.3)).ratio == (0.3, 0.3)
+
+
+SETTINGS = [
+    ((16, 16), MaskConfig()), ((37, 37), MaskConfig(probability=1.0, ratio=(0.3, 0.3))), ((1, 9), MaskConfig()),
+    ((4, 4), MaskConfig(ratio=(0.0, 1.0))), ((5, 7), MaskConfig(probability=0.3, ratio=(0.2, 0.9))),
+    ((8, 8), MaskConfig(probability=0.0)), ((7, 7), MaskConfig(ratio=(0.1, 0.7))),
+    ((3, 10), MaskConfig(ratio=(0, 0.1))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [None, 3, 16])
+@pytest.mark.parametrize(("grid", "config"), SETTINGS)
+def test_no_step_masks_more_than_the_most(grid, config, own):
+    """Of all views, or of whichever share of them has the largest masks."""
+    most = most_masked(16, grid, config, own)
+    for step in range(100):
+        assert np.sort(batch_masks(1, step, 16, grid, config).sum(1))[::-1][:own].sum() <= most
+
+
+@pytest.mark.parametrize("own", [None, 3, 16])
+@pytest.mark.parametrize(("grid", "config"), SETTINGS)
+def test_the_most_is_met_where_the_largest_numbers_are_drawn_and_every_block_fits(monkeypatch, grid, config, own):
+    def full(rng, grid, shares):
+        for low, high in shares:
+            yield (1 << int(math.prod(grid) * (low + (high - low) * (1 - 2.0**-53)))) - 1
+
+    monkeypatch.setattr(masks, "_block_masks", full)
+    found = np.sort(batch_masks(1, 0, 16, grid, config).sum(1))[::-1][:own].sum()
+    assert most_masked(16, grid, config, own) == found

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raddino.compiler import plain_errors
 from raddino.encoders.base import Encoder, Features
 from raddino.errors import ConfigError, RaddinoError
 from raddino.progress import subject
@@ -74,7 +75,7 @@ def make_encode(encoder: Encoder, precision: str, compile: bool) -> Callable[[Te
     else:
         encode = _under_autocast(encoder) if precision == "bf16" else encoder.encode
         encode = torch.compile(encode) if compile else encode
-    return _with_plain_errors(encode) if compile else encode
+    return plain_errors(encode) if compile else encode
 
 
 def encode_all(
@@ -147,21 +148,6 @@ def _under_autocast(encoder: Encoder) -> Callable[[Tensor], Features]:
     def encode(batch: Tensor) -> Features:
         with torch.autocast(kind, torch.bfloat16):
             return encoder.encode(batch)
-
-    return encode
-
-
-def _with_plain_errors(compiled: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
-    from torch._dynamo.exc import TorchDynamoException
-
-    def encode(batch: Tensor) -> Features:
-        try:
-            return compiled(batch)
-        except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise RaddinoError(
-                f"torch.compile does not work here ({reason}): leave compile out, or install the compiler it needs"
-            ) from None
 
     return encode
 

@@ -51,7 +51,8 @@ class Views:
         global_crops: (2B, C, G, G), the B first views before the B second ones.
         local_crops: (n B, C, L, L), view by view; None without local views.
         masks: (2B, N) boolean over each global view's patches.
-        masked_rows: (M,) int64, positions of the True entries in the flattened masks.
+        masked_rows: (R,) int64, positions of the M True entries in the flattened masks; after them R - M others, for
+            heads that are to get as many rows at every step. No target and no loss sees what becomes of those.
         masked_weights: (M,) each 1 / (masked patches of its image).
         gram_crops: (2B, C, G', G'), the global views as the Gram teacher sees them; None where it sees the others.
     """
@@ -65,19 +66,37 @@ class Views:
 
     @classmethod
     def build(
-        cls, global_crops: Tensor, local_crops: Tensor | None, masks: Tensor, gram_crops: Tensor | None = None
+        cls,
+        global_crops: Tensor,
+        local_crops: Tensor | None,
+        masks: Tensor,
+        gram_crops: Tensor | None = None,
+        rows: int | None = None,
     ) -> "Views":
-        """Views on the crops' device from masks that are still on the CPU, where counting them is free."""
+        """Views on the crops' device from masks that are still on the CPU, where counting them is free.
+
+        Args:
+            global_crops, local_crops, masks, gram_crops: those of the views.
+            rows: length of ``masked_rows``; None for the number of masked patches.
+
+        Raises:
+            ValueError: more patches are masked than ``rows``.
+        """
         if local_crops is not None and len(local_crops) == 0:
             local_crops = None
         device = global_crops.device
         weights = (1 / masks.sum(1, keepdim=True).clamp(min=1)).expand_as(masks)[masks]
-        rows = masks.flatten().nonzero().flatten()
+        masked_rows = masks.flatten().nonzero().flatten()
+        if rows is not None:
+            if len(masked_rows) > rows:
+                raise ValueError(f"{len(masked_rows)} patches are masked, more than rows {rows}")
+            others = (~masks).flatten().nonzero().flatten()
+            masked_rows = torch.cat([masked_rows, others[: rows - len(masked_rows)]])
         return cls(
             global_crops,
             local_crops,
             masks.to(device, non_blocking=True),
-            rows.to(device, non_blocking=True),
+            masked_rows.to(device, non_blocking=True),
             weights.to(device, global_crops.dtype, non_blocking=True),
             gram_crops,
         )
@@ -157,12 +176,12 @@ class Network(nn.Module):
         self.dino_head = ProjectionHead(vit.embed_dim, config.head)
         self.ibot_head = ProjectionHead(vit.embed_dim, config.ibot_head) if config.ibot_head else None
 
-    def project(self, cls: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """Prototype logits of class tokens (B, D) and masked patches (M, D)."""
+    def project(self, cls: Tensor, masked: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Prototype logits of class tokens (B, D) and, of patches (R, D), the first ``count``."""
         if self.ibot_head is not None:
-            return self.dino_head(cls), self.ibot_head(masked)
+            return self.dino_head(cls), self.ibot_head(masked)[:count]
         logits = self.dino_head(torch.cat([cls, masked]))
-        return logits[: len(cls)], logits[len(cls) :]
+        return logits[: len(cls)], logits[len(cls) : len(cls) + count]
 
 
 class SelfDistillation(nn.Module):
@@ -231,7 +250,7 @@ class SelfDistillation(nn.Module):
         needed = torch.arange(views.masks.numel(), device=views.masks.device) if anchored else views.masked_rows
         cls, patches = needed_tokens(self.student.backbone, crops, masks, needed, generator)
         masked = patches[views.masked_rows] if anchored else patches
-        cls_logits, masked_logits = self.student.project(cls, masked)
+        cls_logits, masked_logits = self.student.project(cls, masked, len(views.masked_weights))
         globals_ = len(views.global_crops)
         global_cls = cls[:globals_]
         global_logits, local_logits = cls_logits.split([globals_, len(cls) - globals_])
@@ -270,7 +289,7 @@ class SelfDistillation(nn.Module):
         """Targets for the global views, (2B, K) with the halves swapped, and for the masked patches, (M, K')."""
         cls, masked = needed_tokens(self.teacher.backbone, [views.global_crops], None, views.masked_rows)
         first, second = cls.chunk(2)
-        cls_logits, masked_logits = self.teacher.project(torch.cat([second, first]), masked)
+        cls_logits, masked_logits = self.teacher.project(torch.cat([second, first]), masked, len(views.masked_weights))
         dino = self.dino_centering(full(cls_logits), temperature)
         return dino, self.ibot_centering(full(masked_logits), temperature)
 

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from raddino.dist import alone
 from raddino.ssl import Network, SelfDistillation, SslConfig, Views, losses
-from raddino.training.blocks import recompute_blocks
+from raddino.training.blocks import fixed_rows, recompute_blocks
 from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.training.settings import PretrainConfig
 from raddino.training.step import compute_gradients
@@ -56,14 +56,15 @@ def step_cost(config: PretrainConfig, images: int, gpu: bool) -> StepCost:
     """Cost of one rank's ``images`` of a micro-batch, in almost no memory and, on one core, in a second or a few.
 
     Args:
-        config: with ``precision`` decided; ``"auto"`` counts as fp32.
+        config: with ``precision`` and ``compile`` decided; ``"auto"`` counts as fp32 and as false. What is compiled
+            counts as if it were not, but with :func:`~raddino.training.blocks.fixed_rows`.
         images: at least 1.
         gpu: whether as on a GPU, with fused attention and float32 norms, or as on this processor.
     """
     with alone():
         return _rehearse(
             config.vit, config.ssl, config.views, config.precision == "bf16", config.accumulate > 1,
-            config.activation_checkpointing, images, gpu,
+            config.activation_checkpointing, images, gpu, fixed_rows(config, images),
         )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def count_parameters(vit: VitConfig, ssl: SslConfig) -> int:
 @lru_cache(maxsize=64)
 def _rehearse(
     vit: VitConfig, ssl: SslConfig, views: ViewsConfig, bf16: bool, accumulated: bool, recompute: bool, images: int,
-    gpu: bool,
+    gpu: bool, fixed: int | None,
 ) -> StepCost:  # fmt: skip
     from torch._subclasses import FakeTensorMode
 
@@ -108,7 +109,7 @@ def _rehearse(
             torch.empty(2 * images, 1, views.global_size, views.global_size),
             torch.empty(views.local_views * images, 1, *[views.local_size] * 2) if views.local_views else None,
             torch.empty(2 * images, side * side, dtype=torch.bool),
-            torch.empty(rows, dtype=torch.int64),
+            torch.empty(rows if fixed is None else fixed, dtype=torch.int64),
             torch.empty(rows),
         )
         generator, values = torch.Generator().manual_seed(0), Schedule(ScheduleConfig(), 1)[0]

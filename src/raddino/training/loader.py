@@ -349,9 +349,14 @@ class Rendered(Iterator[Views]):
         return None if batch is None else self._render(batch)
 
 
-def make_views(batch: Batch, multicrop: Multicrop, device: torch.device, gram_size: int | None = None) -> Views:
-    """Render a batch's views on the device, the global ones for a Gram teacher too if they have a size of their own."""
+def make_views(
+    batch: Batch, multicrop: Multicrop, device: torch.device, gram_size: int | None = None, rows: int | None = None
+) -> Views:
+    """Render a batch's views on the device, the global ones for a Gram teacher too if they have a size of their own.
+
+    ``rows`` as for :meth:`raddino.ssl.Views.build`.
+    """
     images = batch.images.to(device, non_blocking=True)
     global_crops, local_crops = multicrop(images, batch.plan)
     gram_crops = multicrop.undistorted(images, batch.plan, gram_size) if gram_size else None
-    return Views.build(global_crops, local_crops, batch.masks, gram_crops)
+    return Views.build(global_crops, local_crops, batch.masks, gram_crops, rows)

@@ -22,6 +22,7 @@ from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation, Views
+from raddino.training.blocks import fixed_rows
 from raddino.training.checkpoint import Saver, Snapshot, save_checkpoint
 from raddino.training.loader import Batch, Loader, Order, Rendered, make_views, reading
 from raddino.training.metrics_log import MetricsLog
@@ -115,9 +116,10 @@ class Loop:
     def _rendered(self, batches: Iterator[Batch], start: int) -> Rendered:
         multicrop = Multicrop(self.config.views)
         steps = (step for step in range(start, self.config.steps) for _ in range(self.config.accumulate))
+        rows = fixed_rows(self.config, self.config.batch_size // self.config.accumulate // self.parallel.size)
 
         def render(batch: Batch) -> Views:
-            return make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(next(steps)))
+            return make_views(batch, multicrop, self.device, self.config.ssl.gram.size_at(next(steps)), rows)
 
         return Rendered(batches, render, self.device)
 

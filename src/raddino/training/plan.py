@@ -14,7 +14,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.device import resolve_device
 from raddino.errors import ConfigError
 from raddino.ssl import SelfDistillation
-from raddino.training.blocks import prepare_blocks
+from raddino.training.blocks import decided, fixed_rows, prepare_blocks
 from raddino.training.cost import StepCost
 from raddino.training.hardware import ACCELERATORS, parse_hardware
 from raddino.training.loader import Batch, make_views
@@ -145,7 +145,9 @@ def plan(
         DataParallel(0, number).check(config.batch_size, config.accumulate)
         chosen, reached = ACCELERATORS[name], SHARE if share is None else share
         room = Room(name, True, int(chosen.memory), number)
-        config = config.model_copy(update={"precision": "bf16" if config.precision == "auto" else config.precision})
+        compile = True if config.compile == "auto" else config.compile
+        precision = "bf16" if config.precision == "auto" else config.precision
+        config = config.model_copy(update={"precision": precision, "compile": compile})
         if config.precision != "bf16":
             raise ConfigError("the table of hardware holds rates of bf16: leave out --set precision")
         cost = room.cost(config)
@@ -155,7 +157,7 @@ def plan(
         watts = chosen.watts if watts is None else watts
     else:
         place = resolve_device(device)
-        config = config.model_copy(update={"precision": computing_precision(config.precision, place)})
+        config = decided(config, place).model_copy(update={"precision": computing_precision(config.precision, place)})
         room = Room.here(place, ALONE)
         cost = room.cost(config)
         rate, rate_from = _measure(config, place, cost)
@@ -221,11 +223,11 @@ def _measure(config: PretrainConfig, place: torch.device, cost: StepCost) -> tup
     task = SelfDistillation(config.vit, config.ssl).init_weights().to(place).train()
     prepare_blocks(task, config)
     optimizer, values = build_optimizer(task.student, config.optim), Schedule(config.schedule, config.steps)[0]
-    batch, multicrop = random_batch(config, images), Multicrop(config.views)
+    batch, multicrop, rows = random_batch(config, images), Multicrop(config.views), fixed_rows(small, images)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         begun = time.perf_counter()
-        views = make_views(batch, multicrop, place)
+        views = make_views(batch, multicrop, place, rows=rows)
         outcome = train_step(
             task, optimizer, [views], 1, values, config.optim.clip_grad, config.precision, torch.Generator()
         )

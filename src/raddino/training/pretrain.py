@@ -29,7 +29,7 @@ from raddino.files import lock, read_json, write_text
 from raddino.heap import kept_pages
 from raddino.ssl import SelfDistillation
 from raddino.training import memory
-from raddino.training.blocks import prepare_blocks
+from raddino.training.blocks import decided, prepare_blocks
 from raddino.training.checkpoint import (
     checkpoint_backbone,
     is_checkpoint,
@@ -122,7 +122,7 @@ def _train(
     check_trackers(track)
     parallel.check(config.batch_size, config.accumulate)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
-    config = config.model_copy(update={"precision": computing_precision(config.precision, place)})
+    config = decided(config, place).model_copy(update={"precision": computing_precision(config.precision, place)})
     rows = training_rows(corpus, config)
     if parallel.first:
         _refuse_foreign(out)
@@ -269,7 +269,7 @@ def _refuse_change(
     """Refuse a run with another config unless it is forked."""
     if not (out / "config.yaml").is_file():
         return
-    defaults = json.loads(PretrainConfig().model_dump_json())
+    defaults = json.loads(PretrainConfig(compile=config.compile).model_dump_json())
     old = {"corpus": told.get("corpus", {})} | _filled(read_yaml(out / "config.yaml"), defaults)
     new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
     old["sharding"] = new["sharding"]  # decides where weights lie, not what is computed

@@ -31,8 +31,10 @@ class PretrainConfig(Config):
             with ``"none"`` each has all of them. May change when a run goes on.
         activation_checkpointing: keep the inputs of the student's blocks alone and compute the blocks again in the
             backward pass: less memory, more time, the same results.
-        compile: the blocks by ``torch.compile``, which takes up to a minute at the start, and on a CPU a C++ compiler;
-            rounding differs. Measured in ``docs/performance.md``.
+        compile: blocks and heads by ``torch.compile``, which takes a minute or more at the start and a C compiler, on
+            a CPU a C++ compiler; rounding differs. ``"auto"`` is on a GPU alone, where it is not measured yet: on a CPU
+            it does not pay (``docs/performance.md``).
+        cuda_graphs: let a GPU replay what is compiled as CUDA graphs: less waiting for the host, more memory.
         precision: ``"auto"`` is bf16 where the processor has it, else fp32.
         init: encoder folder, ``step_N`` folder of a run, Hugging Face Dinov2 folder, official DINOv2 file, or
             ``NAME`` or ``NAME:PLACE`` of an encoder in DINOv2's shape to start from; None or ``"none"`` is random.
@@ -51,7 +53,8 @@ class PretrainConfig(Config):
     seed: int = Field(0, ge=0, lt=2**63)
     sharding: Literal["none", "fsdp"] = "none"
     activation_checkpointing: bool = False
-    compile: bool = False
+    compile: Literal["auto", True, False] = "auto"
+    cuda_graphs: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     init: str | None = None
     splits: tuple[str, ...] = ("train",)
@@ -78,6 +81,8 @@ class PretrainConfig(Config):
             raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
         if self.batch_size // self.accumulate < 2:
             raise ValueError("a micro-batch needs at least 2 images: KoLeo compares them")
+        if self.cuda_graphs and (self.compile is False or self.sharding != "none"):
+            raise ValueError("cuda_graphs needs compile, and weights that stay in place: sharding must be none")
         if self.keep_every and self.keep_every % self.checkpoint_every:
             raise ValueError(f"keep_every {self.keep_every} is no multiple of checkpoint_every {self.checkpoint_every}")
         sizes = (self.views.global_size, self.views.local_size)

@@ -21,6 +21,7 @@ AHEAD = 48
 """64-bit words drawn at once for each mask: a little more than one of 37 x 37 patches takes on average."""
 TAKEN = 3 * ATTEMPTS
 """Words that a block takes at most."""
+LARGEST_DRAW = 1 - 2.0**-53
 
 
 class MaskConfig(Config):
@@ -50,13 +51,25 @@ def batch_masks(seed: int, step: int, count: int, grid: tuple[int, int], config:
     patches. Blocks are smaller than the grid both ways.
     """
     rng = generator(seed, "masks", step)
-    masked = int(count * config.probability)
-    edges = np.linspace(*config.ratio, masked + 1).tolist()
-    order = rng.permutation(count)[:masked].tolist()
+    shares = _shares(count, config)
+    order = rng.permutation(count)[: len(shares)].tolist()
     masks = [0] * count
-    for view, mask in zip(order, _block_masks(rng, grid, list(pairwise(edges))), strict=True):
+    for view, mask in zip(order, _block_masks(rng, grid, shares), strict=True):
         masks[view] = mask
     return _unpacked(masks, grid[0] * grid[1])
+
+
+def most_masked(count: int, grid: tuple[int, int], config: MaskConfig, own: int | None = None) -> int:
+    """The most patches that :func:`batch_masks` ever masks in ``own`` of its ``count`` views together, or in all."""
+    patches = grid[0] * grid[1]
+    most = [int(patches * (low + (high - low) * LARGEST_DRAW)) for low, high in _shares(count, config)]
+    return sum(sorted(most, reverse=True)[:own])
+
+
+def _shares(count: int, config: MaskConfig) -> list[tuple[float, float]]:
+    """Smallest and largest share of masked patches of each view that gets a mask."""
+    edges = np.linspace(*config.ratio, int(count * config.probability) + 1).tolist()
+    return list(pairwise(edges))
 
 
 def _block_masks(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from raddino.vit import varlen
 from raddino.vit.linear import linear
 
 Shapes = list[tuple[int, int]]
@@ -27,6 +28,15 @@ def attend(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             return _InSlabs.apply(qkv, batch, length, heads)
     return fused(qkv, batch, length, heads)
+
+
+def attend_groups(qkv: Tensor, shapes: Shapes, heads: int) -> Tensor:
+    """:func:`attend` of groups that lie one after another, (T, 3 D) to (T, D): in one call where a GPU has it."""
+    if varlen.serves(qkv, shapes, heads):
+        return varlen.attend_all(qkv, shapes, heads)
+    groups = qkv.split([batch * length for batch, length in shapes])
+    mixed = [attend(group, *shape, heads) for group, shape in zip(groups, shapes, strict=True)]
+    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
 def fused(qkv: Tensor, batch: int, length: int, heads: int) -> Tensor:
@@ -101,9 +111,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, shapes: Shapes, gain: Tensor) -> Tensor:
         """(T, D) to (T, D) times ``gain`` (D,); every sequence of every group attends to itself only."""
-        groups = linear(tokens, self.qkv).split([b * n for b, n in shapes])
-        mixed = [attend(group, *shape, self.num_heads) for group, shape in zip(groups, shapes, strict=True)]
-        return linear(torch.cat(mixed) if len(mixed) > 1 else mixed[0], self.proj, gain)
+        return linear(attend_groups(linear(tokens, self.qkv), shapes, self.num_heads), self.proj, gain)
 
     def weights(self, tokens: Tensor, shape: tuple[int, int]) -> Tensor:
         """Attention probabilities (B, heads, N, N) of one group, for pictures."""
