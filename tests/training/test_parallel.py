@@ -32,7 +32,7 @@ from training.parallel_job import CASES, KINDS, train
 from training.test_pretrain import CLOCK
 
 JOB = Path(__file__).with_name("parallel_job.py")
-PATIENCE = 120
+PATIENCE = 300
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 
 
