@@ -250,12 +250,13 @@ def _files(out: Path) -> list[str]:
 
 
 def soak(place: Path, kills: int, minutes: float, seed: int) -> Findings:
-    """``kills``, half of them in runs of two processes, or as many as the time allows."""
+    """At least ``kills``, half of them in runs of two processes, and until ``minutes`` have passed."""
     end = time.monotonic() + 60 * minutes
     one, number = Soak(place, seed), 0
-    while (left := kills - one.found.kills.total()) > 0 and time.monotonic() < end:
+    while (left := kills - one.found.kills.total()) > 0 or time.monotonic() < end:
         ranks = min((1, 2), key=lambda ranks: sum(n for key, n in one.found.kills.items() if key[0] == ranks))
-        one.run(number, ranks, one.random.randint(1, min(left, KILLS_A_RUN, max(kills // 2, 1))))
+        most = min(KILLS_A_RUN, max(kills // 2, 1), left if left > 0 else KILLS_A_RUN)
+        one.run(number, ranks, one.random.randint(1, most))
         number += 1
         print(f"{one.found.kills.total()} kills, {len(one.found.broken)} broken", file=sys.stderr, flush=True)
     return one.found
@@ -264,8 +265,8 @@ def soak(place: Path, kills: int, minutes: float, seed: int) -> Findings:
 def main() -> int:
     """0 when the runs ended as undisturbed ones, 1 when one did not."""
     options = argparse.ArgumentParser(prog="python -m tests.soak", description="Training killed again and again.")
-    options.add_argument("--kills", type=int, default=100)
-    options.add_argument("--minutes", type=float, default=60, help="no run is begun after them")
+    options.add_argument("--kills", type=int, default=100, help="at least so many")
+    options.add_argument("--minutes", type=float, default=60, help="at least so long")
     options.add_argument("--seed", type=int, default=0, help="another one gives other moments")
     given = options.parse_args()
     place = Path(tempfile.mkdtemp())  # and no TemporaryDirectory, which forks would remove as they end

@@ -1,11 +1,14 @@
 """Collectives: nothing alone, and sum, maximum and mean over two ranks of gloo."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
+import raddino
 from raddino.dist import all_max, all_mean, all_sum, alone, rank, world_size
 
 ONE_RANK = """
@@ -54,3 +57,12 @@ def test_alone_meets_nobody_whatever_the_group(monkeypatch):
         assert rank() == 0
         assert torch.equal(all_sum(torch.ones(2)), torch.ones(2))
     assert world_size() == 3
+
+
+def test_the_objective_and_the_network_never_ask_whether_there_are_others():
+    """What depends on the whole batch goes through collectives, which alone are the identity."""
+    rooms = [Path(raddino.__file__).parent / name for name in ("ssl", "vit")]
+    files = [file for room in rooms for file in room.glob("**/*.py")]
+    assert len(files) > 10
+    asked = re.compile(r"\b(torch\.distributed|is_initialized|world_size|WORLD_SIZE|DataParallel|dist\.get_)")
+    assert [file.name for file in files if asked.search(file.read_text(encoding="utf-8"))] == []

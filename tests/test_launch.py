@@ -23,7 +23,7 @@ from raddino.training.settings import PretrainConfig
 from training.conftest import TINY, corpus  # noqa: F401
 
 LAUNCH = Path(__file__).parents[1] / "launch"
-SECONDS = 120
+SECONDS = 300
 VALUES = TINY | {"batch_size": 12, "steps": 40, "checkpoint_every": 20, "vit": TINY["vit"] | {"drop_path": 0.0}}
 STAND_INS = {
     "srun": '"$@" & echo $! >> $STAND_INS/pids\n"$@" & echo $! >> $STAND_INS/pids\nstatus=0\n'

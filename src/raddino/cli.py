@@ -169,7 +169,8 @@ def pretrain(
         bool,
         typer.Option(
             "--fit",
-            help="Where memory is short, turn on activation checkpointing and, if need be, make micro-batches smaller.",
+            help="Where memory is short, turn on activation checkpointing and, if need be, share weights out among the "
+            "processes and make micro-batches smaller.",
         ),
     ] = False,
     track: Annotated[

@@ -11,7 +11,7 @@ import torch
 from raddino.corpus.dataset import Corpus
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.ssl import SelfDistillation, SslConfig, Views
-from raddino.training import loop
+from raddino.training import loop, memory
 from raddino.training.checkpoint import latest_step
 from raddino.training.monitor import assignments
 from raddino.training.optimizer import OptimConfig, build_optimizer
@@ -135,13 +135,27 @@ def slow():
     loop.save_checkpoint, loop.Loop.run = save, run
 
 
+def cramped():
+    """As much memory is free as the environment says; who shares weights out says so."""
+    really_shard = ShardedParallel.shard
+
+    def shard(self, *arguments):
+        print("shares weights out", file=sys.stderr)
+        really_shard(self, *arguments)
+
+    ShardedParallel.shard = shard
+    memory.PROCESS, memory.LEAN_SLACK = 0, memory.SLACK
+    memory.free_of_machine = lambda: int(os.environ["FREE"])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     job, *arguments = sys.argv[1:]
     if job == "steps":
         steps(*arguments)
     else:
-        {"damaged": damaged, "poisoned": poisoned, "full": full, "slow": slow, "command": lambda: None}[job]()
+        jobs = {"damaged": damaged, "poisoned": poisoned, "full": full, "slow": slow, "cramped": cramped}
+        jobs.get(job, lambda: None)()
         from raddino import cli
 
         sys.argv = ["raddino", *arguments]

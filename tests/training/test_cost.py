@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from raddino.ssl import SelfDistillation, Views
 from raddino.training.blocks import fixed_rows, recompute_blocks
 from raddino.training.checkpoint import training_state
-from raddino.training.cost import _gpu_ways, count_parameters, step_cost
+from raddino.training.cost import _gpu_ways, count_weights, step_cost
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig
 from raddino.training.schedule import Schedule
@@ -18,6 +18,7 @@ from raddino.training.step import compute_gradients, train_step
 from raddino.views.masks import batch_masks
 
 IMAGES = 4
+ANCHORED = {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16}, "gram": {"weight": 2.0, "start": 5, "size": 64}}
 
 
 def masks_of(config, images=IMAGES):
@@ -34,8 +35,10 @@ def prepared(config, images=IMAGES):
     task = SelfDistillation(config.vit, config.ssl).init_weights(generator).train()
     if config.activation_checkpointing:
         recompute_blocks(task)
-    views = Views.build(crops, local, masks_of(config, images), None, fixed_rows(config, images))
-    return task, views, Schedule(config.schedule, config.steps)[0]
+    size = config.ssl.gram.size
+    anchors = torch.randn(2 * images, 1, size, size, generator=generator) if size else None
+    views = Views.build(crops, local, masks_of(config, images), anchors, fixed_rows(config, images))
+    return task, views, Schedule(config.schedule, config.steps)[config.steps - 1]
 
 
 def larger(tiny, **values):
@@ -55,6 +58,8 @@ def larger(tiny, **values):
         {"activation_checkpointing": True, "precision": "bf16"},
         {"compile": True},
         {"compile": True, "ssl": {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16}, "ibot_weight": 0}},
+        {"ssl": ANCHORED},
+        {"ssl": {**ANCHORED, "gram": {"weight": 2.0, "start": 99}}},
     ],
 )
 @pytest.mark.parametrize("gpu", [False, True])
@@ -93,7 +98,11 @@ def test_flops_are_those_by_hand(tiny):
     assert step_cost(config, IMAGES, gpu=False).flops == teacher + student + nearest + balanced
 
 
-@pytest.mark.parametrize("change", [{}, {"accumulate": 2}, {"activation_checkpointing": True}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"accumulate": 2}, {"activation_checkpointing": True}, {"precision": "bf16"},
+     {"ssl": {**ANCHORED, "gram": {"weight": 2.0, "start": 5, "size": 128}}}],
+)  # fmt: skip
 def test_the_peak_is_what_the_allocator_hands_out(tiny, tmp_path, change):
     """torch's profiler counts every allocation of the real step, also those inside of kernels."""
     config = larger(tiny, batch_size=16, **change)
@@ -116,22 +125,27 @@ def test_the_peak_is_what_the_allocator_hands_out(tiny, tmp_path, change):
     for _, change_ in memory:
         alive += change_
         peak = max(peak, alive)
-    inputs = sum(one.nbytes for one in (views.global_crops, views.local_crops, views.masks))
+    inputs = [views.global_crops, views.local_crops, views.masks, views.gram_crops]
+    inputs = sum(one.nbytes for one in inputs if one is not None)
     state = sum(one.nbytes for one in training_state(task, optimizer))
     assert step_cost(config, images, gpu=False).peak_bytes == pytest.approx(peak + inputs + state, rel=0.1)
 
 
 def test_state_is_what_a_checkpoint_holds(tiny):
-    for centering in ("softmax", "sinkhorn_knopp"):
-        config = PretrainConfig(**{**tiny, "ssl": {**tiny["ssl"], "centering": centering}})
+    for change in ({"centering": "softmax"}, {"centering": "sinkhorn_knopp"}, {"gram": {"weight": 1.0}}):
+        config = PretrainConfig(**{**tiny, "ssl": {**tiny["ssl"], **change}})
         task, views, values = prepared(config)
         optimizer = build_optimizer(task.student, config.optim)
         train_step(task, optimizer, [views], 1, values, 3.0, generator=torch.Generator())
         cost = step_cost(config, IMAGES, gpu=False)
         counters = len(list(task.student.parameters())) * 4
-        assert cost.state_bytes == sum(one.nbytes for one in training_state(task, optimizer)) - counters
+        state = training_state(task, optimizer)
+        assert cost.state_bytes == sum(one.nbytes for one in state) - counters
         assert cost.parameters == sum(weight.numel() for weight in task.student.parameters())
-        assert cost.parameters == count_parameters(config.vit, config.ssl)
+        centres = sum(one.nbytes for one in task.buffers())
+        assert count_weights(config.vit, config.ssl) == (
+            cost.parameters, cost.parameters + (cost.state_bytes - centres) // 4,
+        )  # fmt: skip
 
 
 def test_what_needs_more_and_less(tiny):

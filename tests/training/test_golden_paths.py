@@ -1,8 +1,8 @@
-"""The golden files on every way that a step can be run: with more rows, recomputed, compiled, in bfloat16; packed.
-
-Several processes, sharded or not, are held to one in ``test_parallel.py``.
+"""The golden files on every way that a step can be run: with more rows, recomputed, compiled, in bfloat16, by several
+processes that share the batch, and the weights too; packed for its features.
 """
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -16,7 +16,9 @@ from raddino.training import step, verify
 from raddino.training.blocks import compile_parts, recompute_blocks
 from raddino.vit.linear import has_onednn
 from raddino.vit.packed import packed
+from training.test_parallel import finish, launched
 
+JOB = Path(__file__).with_name("golden_job.py")
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
 IN_BFLOAT16 = {"losses": 0.03, "gradient norms": 0.1, "features": 0.05}
 """Largest relative deviation from the golden figures; bfloat16 has 8 bits, a relative step of 0.4 %."""
@@ -108,3 +110,18 @@ def test_packed_for_its_features(monkeypatch, file):
     built(monkeypatch, lambda task: original.append(task.student.backbone))
     monkeypatch.setattr(verify, "_features", features)
     assert [check for check in verify.verify(file, "float32") if not check.ok] == []
+
+
+def test_by_two_processes(tmp_path):
+    """Each takes half of the images, and finds what one process is held to."""
+    with launched(2, JOB, tmp_path, *GOLDEN, logs=tmp_path / "logs") as process:
+        finish(process, tmp_path / "logs")
+    alone = {file.stem: verify.verify(file, "float64") for file in GOLDEN}
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
+        assert len(found) == 6 * len(GOLDEN)
+        for name, rows in found.items():
+            checks = [verify.Check(*row) for row in rows]
+            assert [check for check in checks if not check.ok] == [], f"{name}, rank {rank}"
+            expected = [(check.quantity, check.count) for check in alone[name.split(",")[0]]]
+            assert [(check.quantity, check.count) for check in checks] == expected

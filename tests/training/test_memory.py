@@ -10,11 +10,13 @@ import yaml
 from safetensors.torch import load_file
 
 from raddino.errors import ConfigError
+from raddino.ssl.gram import GramConfig
 from raddino.training import memory
 from raddino.training.loop import Loop
 from raddino.training.memory import Room, advice, as_recorded, fit, free_of_machine, shortage
 from raddino.training.parallel import ALONE
 from raddino.training.pretrain import PretrainConfig, pretrain
+from raddino.vit import VisionTransformer
 
 PLENTY = Room("cpu", False, 10**12)
 
@@ -96,7 +98,7 @@ def test_the_heap_of_a_cpu_keeps_more_under_checkpointing(config, monkeypatch):
 def test_ranks_share_a_micro_batch_evenly(config):
     """A micro-batch of 2 images cannot be shared by 4, and one of 4 gives each rank 1."""
     four = room(0, ranks=4)
-    assert [way.accumulate for way in memory._ways(config, four.ranks)] == [1, 1, 2, 4]
+    assert [way.accumulate for way in memory._ways(config, four.ranks)] == [1, 1, 1, 2, 4]
     cost, alone = four.cost(config), PLENTY.cost(config.model_copy(update={"batch_size": 4}))
     assert cost == alone
 
@@ -192,9 +194,51 @@ def test_shared_weights_need_less_and_are_named(config):
     assert four.tensors(shared) == pytest.approx(max(cost.state_bytes, kept + activations))
     assert room(0).tensors(shared) == room(0).tensors(config), "one process shares nothing"
     less = replace(four, free=int(four.needed(config) * 0.95))
-    assert "sharding=fsdp" in advice(config, less)
+    assert "share the weights alone, sharding=fsdp" in advice(config, less)
     assert "sharding=fsdp" not in advice(shared, replace(four, free=int(four.needed(shared) * 0.95)))
-    assert "sharding=fsdp" not in advice(config, room(needs(config) * 0.95))
+    assert "by sharding=fsdp, which needs several" in advice(config, room(needs(config) * 0.95))
+
+
+def test_several_share_weights_out_before_micro_batches_get_smaller(config, capsys):
+    """What keeps the results comes before what does not."""
+    config = config.model_copy(update={"batch_size": 256})
+    ways = [{}, {"activation_checkpointing": True}, {"activation_checkpointing": True, "sharding": "fsdp"}]
+    ways += [ways[-1] | {"accumulate": count} for count in (2, 4, 8)]
+    ways = [config.model_copy(update=way) for way in ways]
+    four = room(0, ranks=4)
+    needed = [int(four.needed(way)) for way in ways]
+    assert needed == sorted(set(needed), reverse=True), "each way needs less than the one before"
+    for way, most in list(zip(ways, needed, strict=True))[1:]:
+        assert fit(config, replace(four, free=most + 1), change=True) == way
+        assert ("and sharding=fsdp (the same but" in capsys.readouterr().err) == (way.sharding == "fsdp")
+    assert memory._ways(ways[2], 4) == ways[2:] + [
+        ways[2].model_copy(update={"accumulate": count}) for count in (16, 32, 64)
+    ], "what is set already is no way"
+    assert {way.sharding for way in memory._ways(config, 1)} == {"none"}
+
+
+def test_one_process_is_told_that_others_could_share(config):
+    """Only where a share would fit."""
+    smallest = config.model_copy(update={"activation_checkpointing": True, "accumulate": 8})
+    with pytest.raises(ConfigError, match=r"on more GPUs or machines with sharding=fsdp, or make vit"):
+        fit(config, room(needs(smallest) * 0.99), change=True)
+    with pytest.raises(ConfigError, match="does not fit either: make vit, "):
+        fit(config, room(PLENTY.cost(config).state_bytes * 0.9), change=True)
+
+
+def test_a_network_that_no_device_holds_is_refused_with_all_that_training_holds(config, monkeypatch):
+    """Five of each weight, and of the backbone's a sixth where patches are anchored; at exactly as much it goes on."""
+    anchored = config.model_copy(update={"ssl": config.ssl.model_copy(update={"gram": GramConfig(weight=1.0)})})
+    backbone = sum(weight.numel() for weight in VisionTransformer(config.vit).parameters())
+    for given, held in ((config, 0), (anchored, backbone)):
+        held = 4 * (held + 5 * PLENTY.cost(given).parameters)
+        for there in (held, held - 1):
+            monkeypatch.setattr(memory.os, "sysconf", lambda name, there=there: there if "PHYS" in name else 1)
+            if there == held:
+                memory.refuse_giant(given, torch.device("cpu"))
+            else:
+                with pytest.raises(ConfigError, match="GB to train, cpu has"):
+                    memory.refuse_giant(given, torch.device("cpu"))
 
 
 def test_steps_on_a_cpu_keep_the_pages_that_they_free(tiny, corpus, tmp_path, monkeypatch):

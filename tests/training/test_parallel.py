@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from raddino.config import validate
 from raddino.errors import ConfigError, RaddinoError
+from raddino.training import memory
 from raddino.training.checkpoint import latest_step
 from raddino.training.loader import Collate, Order, Positions
 from raddino.training.loop import REQUEUE, _stop_signal
@@ -31,7 +32,7 @@ from training.parallel_job import CASES, KINDS, train
 from training.test_pretrain import CLOCK
 
 JOB = Path(__file__).with_name("parallel_job.py")
-PATIENCE = 120
+PATIENCE = 300
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 
 
@@ -149,6 +150,44 @@ def test_a_run_goes_on_with_another_number_of_processes(corpus, values, whole, t
     assert (out / "config.yaml").read_text(encoding="utf-8") == alike
     assert '"processes": 3' in (out / "environment.json").read_text(encoding="utf-8")
     first, second = (load_file(run / "encoder/model.safetensors") for run in (whole, out))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def cramped(ranks, corpus, values, tmp_path, free, monkeypatch, *options) -> list[str]:
+    """A run on machines with so much memory, in ``tmp_path/run``; what its processes said."""
+    monkeypatch.setenv("FREE", str(int(free)))
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    command = ["pretrain", corpus.path, "--out", tmp_path / "run", "--preset", tmp_path / "preset.yaml", *options]
+    logs = tmp_path / f"logs-{ranks}-{len(options)}"
+    with launched(ranks, JOB, "cramped", *command, "--device", "cpu", "--workers", "0", logs=logs) as process:
+        finish(process, logs)
+    return told(logs)
+
+
+def test_several_are_made_to_fit_by_sharing_weights_out(corpus, values, whole, tmp_path, monkeypatch):
+    for name, value in (("PROCESS", 0), ("LEAN_SLACK", memory.SLACK)):
+        monkeypatch.setattr(memory, name, value)
+    config, two = validate(PretrainConfig, values), memory.Room("cpu", False, 0, 2)
+    lean = config.model_copy(update={"activation_checkpointing": True})
+    shared = lean.model_copy(update={"sharding": "fsdp"})
+    free = two.needed(lean) + two.needed(shared)  # of both processes together
+    words = cramped(2, corpus, values, tmp_path, free, monkeypatch, "--fit")
+    assert re.match(r"fit: .* activation_checkpointing=true .* and sharding=fsdp \(.*GB\n", words[0])
+    assert [one.count("shares weights out") for one in words] == [1, 1]
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text(encoding="utf-8"))
+    assert (written["sharding"], written["activation_checkpointing"], written["accumulate"]) == ("fsdp", True, 1)
+    assert steps_of(tmp_path / "run") == [pytest.approx(line, rel=1e-4) for line in steps_of(whole)]
+    pretrain(corpus, tmp_path / "run", config, device="cpu", workers=0, fit=True)
+
+
+def test_one_process_of_torchrun_shares_out_if_asked(corpus, values, whole, tmp_path, monkeypatch):
+    """As ``make gpu`` tries it on a machine with one GPU."""
+    asked = values | {"sharding": "fsdp"}
+    (words,) = cramped(1, corpus, asked, tmp_path, 10**12, monkeypatch)
+    assert words.count("shares weights out") == 1
+    assert steps_of(tmp_path / "run") == [pytest.approx(line, rel=1e-4) for line in steps_of(whole)]
+    first, second = (load_file(run / "encoder/model.safetensors") for run in (whole, tmp_path / "run"))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-5)
 

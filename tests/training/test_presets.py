@@ -34,7 +34,7 @@ def test_every_preset_holds_and_has_a_schedule_as_long_as_it_is(name):
     assert c.freeze_backbone_steps + c.backbone_ramp_steps < config.steps
     assert schedule[config.steps - 1].backbone_lr > 0
     micro = config.batch_size // config.accumulate
-    assert micro >= 16, "KoLeo compares them"
+    assert micro >= (40 if name.startswith("rad-dino") else 16), "KoLeo compares them; RAD-DINO's saw 40 on a GPU"
 
 
 @pytest.mark.parametrize("name", SHAPES)

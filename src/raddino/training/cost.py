@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from unittest import mock
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from raddino.dist import alone
-from raddino.ssl import Network, SelfDistillation, SslConfig, Views, losses
+from raddino.ssl import SelfDistillation, SslConfig, Views, losses
 from raddino.training.blocks import fixed_rows, recompute_blocks
 from raddino.training.schedule import Schedule, ScheduleConfig
 from raddino.training.settings import PretrainConfig
@@ -55,6 +55,8 @@ class StepCost:
 def step_cost(config: PretrainConfig, images: int, gpu: bool) -> StepCost:
     """Cost of one rank's ``images`` of a micro-batch, in almost no memory and, on one core, in a second or a few.
 
+    The step is the last one of the run, in which patches are anchored if they ever are.
+
     Args:
         config: with ``precision`` and ``compile`` decided; ``"auto"`` counts as fp32 and as false. What is compiled
             counts as if it were not, but with :func:`~raddino.training.blocks.fixed_rows`.
@@ -64,24 +66,27 @@ def step_cost(config: PretrainConfig, images: int, gpu: bool) -> StepCost:
     with alone():
         return _rehearse(
             config.vit, config.ssl, config.views, config.precision == "bf16", config.accumulate > 1,
-            config.activation_checkpointing, images, gpu, fixed_rows(config, images),
+            config.activation_checkpointing, config.ssl.gram.begun(config.steps - 1), images, gpu,
+            fixed_rows(config, images),
         )  # fmt: skip
 
 
-def count_parameters(vit: VitConfig, ssl: SslConfig) -> int:
-    """Parameters of a student, in no memory.
+def count_weights(vit: VitConfig, ssl: SslConfig) -> tuple[int, int]:
+    """Weights of a student, and all that training holds: gradients, moments and teachers too. In no memory.
 
     Raises:
         OverflowError, RuntimeError, TypeError: a size beyond 64 bits.
     """
     with torch.device("meta"):
-        return sum(weight.numel() for weight in Network(vit, ssl).parameters())
+        task = SelfDistillation(vit, ssl)
+    student, all_ = (sum(weight.numel() for weight in part.parameters()) for part in (task.student, task))
+    return student, all_ + (1 + MOMENTS) * student
 
 
 @lru_cache(maxsize=64)
 def _rehearse(
-    vit: VitConfig, ssl: SslConfig, views: ViewsConfig, bf16: bool, accumulated: bool, recompute: bool, images: int,
-    gpu: bool, fixed: int | None,
+    vit: VitConfig, ssl: SslConfig, views: ViewsConfig, bf16: bool, accumulated: bool, recompute: bool, anchored: bool,
+    images: int, gpu: bool, fixed: int | None,
 ) -> StepCost:  # fmt: skip
     from torch._subclasses import FakeTensorMode
 
@@ -111,8 +116,10 @@ def _rehearse(
             torch.empty(2 * images, side * side, dtype=torch.bool),
             torch.empty(rows if fixed is None else fixed, dtype=torch.int64),
             torch.empty(rows),
+            torch.empty(2 * images, 1, ssl.gram.size, ssl.gram.size) if anchored and ssl.gram.size else None,
         )
         generator, values = torch.Generator().manual_seed(0), Schedule(ScheduleConfig(), 1)[0]
+        values = replace(values, step=ssl.gram.start if anchored else 0)
         compute_gradients(task, [made], 1, values, "bf16" if bf16 else "fp32", generator)
     return StepCost(parameters, state, counted.peak + moments, counted.flops)
 

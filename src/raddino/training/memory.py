@@ -6,7 +6,7 @@ import math
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,10 @@ import torch
 from raddino.config import validate
 from raddino.dist import all_max, rank
 from raddino.errors import ConfigError
-from raddino.training.cost import StepCost, count_parameters, step_cost
+from raddino.training.cost import StepCost, count_weights, step_cost
 from raddino.training.parallel import DataParallel
 from raddino.training.settings import PretrainConfig
 
-COPIES = 5
-"""Of each weight in training: student, gradient, two moments, teacher."""
 SLACK, PROCESS = 1.1, 200e6
 """What a process takes beside its tensors: a share of them and bytes (``benchmarks/memory.py`` measures both)."""
 LEAN_SLACK = 2.1
@@ -28,7 +26,7 @@ LEAN_SLACK = 2.1
 SAVED = 1.5
 """On a CPU, of the state: the copy that is being saved, and the encoder made from it."""
 CHANGED = ("activation_checkpointing", "accumulate")
-"""Settings that :func:`fit` changes."""
+"""Settings that :func:`fit` changes and a run keeps; what it chooses as ``sharding`` may be another next time."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ def fit(config: PretrainConfig, room: Room, change: bool) -> PretrainConfig:
     Args:
         config: with ``vit`` and ``precision`` decided.
         room: this rank's.
-        change: turn on activation checkpointing and, where that is not enough, make micro-batches smaller, which
-            changes what is computed; else the config is never changed.
+        change: turn on activation checkpointing and, where that is not enough, share weights out among several ranks,
+            then make micro-batches smaller, which changes what is computed; else the config is never changed.
 
     Raises:
         ConfigError: the step's tensors alone need more than is free, or nothing that may be changed makes it fit.
@@ -121,12 +119,17 @@ def advice(config: PretrainConfig, room: Room) -> str:
         return ""
     ways = _ways(config, room.ranks)
     at = _first_that_fits(ways, room)
+    most = replace(room, ranks=config.batch_size)
+    fits_shared = not shortage(ways[-1].model_copy(update={"accumulate": 1, "sharding": "fsdp"}), most)
     if at == len(ways):
-        return f"{words}: the smallest micro-batch does not fit either: make vit, ssl.head or views smaller"
-    shared = config.model_copy(update={"sharding": "fsdp"})
+        more = "start it on more GPUs or machines with sharding=fsdp, or " if fits_shared else ""
+        return f"{words}: the smallest micro-batch does not fit either: {more}make vit, ssl.head or views smaller"
     others = "; or share the micro-batch with more GPUs or machines"
+    shared = config.model_copy(update={"sharding": "fsdp"})
     if room.tensors(shared) < room.tensors(config):
-        others += f"; or share the weights too, sharding=fsdp: {room.needed(shared) / 1e9:.2f} GB"
+        others += f"; or share the weights alone, sharding=fsdp: {room.needed(shared) / 1e9:.2f} GB"
+    elif room.ranks == 1:
+        others += ", and by sharding=fsdp, which needs several, the weights too"
     return f"{words}: --fit sets {_said(config, ways[at])}{others}"
 
 
@@ -151,10 +154,10 @@ def refuse_giant(config: PretrainConfig, place: torch.device) -> None:
         ConfigError: the device, or any machine, is too small.
     """
     try:
-        weights = count_parameters(config.vit, config.ssl)
+        weights, held = count_weights(config.vit, config.ssl)
     except (OverflowError, RuntimeError, TypeError):  # a size beyond 64 bits
         raise ConfigError("no machine holds a network of these sizes: make vit or ssl.head smaller") from None
-    needed = weights * COPIES * torch.float32.itemsize
+    needed = held * torch.float32.itemsize
     if place.type == "cuda":
         there = torch.cuda.get_device_properties(place).total_memory
     else:
@@ -199,14 +202,19 @@ def _free_of_group(folder: Path, limit: str, used: str, cache: str) -> float:
 
 
 def _ways(config: PretrainConfig, ranks: int) -> list[PretrainConfig]:
-    """The config, then those that need ever less: with activation checkpointing, then ever smaller micro-batches."""
+    """The config, then those that need ever less, what changes least first.
+
+    With activation checkpointing, with the weights shared out among several ranks, with ever smaller micro-batches.
+    """
     lean = config.model_copy(update={"activation_checkpointing": True})
+    shared = lean.model_copy(update={"sharding": "fsdp"} if ranks > 1 else {})
     smaller = [
-        lean.model_copy(update={"accumulate": count})
+        shared.model_copy(update={"accumulate": count})
         for count in range(config.accumulate + 1, config.batch_size // 2 + 1)
         if config.batch_size % count == 0 and config.batch_size // count % ranks == 0
     ]
-    return [config, *([] if config.activation_checkpointing else [lean]), *smaller]
+    ways = [config, lean, shared]
+    return [way for at, way in enumerate(ways) if way not in ways[:at]] + smaller
 
 
 def _first_that_fits(ways: list[PretrainConfig], room: Room) -> int:
@@ -217,6 +225,8 @@ def _first_that_fits(ways: list[PretrainConfig], room: Room) -> int:
 def _said(config: PretrainConfig, other: PretrainConfig) -> str:
     """What differs, as one would set it."""
     words = [] if config.activation_checkpointing else ["activation_checkpointing=true (the same results, more time)"]
+    if other.sharding != config.sharding:
+        words.append("sharding=fsdp (the same but for rounding, more traffic between processes)")
     if other.accumulate != config.accumulate:
         before, after = (one.batch_size // one.accumulate for one in (config, other))
         words.append(

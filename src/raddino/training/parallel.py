@@ -52,6 +52,11 @@ class DataParallel:
                 f"evenly by {self.size} processes: start another number, or change batch_size or accumulate"
             )
 
+    def sharing(self, sharding: str) -> DataParallel:
+        """The same process, which with ``"fsdp"`` keeps a part of the weights; one without a group keeps all."""
+        kind = ShardedParallel if sharding == "fsdp" and dist.is_initialized() else DataParallel
+        return kind(self.rank, self.size, self.here)
+
     def average(self, module: nn.Module, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Make the gradients of ``module`` the means over all ranks, in place; the means of scalar ``terms``."""
         all_means([p.grad for p in module.parameters() if p.grad is not None])
@@ -137,12 +142,12 @@ _store: dist.Store | None = None
 def together(on_gpu: bool, sharding: str = "none") -> Iterator[DataParallel]:
     """Join the processes that ``torchrun`` started, each with its own GPU; alone without it.
 
-    With ``sharding`` ``"fsdp"`` each of several keeps a part of the weights.
+    One process alone makes a group of one where ``sharding`` is ``"fsdp"``.
 
     When the block ends in order, all end it; when it fails, one line for all: the first process to fail raises its
     error, the others, which miss it where they would meet, raise ``SystemExit(2)``.
     """
-    parallel = _join(on_gpu, ShardedParallel if sharding == "fsdp" else DataParallel)
+    parallel = _join(on_gpu, sharding)
     try:
         yield parallel
         parallel.wait()
@@ -152,9 +157,10 @@ def together(on_gpu: bool, sharding: str = "none") -> Iterator[DataParallel]:
         raise
 
 
-def _join(on_gpu: bool, kind: type[DataParallel]) -> DataParallel:
+def _join(on_gpu: bool, sharding: str) -> DataParallel:
     global _store
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if "TORCHELASTIC_RUN_ID" not in os.environ or (size == 1 and sharding == "none"):
         return ALONE
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     if on_gpu:
@@ -166,7 +172,7 @@ def _join(on_gpu: bool, kind: type[DataParallel]) -> DataParallel:
             "cpu:gloo,cuda:nccl" if own_gpus else "gloo", store=_store, rank=number, world_size=size, timeout=PATIENCE
         )
         atexit.register(dist.destroy_process_group)
-    return kind(rank(), world_size(), here)
+    return DataParallel(rank(), world_size(), here)
 
 
 def _first_to_fail() -> bool:

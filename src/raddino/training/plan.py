@@ -222,12 +222,13 @@ def _measure(config: PretrainConfig, place: torch.device, cost: StepCost) -> tup
         raise ConfigError(f"{words}: a plan for another machine takes --hardware, for example --hardware h100x8")
     task = SelfDistillation(config.vit, config.ssl).init_weights().to(place).train()
     prepare_blocks(task, config)
-    optimizer, values = build_optimizer(task.student, config.optim), Schedule(config.schedule, config.steps)[0]
+    optimizer, last = build_optimizer(task.student, config.optim), config.steps - 1
+    values = Schedule(config.schedule, config.steps)[last]
     batch, multicrop, rows = random_batch(config, images), Multicrop(config.views), fixed_rows(small, images)
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         begun = time.perf_counter()
-        views = make_views(batch, multicrop, place, rows=rows)
+        views = make_views(batch, multicrop, place, config.ssl.gram.size_at(last), rows)
         outcome = train_step(
             task, optimizer, [views], 1, values, config.optim.clip_grad, config.precision, torch.Generator()
         )

@@ -80,8 +80,9 @@ def pretrain(
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         workers: processes that decode images, of each rank; None for a sensible number.
         fork: go on from a run's checkpoint with a changed config.
-        fit: turn on activation checkpointing, and make micro-batches smaller, where a step needs more memory than is
-            free (:func:`raddino.training.memory.fit`); a run that continues keeps what was chosen.
+        fit: where a step needs more memory than is free, turn on activation checkpointing, share weights out among
+            the processes, and make micro-batches smaller (:func:`raddino.training.memory.fit`); a run that continues
+            keeps what was chosen.
         track: names of :data:`raddino.training.trackers.TRACKERS` that get the log's numbers too.
 
     Returns:
@@ -135,6 +136,7 @@ def _train(
         return memory.fit(wanted, memory.Room.here(place, parallel), change)
 
     task, config = _build(config, fitting)
+    parallel = parallel.sharing(config.sharding)
     prepare_blocks(task, config)
     busy = f"another process trains in {out}: wait for it, or give another --out"
     tracking = Tracking(track if parallel.first else (), out, config)
