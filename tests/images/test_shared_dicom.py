@@ -167,7 +167,16 @@ def test_damage_inside_jpeg2000_is_told(folder):
 
 
 def test_no_reason_or_fact_holds_anything_private(folder, results):
-    planted = ["CompressedSamples", "9RG1", "19400305", "2004", "1.3.6.1.4.1.5962", str(folder)]
+    planted = [
+        "CompressedSamples",
+        "9RG1",
+        "19400305",
+        "20040826",
+        "THORAVISION",
+        "Cassette",
+        "1.3.6.1.4.1.5962",
+        str(folder),
+    ]
     for result in results.values():
         said = str(result)
         if isinstance(result, Radiograph):
