@@ -38,7 +38,7 @@ MANUFACTURERS = {
     "Varian": r"VARIAN|\bVAREX\b",
     "Vidar": r"\bVIDAR\b",
     "Vieworks": r"VIEWORKS",
-    "Villa": r"VILLA SISTEMI",
+    "Villa": r"VILLA SISTEMI|^VILLA$",
     "Wandong": r"WAN ?DONG",
 }
 """Name to pattern; a firm that was taken over counts as its successor (Kodak as Carestream, Toshiba as Canon)."""
