@@ -1,8 +1,11 @@
 """Words of makers and hospitals to words of ours; nothing of a cell that is not ours comes through."""
 
 import re
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from raddino.images.acquisition import (
@@ -160,3 +163,21 @@ def test_mobile_units_are_mobile():
     named = {name: mobile for name, (_, mobile) in MODELS.items() if re.search("mobil|amx|mobi", name, re.IGNORECASE)}
     assert len(named) > 5
     assert all(named.values())
+
+
+def test_headers_of_open_i():
+    """What 7,469 real headers say (the table that torchxrayvision carries), counted here and there."""
+    found = find_spec("torchxrayvision")
+    if found is None:
+        pytest.skip("torchxrayvision is not installed")
+    table = pd.read_csv(
+        Path(found.submodule_search_locations[0]) / "data/nlmcxr_dicom_metadata.csv.gz",
+        dtype=str, usecols=["KVP", "Patient Position", "Detector Type"], low_memory=False,
+    )  # fmt: skip
+    positions = table["Patient Position"].dropna().map(parse_position)
+    assert positions.value_counts().to_dict() == {"ERECT": 38, "SEMI-ERECT": 17, "SUPINE": 1}
+    assert table["Detector Type"].dropna().map(parse_detector).value_counts().to_dict() == {"SCINTILLATOR": 122}
+    numbers = pd.to_numeric(table["KVP"])
+    kvps = table["KVP"].dropna().map(parse_kvp).dropna()
+    assert len(kvps) == numbers.between(20, 200).sum() > 3000
+    assert kvps.mean() == pytest.approx(numbers[numbers.between(20, 200)].mean(), abs=0.5)
