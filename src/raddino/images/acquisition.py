@@ -158,7 +158,7 @@ def _position(words: str) -> str | None:
         words, times = re.subn(pattern, " ", words)
         named += [position] * (times > 0)
     exact = [position for position in named if position != "RECUMBENT"]
-    return (exact or named or [None])[0] if len(exact) < 2 else None
+    return next(iter(exact or named), None) if len(exact) < 2 else None
 
 
 def plain(text: object) -> str:
