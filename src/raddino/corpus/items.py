@@ -118,7 +118,7 @@ def _devices(table: pd.DataFrame, key: str) -> dict[str, pd.Series]:
 
     columns = {}
     for name in ("model", "station"):
-        if table[name].notna().any():
+        if name in table and table[name].notna().any():
             cells = pd.MultiIndex.from_frame(table[["synthetic", "namespace", name]])
             codes, different = pd.factorize(cells)
             columns[name] = spread([told(name, *cell) for cell in different], codes, table.index)
