@@ -158,8 +158,8 @@ def test_nothing_private_gets_through(images, tmp_path, capfd):
     heard = "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught) + summary(corpus)
     written = every_byte(tmp_path / "by_manifest") + every_byte(tmp_path / "by_folder") + heard.encode()
     planted = (
-        "Doe", "Jane", "MRN-", "2001", "St_Elsewhere", "Roe", "Richard", "HN-8841", "1940", "4711", "ACC-77",
-        "Mercy", ".dcm", str(tmp_path), "02_lungs",
+        "Doe", "Jane", "MRN-", "2001-06", "200106", "St_Elsewhere", "Roe", "Richard", "HN-8841", "1940", "4711",
+        "ACC-77", "Mercy", ".dcm", str(tmp_path), "02_lungs",
     )  # fmt: skip
     assert not [word for word in planted if word.encode() in written]
 

@@ -12,6 +12,7 @@ from raddino.corpus.pack import Recipe, ShardTask
 from raddino.corpus.seal import COLUMNS, fingerprint, seal, summary
 from raddino.errors import RaddinoError
 from raddino.files import sha256, write_json
+from raddino.images.acquisition import ACQUISITION
 from raddino.images.phi import key_name
 
 KEY = "a key that is long enough"
@@ -19,8 +20,9 @@ KEY = "a key that is long enough"
 
 def row(n: int, **changes) -> dict:
     """A record as shards leave it; two images a patient."""
-    facts = dict.fromkeys(("view", "sex", "age", "weight", "bmi", "report", "impression", "indication", "comparison",
-                           "study_order", "licence", "study", "warnings", "sha256_masks", "namespace"))  # fmt: skip
+    facts = dict.fromkeys(("view", "sex", "age", "weight", "bmi", *ACQUISITION, "report", "impression",
+                           "indication", "comparison", "study_order", "licence", "study", "warnings", "sha256_masks",
+                           "namespace"))  # fmt: skip
     patient = f"p{n // 2}"
     split = ("train", "val", "test")[n // 2 % 3]
     places = {"shard": "000000.tar", "offset": 512 * n, "length": 10}
@@ -44,8 +46,8 @@ def sealed(out, *shards: list[dict], skipped=(), classes=None, left_out=(), **ma
 def test_contents_are_counted(tmp_path):
     rows = [row(n, namespace="x") for n in range(8)]
     rows[0] |= {"view": "PA", "mask_lungs": "000000.tar:1:2", "report": "Clear.", "warnings": "dark; small"}
-    rows[1] |= {"view": "PA", "warnings": "small", "licence": "CC0"}
-    rows[2] |= {"view": "AP", "mask_heart": "000000.tar:3:4"}
+    rows[1] |= {"view": "PA", "warnings": "small", "licence": "CC0", "kvp": 125.0, "portable": 0.0}
+    rows[2] |= {"view": "AP", "kvp": 90.0, "manufacturer": "GE", "mask_heart": "000000.tar:3:4"}
     info = sealed(
         tmp_path, rows[:5], rows[5:], classes={"lungs": "1 left"}, size=4, notes=["as given"],
         skipped=[{"hash": "a", "reason": "odd"}],
@@ -56,6 +58,7 @@ def test_contents_are_counted(tmp_path):
     assert info["splits"] == {"train": 4, "val": 2, "test": 2}
     assert info["views"] == {"PA": 2, "AP": 1}
     assert info["licences"] == {"CC0": 1}
+    assert info["acquisition"] == {"manufacturer": 1, "kvp": 2, "portable": 1}
     assert info["masks"] == {"heart": {"images": 1, "classes": None}, "lungs": {"images": 1, "classes": "1 left"}}
     assert info["texts"] == {"report": 1}
     assert info["warnings"] == {"small": 2, "dark": 1}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from acquisition_columns import with_acquisition
 from features.embed_job import Means, small_vit
-from memory_corpus import toy_corpus
+from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.encoders.base import Features
 from raddino.encoders.floors import PixelPCA
 from raddino.errors import RaddinoError
@@ -242,3 +243,11 @@ def test_a_compiler_that_fails_is_one_line(corpus, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda call: broken)
     with pytest.raises(RaddinoError, match=r"\(no compiler\): turn compile off"):
         embed(corpus, small_vit(), compile=True)
+
+
+def test_an_encoder_is_not_told_how_images_were_taken(corpus, tmp_path):
+    told = MemoryCorpus(corpus.images, with_acquisition(corpus.manifest), tmp_path / "told")
+    assert told.fingerprint != corpus.fingerprint
+    first, second = (embed(one, small_vit(), patches=True) for one in (corpus, told))
+    np.testing.assert_array_equal(first.cls, second.cls)
+    np.testing.assert_array_equal(first.patches.array, second.patches.array)

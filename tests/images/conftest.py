@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, genera
 
 NUMBERS = {
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "FieldOfViewRotation", "PatientWeight",
-    "PatientSize", "PixelSpacing", "ImagerPixelSpacing",
+    "PatientSize", "PixelSpacing", "ImagerPixelSpacing", "KVP", "ExposureIndex",
 }  # fmt: skip
 
 

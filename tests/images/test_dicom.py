@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 
 from images.conftest import dicom_dataset
 from raddino.images import dicom
+from raddino.images.acquisition import ACQUISITION
 from raddino.images.dicom import parse, quiet, read_dicom
 from raddino.images.errors import ImageError, NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
@@ -337,6 +338,100 @@ def test_only_radiography_is_a_modality_that_is_kept(make_dicom, ramp):
         assert read_dicom(make_dicom(ramp, Modality=modality)).facts.modality == modality.upper()
     facts = read_dicom(make_dicom(ramp, BitsStored=14, HighBit=13)).facts
     assert (facts.bits_stored, facts.photometric) == (14, "MONOCHROME2")
+
+
+def test_how_the_image_was_taken(make_dicom, ramp):
+    radiograph = read_dicom(
+        make_dicom(
+            ramp, Manufacturer="GE Healthcare", ManufacturerModelName="Optima XR220amx", StationName="ICU-3",
+            DetectorType="SCINTILLATOR", KVP="90.4", ExposureIndex="1234", StudyDate="20170314",
+            PatientPosition="SEMIERECT",
+        )
+    )  # fmt: skip
+    facts = radiograph.facts
+    assert (facts.manufacturer, facts.model, facts.detector) == ("GE", "Optima XR220amx", "SCINTILLATOR")
+    assert (facts.kvp, facts.exposure_index, facts.portable) == (90, 1200, 1)
+    assert (facts.year_band, facts.patient_position) == ("2015-2019", "SEMI-ERECT")
+    assert (radiograph.identifiers.station, radiograph.identifiers.model) == ("ICU-3", None)
+    assert "ICU" not in repr(radiograph)
+
+
+def test_a_model_without_a_known_name_is_for_hashing_only(make_dicom, ramp):
+    radiograph = read_dicom(make_dicom(ramp, ManufacturerModelName="Roentgen 9000"))
+    assert radiograph.facts.model is None
+    assert radiograph.identifiers.model == "Roentgen 9000"
+    assert "9000" not in repr(radiograph)
+
+
+def test_a_header_that_does_not_say_how_leaves_it_open(make_dicom, ramp):
+    radiograph = read_dicom(make_dicom(ramp, StudyDescription="", KVP="0", Manufacturer="", StationName=""))
+    assert {getattr(radiograph.facts, name) for name in ACQUISITION if name != "station"} == {None}
+    assert (radiograph.identifiers.station, radiograph.identifiers.model) == (None, None)
+    assert radiograph.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("elements", "position"),
+    [
+        ({"PatientPosition": "HFS"}, "SUPINE"), ({"ViewPosition": "AP SUPINE"}, "SUPINE"),
+        ({"SeriesDescription": "Thorax PA erect"}, "ERECT"), ({"StudyDescription": "Chest upright"}, "ERECT"),
+        ({"PatientPosition": "ERECT", "SeriesDescription": "supine"}, "ERECT"),
+        ({"ViewCodeSequence": ("left lateral decubitus",)}, "DECUBITUS"),
+        ({"PatientOrientationCodeSequence": ("recumbent",)}, "RECUMBENT"),
+        ({"PatientOrientationCodeSequence": ("recumbent",), "SeriesDescription": "supine"}, "SUPINE"),
+    ],
+)  # fmt: skip
+def test_how_the_patient_lies(make_dicom, ramp, elements, position):
+    coded_elements = {name: coded(*value) if isinstance(value, tuple) else value for name, value in elements.items()}
+    assert read_dicom(make_dicom(ramp, **coded_elements)).facts.patient_position == position
+
+
+def test_what_modifies_the_orientation_of_the_patient(make_dicom, ramp):
+    orientation = coded("recumbent")
+    orientation[0].PatientOrientationModifierCodeSequence = coded("prone")
+    assert read_dicom(make_dicom(ramp, PatientOrientationCodeSequence=orientation)).facts.patient_position == "PRONE"
+
+
+@pytest.mark.parametrize("name", dicom.DESCRIPTIONS)
+def test_portable_is_looked_for_in_every_description(make_dicom, ramp, name):
+    facts = read_dicom(make_dicom(ramp, **{name: "XR Chest Portable of Jane Doe"})).facts
+    assert facts.portable == 1
+    assert "Doe" not in repr(facts)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "written", "told"),
+    [("KVP", "1250", True), ("KVP", "-80", True), ("KVP", "0", False), ("KVP", "", False), ("KVP", "125,0", True),
+     ("ExposureIndex", "4711123", True), ("ExposureIndex", "0", False), ("ExposureIndex", "nan", True)],
+)  # fmt: skip
+def test_exposures_out_of_range_are_left_out_and_told(make_dicom_unchecked, ramp, keyword, written, told):
+    radiograph = read_dicom(make_dicom_unchecked(ramp, **{keyword: written}))
+    assert (radiograph.facts.kvp, radiograph.facts.exposure_index) == (None, None)
+    assert radiograph.warnings == ((f"{keyword} is out of range and was left out",) if told else ())
+
+
+@pytest.mark.parametrize(
+    ("elements", "band"),
+    [
+        ({"StudyDate": "20141231"}, "2010-2014"), ({"StudyDate": "20150101"}, "2015-2019"),
+        ({"StudyDate": "21800520"}, "shifted"), ({"StudyDate": "19010101"}, None), ({"StudyDate": "2014"}, None),
+        ({"AcquisitionDate": "19950926"}, "1995-1999"),
+        ({"StudyDate": "20040826", "ContentDate": "1995"}, "2000-2004"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_years_become_bands(make_dicom, ramp, elements, band):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = make_dicom(ramp, **elements)
+    assert read_dicom(data).facts.year_band == band
+
+
+def test_serial_numbers_and_detectors_are_not_read(make_dicom, ramp):
+    names = ("DeviceSerialNumber", "DetectorID", "InstitutionName", "PlateID", "OperatorsName", "GantryID")
+    planted = dict.fromkeys(names, "SN-4711")
+    read = parse(make_dicom(ramp, **planted))
+    assert not [name for name in planted if name in read]
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -133,6 +133,17 @@ def test_sex_and_view(rows, results):
             assert facts.view == ("LATERAL" if row["view"] == "LL" else row["view"])
 
 
+def test_how_the_images_were_taken(folder):
+    """A Philips Thoravision, whose station is named so and whose model is not known by name."""
+    read = read_image(folder / "genuine/rg1_jpeg2000_lossless_mono1.dcm")
+    facts = read.facts
+    assert (facts.manufacturer, facts.model, facts.kvp, facts.year_band) == ("Philips", None, 150, "2000-2004")
+    assert (facts.detector, facts.exposure_index, facts.portable, facts.patient_position) == (None, None, None, None)
+    assert read.identifiers.station == "THORAVISION"
+    bare = read_image(folder / "genuine/siim_cr_jpeg_baseline_mono2_8bit.dcm", secondary_capture=True).facts
+    assert (bare.manufacturer, bare.kvp, bare.year_band) == (None, None, None)
+
+
 def test_padding_is_out_of_the_normalisation(folder):
     radiograph = read_image(folder / "odd/signed_rescale_padding.dcm")
     assert radiograph.valid is not None
@@ -167,7 +178,16 @@ def test_damage_inside_jpeg2000_is_told(folder):
 
 
 def test_no_reason_or_fact_holds_anything_private(folder, results):
-    planted = ["CompressedSamples", "9RG1", "19400305", "2004", "1.3.6.1.4.1.5962", str(folder)]
+    planted = [
+        "CompressedSamples",
+        "9RG1",
+        "19400305",
+        "20040826",
+        "THORAVISION",
+        "Cassette",
+        "1.3.6.1.4.1.5962",
+        str(folder),
+    ]
     for result in results.values():
         said = str(result)
         if isinstance(result, Radiograph):

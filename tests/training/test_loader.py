@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from acquisition_columns import with_acquisition
+from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.errors import RaddinoError
-from raddino.training.loader import Batch, Rendered, make_views
+from raddino.training.loader import Batch, Rendered, Samples, make_views
 from raddino.views import Multicrop, ViewPlan, ViewsConfig
 
 CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, blur=(0.5, 0.5, 0.5))
@@ -186,3 +188,16 @@ def test_only_the_wait_for_the_loader_counts_as_waiting(monkeypatch, ahead):
     views = Rendered(batches(), render, CPU, ahead)
     assert [next(views) for _ in range(3)] == [1, 2, 3]
     assert views.waited == 3.0
+
+
+def test_no_word_on_how_images_were_taken_reaches_a_batch(tmp_path):
+    plain = toy_corpus(tmp_path, n=12)
+    told = MemoryCorpus(plain.images, with_acquisition(plain.manifest), tmp_path)
+    plain.weights = told.weights = {"toy": 2}
+    drawn = [Samples(corpus, np.arange(12), CONFIG, seed=3) for corpus in (plain, told)]
+    for position in range(24):
+        (at, image, plan), (other_at, other, other_plan) = (samples[position] for samples in drawn)
+        assert at == other_at == position
+        assert torch.equal(image, other)
+        pairs = [(getattr(plan, field.name), getattr(other_plan, field.name)) for field in fields(ViewPlan)]
+        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 
 from raddino.corpus.cells import shown
 from raddino.errors import RaddinoError, counted
+from raddino.images.acquisition import parse_model
+from raddino.images.phi import model_hash, station_hash
 
 SHORTENED = r"[-+]?\d(?:(?:[.,]\d+)?[eE][+-]\d{2,3}|[.,]\d+[eE]\d{1,3})"
 """``1.23457E+11``: a number as spreadsheets show it, most of its digits lost."""
@@ -35,6 +38,22 @@ SHARES = ((100, 0.05), (9, 0.5))
 def is_placeholder(name: str) -> bool:
     """Whether a patient id stands for nobody: ``ANONYMOUS``, ``N/A``, ``unknown``, ``-`` …"""
     return PLACEHOLDER.fullmatch(name) is not None
+
+
+def model_name(key: str, model: Any) -> str | None:
+    """The model by its name where :func:`parse_model` knows it, else by its keyed hash; None for a placeholder."""
+    if not _says(model):
+        return None
+    return parse_model(model) or model_hash(key, model)
+
+
+def station_name(key: str, namespace: str, station: Any) -> str | None:
+    """The station by its keyed hash; None for a placeholder."""
+    return station_hash(key, namespace, station) if _says(station) else None
+
+
+def _says(name: Any) -> bool:
+    return isinstance(name, str) and bool(name.strip()) and not is_placeholder(name)
 
 
 def clean_ids(ids: pd.Series, kind: str, column: str) -> tuple[pd.Series, list[str]]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raddino.corpus.cells import TEXT
+from raddino.corpus.cells import TEXT, spread
+from raddino.corpus.identifiers import model_name, station_name
 from raddino.corpus.pack import Record
 from raddino.errors import ConfigError
 from raddino.images.mask_codes import is_code
@@ -96,6 +97,7 @@ def pseudonymise(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, list[Reco
 
     blocks = [hashed(table.iloc[start : start + ROWS_AT_ONCE]) for start in range(0, len(table), ROWS_AT_ONCE)]
     items = table.drop(columns=["name", "patient", "study"]).join(pd.concat(blocks).set_axis(table.index))
+    items = items.assign(**_devices(table, key))
     again = items["id"].duplicated()
     repeated = [{"hash": name, "reason": LISTED_TWICE} for name in items.loc[again, "id"]]
     items = items[~again].reset_index(drop=True) if again.any() else items
@@ -104,6 +106,23 @@ def pseudonymise(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, list[Reco
         split_of_patient = dict(zip(told["patient"], told["split"], strict=True))
         items["split"] = items["split"].fillna(items["patient"].map(split_of_patient))
     return items, repeated
+
+
+def _devices(table: pd.DataFrame, key: str) -> dict[str, pd.Series]:
+    """Models by their known names or hashes, and hashed stations; those of synthetic images keep their names."""
+
+    def told(name: str, synthetic: bool, space: str, cell: Any) -> str | None:
+        if synthetic and isinstance(cell, str) and SAFE_NAME.fullmatch(cell):
+            return cell
+        return model_name(key, cell) if name == "model" else station_name(key, space, cell)
+
+    columns = {}
+    for name in ("model", "station"):
+        if name in table and table[name].notna().any():
+            cells = pd.MultiIndex.from_frame(table[["synthetic", "namespace", name]])
+            codes, different = pd.factorize(cells)
+            columns[name] = spread([told(name, *cell) for cell in different], codes, table.index)
+    return columns
 
 
 def digest_of(items: pd.DataFrame) -> str:

@@ -23,21 +23,45 @@ from raddino.corpus.mask_columns import mask_cells
 from raddino.corpus.splits import parse_splits
 from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, counted
+from raddino.images.acquisition import (
+    ACQUISITION,
+    DETECTORS,
+    EXPOSURE_INDEX_LIMITS,
+    KVP_LIMITS,
+    POSITIONS,
+    parse_detector,
+    parse_exposure_index,
+    parse_kvp,
+    parse_manufacturer,
+    parse_position,
+    parse_year_band,
+)
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
 TEXTS = ("report", *CONTEXT[:-1])
-FACTS = ("view", "sex", "age", "weight", "bmi", "report", *CONTEXT, "licence")
+FACTS = ("view", "sex", "age", "weight", "bmi", *ACQUISITION, "report", *CONTEXT, "licence")
 IDENTIFIERS = ("path", "id", "patient", "study", "namespace")
 TRUTHS = {**dict.fromkeys(("true", "1", "1.0"), True), **dict.fromkeys(("false", "0", "0.0"), False)}
 MARKS = {**TRUTHS, **dict.fromkeys(("yes", "y", "x"), True), **dict.fromkeys(("no", "n"), False)}
+MARKED = {word: float(mark) for word, mark in MARKS.items()}
 PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
     "view": (parse_view, "PA, AP, LATERAL or OBLIQUE"),
     "sex": (parse_sex, "M or F"),
     "age": (lambda word: parse_age(word.replace(",", ".")), "years up to 120, or 011M"),
     "weight": (lambda word: plausible(word.replace(",", "."), 0.3, 400), "kg from 0.3 to 400"),
     "bmi": (lambda word: plausible(word.replace(",", "."), 5, 120), "kg/m² from 5 to 120"),
+    "manufacturer": (parse_manufacturer, "a name"),
+    "detector": (parse_detector, ", ".join(DETECTORS)),
+    "kvp": (lambda word: parse_kvp(word.replace(",", ".")), "kV from {} to {}".format(*KVP_LIMITS)),
+    "exposure_index": (
+        lambda word: parse_exposure_index(word.replace(",", ".")),
+        "a number from {} to {}".format(*EXPOSURE_INDEX_LIMITS),
+    ),
+    "portable": (lambda word: MARKED.get(word.lower()), "true, yes, y, x, false, no or n"),
+    "year_band": (parse_year_band, "a date or year from 1960 on"),
+    "patient_position": (parse_position, ", ".join(POSITIONS)),
     "study_order": (lambda word: plausible(word, 0, 10_000), "0 to 10000"),
     "synthetic": (lambda word: TRUTHS.get(word.lower()), "true or false"),
     "excluded": (lambda word: MARKS.get(word.lower()), "true, yes, y, x, false, no or n"),

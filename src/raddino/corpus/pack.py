@@ -12,19 +12,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from raddino.config import Config
-from raddino.corpus.identifiers import SHORTENED, is_placeholder
+from raddino.corpus.identifiers import SHORTENED, is_placeholder, model_name, station_name
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.render import Rendered, check_frontal, render
 from raddino.corpus.shards import ShardWriter
 from raddino.corpus.splits import split_of
 from raddino.files import write_json
+from raddino.images.acquisition import ACQUISITION
 from raddino.images.errors import ImageError
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import patient_hash, study_hash
 from raddino.images.wall import Wall, seconds_for
 
 PARTIAL = ".partial"
-HEADER_FACTS = ("view", "sex", "age", "weight", "bmi")
+HEADER_FACTS = ("view", "sex", "age", "weight", "bmi", *ACQUISITION)
 Record = dict[str, Any]
 
 
@@ -132,9 +133,10 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
 def _facts(item: Record, rendered: Rendered, key: str) -> Record:
     """What is known of an image: the manifest's word first, then the header's, identifiers hashed."""
     row = {name: item[name] for name in ("id", "source", "report", *CONTEXT, "licence", "synthetic")}
-    for name in HEADER_FACTS:
-        row[name] = getattr(rendered.facts, name) if item[name] is None else item[name]
     told, space = rendered.identifiers, item["namespace"]
+    header = vars(rendered.facts) | {"station": station_name(key, space, told.station)}
+    header["model"] = rendered.facts.model or model_name(key, told.model)
+    row |= {name: header[name] if item[name] is None else item[name] for name in HEADER_FACTS}
     named = told.patient if told.patient and not is_placeholder(told.patient) else None
     patient = item["patient"] or (named and patient_hash(key, space, named))
     row["study"] = item["study"] or (told.study and study_hash(key, patient or space, told.study))

@@ -17,6 +17,7 @@ from raddino.corpus.pack import Record, ShardTask
 from raddino.corpus.splits import check_patient_splits
 from raddino.errors import RaddinoError, commonest, counted
 from raddino.files import draft_of, read_json, sha256, write_json, write_text
+from raddino.images.acquisition import ACQUISITION
 from raddino.images.phi import key_name
 
 PLACES = ("shard", "offset", "length")
@@ -24,7 +25,10 @@ COLUMNS = (
     *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
     *("synthetic", "warnings", "sha256", "sha256_masks"),
 )
-NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "study_order": "float64", "synthetic": "bool"}
+NUMBERS = {
+    **dict.fromkeys(("age", "weight", "bmi", "kvp", "exposure_index", "portable", "study_order"), "float64"),
+    "synthetic": "bool",
+}
 
 
 def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict[str, str], made_by: Record) -> None:
@@ -75,9 +79,10 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
 def fingerprint(manifest: pd.DataFrame) -> str:
     """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images.
 
-    Columns around the report (:data:`~raddino.corpus.manifest.CONTEXT`) count where an image has them.
+    Columns around the report (:data:`~raddino.corpus.manifest.CONTEXT`) and of the acquisition
+    (:data:`~raddino.images.acquisition.ACQUISITION`) count where an image has them.
     """
-    unsaid = {column for column in CONTEXT if column in manifest and manifest[column].isna().all()}
+    unsaid = {column for column in (*CONTEXT, *ACQUISITION) if column in manifest and manifest[column].isna().all()}
     left_out = unsaid.union(PLACES)
     content = [column for column in manifest if column not in left_out and not column.startswith("mask_")]
     text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
@@ -155,6 +160,7 @@ def _contents(manifest: pd.DataFrame, classes: dict[str, str]) -> Record:
         "splits": _counts(manifest["split"]),
         "views": _counts(manifest["view"]),
         "licences": _counts(manifest["licence"]),
+        "acquisition": {name: int(n) for name in ACQUISITION if (n := manifest[name].notna().sum())},
         "masks": {
             name: {"images": int(manifest[f"mask_{name}"].notna().sum()), "classes": classes.get(name)}
             for name in masks

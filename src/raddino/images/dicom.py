@@ -9,8 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from raddino.images.acquisition import (
+    parse_detector,
+    parse_exposure_index,
+    parse_kvp,
+    parse_manufacturer,
+    parse_model,
+    parse_portable,
+    parse_position,
+    year_band,
+)
 from raddino.images.admit import RADIOGRAPHY, admit
 from raddino.images.calibrate import calibrate
 from raddino.images.decode import stored_values, whole
@@ -29,6 +39,11 @@ if TYPE_CHECKING:
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 LARGEST_DATASET = 2**29
 MEASURES = {"PatientWeight": (0.3, 400), "PatientSize": (0.3, 2.6)}  # kilograms, metres
+DESCRIPTIONS = (
+    "SeriesDescription", "PerformedProcedureStepDescription", "StudyDescription", "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+)  # fmt: skip
+DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
 SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "PixelAspectRatio")
 OUT_OF_RANGE = "{} is out of range and was left out"
 
@@ -106,7 +121,9 @@ def _facts(dataset: Dataset) -> tuple[Facts, list[str]]:
             notes.append(OUT_OF_RANGE.format("BMI of PatientWeight and PatientSize"))
     spacing, of_spacing = _spacing(dataset)
     modality = text(dataset, "Modality").upper()
+    acquired, of_acquisition = _acquisition(dataset)
     facts = Facts(
+        **acquired,
         view=view,
         sex=parse_sex(text(dataset, "PatientSex")),
         age=_age_from_dates(dataset) if age is None else age,
@@ -117,13 +134,47 @@ def _facts(dataset: Dataset) -> tuple[Facts, list[str]]:
         bits_stored=whole(dataset, "BitsStored"),
         spacing_mm=spacing,
     )
-    return facts, [*notes, *of_spacing]
+    return facts, [*notes, *of_acquisition, *of_spacing]
+
+
+def _acquisition(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """How the image was taken, as :class:`~raddino.images.types.Facts` has it, and notes on what is out of range."""
+    numbers = {
+        "KVP": parse_kvp(first(dataset, "KVP")),
+        "ExposureIndex": parse_exposure_index(first(dataset, "ExposureIndex")),
+    }
+    notes = [OUT_OF_RANGE.format(name) for name, value in numbers.items() if value is None and unusable(dataset, name)]
+    view = [text(dataset, "ViewPosition"), *_meanings(dataset, "ViewCodeSequence")]
+    described = [str(value) for name in DESCRIPTIONS for value in values(dataset, name)]
+    lies = [text(dataset, "PatientPosition"), *_orientation(dataset)]
+    model, date = parse_model(text(dataset, "ManufacturerModelName")), _study_date(dataset)
+    facts = {
+        "manufacturer": parse_manufacturer(text(dataset, "Manufacturer")),
+        "model": model,
+        "detector": parse_detector(text(dataset, "DetectorType")),
+        "kvp": numbers["KVP"],
+        "exposure_index": numbers["ExposureIndex"],
+        "portable": parse_portable(*view, *described, model=model),
+        "year_band": year_band(date.year) if date else None,
+        "patient_position": parse_position(*lies, *view, *described),
+    }
+    return facts, notes
+
+
+def _orientation(dataset: Dataset) -> list[str]:
+    """Meanings of the codes of the patient's orientation, each modifier (``supine``) with what it modifies."""
+    items = values(dataset, "PatientOrientationCodeSequence")
+    modifiers = [_meanings(item, "PatientOrientationModifierCodeSequence") for item in items]
+    return [" ".join([text(item, "CodeMeaning"), *more]) for item, more in zip(items, modifiers, strict=True)]
+
+
+def _meanings(dataset: Dataset, keyword: str) -> list[str]:
+    return [text(item, "CodeMeaning") for item in values(dataset, keyword)]
 
 
 def _view(dataset: Dataset) -> tuple[str | None, list[str]]:
     """The view by its words, else LATERAL where PatientOrientation says so; and notes on contradictions."""
-    words = [text(dataset, "ViewPosition")]
-    words += [text(item, "CodeMeaning") for item in values(dataset, "ViewCodeSequence")]
+    words = [text(dataset, "ViewPosition"), *_meanings(dataset, "ViewCodeSequence")]
     known = [view for view in map(parse_view, words) if view]
     view = next((view for view in known if view != "FRONTAL"), next(iter(known), None))
     notes = ["ViewPosition and ViewCodeSequence contradict each other"] * (len({*known} - {"FRONTAL"}) > 1)
@@ -134,18 +185,34 @@ def _view(dataset: Dataset) -> tuple[str | None, list[str]]:
 
 def _age_from_dates(dataset: Dataset) -> float | None:
     """Completed years between birth and study; below two years, completed months."""
-    dates = (text(dataset, name) for name in ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate"))
-    study = next((date for date in dates if date), "")
-    try:
-        then, now = (datetime.strptime(date, "%Y%m%d") for date in (text(dataset, "PatientBirthDate"), study))
-    except ValueError:
+    then, now = _date(text(dataset, "PatientBirthDate")), _study_date(dataset)
+    if then is None or now is None:
         return None
     months = (now.year - then.year) * 12 + now.month - then.month - (now.day < then.day)
     return parse_age(f"{months}M" if months < 24 else f"{months // 12}Y")
 
 
+def _study_date(dataset: Dataset) -> datetime | None:
+    dates = (text(dataset, name) for name in DATES)
+    return _date(next((date for date in dates if date), ""))
+
+
+def _date(written: str) -> datetime | None:
+    try:
+        return datetime.strptime(written, "%Y%m%d")
+    except ValueError:
+        return None
+
+
 def _identifiers(dataset: Dataset) -> Identifiers:
-    return Identifiers(text(dataset, "PatientID") or None, text(dataset, "StudyInstanceUID") or None)
+    """What is hashed; a model that is known by name is a fact, and not among it."""
+    model = text(dataset, "ManufacturerModelName")
+    return Identifiers(
+        patient=text(dataset, "PatientID") or None,
+        study=text(dataset, "StudyInstanceUID") or None,
+        station=text(dataset, "StationName") or None,
+        model=None if parse_model(model) else model or None,
+    )
 
 
 def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, list[str]]:

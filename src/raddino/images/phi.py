@@ -25,13 +25,20 @@ PIXEL_ELEMENTS = (
 FACT_ELEMENTS = (
     "Modality", "BodyPartExamined", "ViewPosition", "ViewCodeSequence", "PatientOrientation",
     "PresentationIntentType", "BurnedInAnnotation", "RecognizableVisualFeatures", "SOPClassUID", "ConversionType",
-    "ImageType", "PatientSex", "PatientAge", "PatientWeight", "PatientSize",
+    "ImageType", "PatientSex", "PatientAge", "PatientWeight", "PatientSize", "DetectorType", "KVP", "ExposureIndex",
+    "PatientPosition", "PatientOrientationCodeSequence",
 )  # fmt: skip
-# and what is hashed, or used up in an age, and goes no further.
+# what is searched for words of ours (makers, models, PORTABLE, ERECT …) and repeated in no other way,
+WORD_ELEMENTS = (
+    "Manufacturer", "ManufacturerModelName", "StudyDescription", "SeriesDescription",
+    "PerformedProcedureStepDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription",
+)  # fmt: skip
+# and what is hashed, or used up in an age and a band of years, and goes no further.
 PRIVATE_ELEMENTS = (
-    "PatientID", "StudyInstanceUID", "PatientBirthDate", "StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate",
+    "PatientID", "StudyInstanceUID", "StationName", "PatientBirthDate", "StudyDate", "AcquisitionDate", "SeriesDate",
+    "ContentDate",
 )  # fmt: skip
-ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + PRIVATE_ELEMENTS
+ALLOWED_ELEMENTS = PIXEL_ELEMENTS + FACT_ELEMENTS + WORD_ELEMENTS + PRIVATE_ELEMENTS
 # OverlayBitPosition repeats in groups 6000 to 601E: which unused bits of a pixel hold a drawing.
 OVERLAY_BIT_POSITIONS = tuple(range(0x6000_0102, 0x6020_0102, 0x2_0000))
 DIGITS = 20
@@ -69,6 +76,21 @@ def patient_hash(key: str, namespace: str, patient: str) -> str:
 def study_hash(key: str, owner: str, study: str) -> str:
     """Pseudonym of a study; ``owner`` is its patient's pseudonym, or the namespace where there is none."""
     return keyed_hash(key, "study", owner, study)
+
+
+def station_hash(key: str, namespace: str, station: str) -> str:
+    """Pseudonym of an X-ray station; two hospitals with a namespace each may call theirs the same."""
+    return keyed_hash(key, "station", namespace, _spelling(station))
+
+
+def model_hash(key: str, model: str) -> str:
+    """Pseudonym of a model that :func:`raddino.images.acquisition.parse_model` does not know."""
+    return keyed_hash(key, "model", _spelling(model))
+
+
+def _spelling(name: str) -> str:
+    """Without regard to case, spaces and Unicode normalisation."""
+    return " ".join(normalize("NFKC", name).casefold().split())
 
 
 def key_name(key: str) -> str:

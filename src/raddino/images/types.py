@@ -20,6 +20,8 @@ class Facts:
         bits_stored: significant bits of a stored value.
         spacing_mm: height and width of a pixel at the detector, millimetres; only the ratio for an aspect
             tag.
+        manufacturer, model, detector, kvp, exposure_index, portable, year_band, patient_position: how the image was
+            taken, see :mod:`raddino.images.acquisition`; ``model`` only where it is known by name.
     """
 
     view: str | None = None
@@ -31,14 +33,24 @@ class Facts:
     photometric: str | None = None
     bits_stored: int | None = None
     spacing_mm: tuple[float, float] | None = None
+    manufacturer: str | None = None
+    model: str | None = None
+    detector: str | None = None
+    kvp: float | None = None
+    exposure_index: float | None = None
+    portable: float | None = None
+    year_band: str | None = None
+    patient_position: str | None = None
 
 
 @dataclass(frozen=True)
 class Identifiers:
-    """Who and when: for keyed hashing only, and hidden from ``repr``."""
+    """Who and where: for keyed hashing only, and hidden from ``repr``; ``model`` where it is not known by name."""
 
     patient: str | None = field(default=None, repr=False)
     study: str | None = field(default=None, repr=False)
+    station: str | None = field(default=None, repr=False)
+    model: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

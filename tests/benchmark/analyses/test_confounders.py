@@ -97,3 +97,32 @@ def test_too_little_to_probe_the_confounder(tmp_path):
     manifest["view"] = np.where(manifest.index < 5, "AP", "PA")
     (row,) = only_rows(confounders(context), confounder="view", role="readable")
     assert "no group with 10 test images" in row["reason"]
+
+
+def test_how_an_image_was_taken_is_a_confounder_of_its_own_accord(tmp_path):
+    """A label that follows the machine: the shortcut reads the machine and falls, in every way in which it is told."""
+    context = planted(tmp_path)
+    manifest, draw = context.corpus.manifest, np.random.default_rng(5)
+    portable = (manifest["view"] == "AP").to_numpy()
+    manifest["manufacturer"] = np.where(portable, "GE", "Philips")
+    manifest["kvp"] = np.where(portable, draw.integers(70, 90, len(manifest)), draw.integers(110, 150, len(manifest)))
+    manifest["portable"] = portable.astype(float)
+    manifest["year_band"] = draw.choice(["2010-2014", "2015-2019"], len(manifest))
+    manifest["patient_position"] = None
+    rows = confounders(context)
+    for name in ("manufacturer", "kvp band", "portable"):
+        (row,) = only_rows(rows, confounder=name, role="stratified", encoder="shortcut")
+        assert row["low"] < 0.5 < row["high"]
+        assert row["drop_low"] > 0.1
+        readable = only_rows(rows, confounder=name, role="readable", encoder="shortcut", group=None)
+        assert [one["value"] > 0.99 for one in readable] == [True]
+    (year,) = only_rows(rows, confounder="year band", role="stratified", encoder="shortcut")
+    assert year["value"] > 0.7
+    assert not only_rows(rows, confounder="patient position"), "nothing is known of it"
+
+
+def test_one_machine_is_no_confounder(tmp_path):
+    context = planted(tmp_path)
+    context.corpus.manifest["manufacturer"] = "GE"
+    (row,) = only_rows(confounders(context), confounder="manufacturer")
+    assert (row["role"], row["reason"]) == ("constant", "all images have manufacturer GE")

@@ -7,8 +7,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
+from acquisition_columns import with_acquisition
 from analysis_context import AGE, SEX, X, context_of, invented, only_rows
-from raddino.benchmark.analyses.groups import AGE_BANDS, attributes
+from raddino.benchmark.analyses.groups import (
+    ACQUIRED,
+    AGE_BANDS,
+    KVP_BANDS,
+    MOST_GROUPS,
+    THE_REST,
+    THIRDS,
+    attributes,
+)
 from raddino.benchmark.analyses.subgroups import subgroups
 
 
@@ -111,3 +120,63 @@ def test_age_bands_and_devices():
     assert found["device"][:5] == ["device", "no device", None, "device", "no device"]
     assert found["view"][:3] == [None, None, "PA"]
     assert not attributes(pd.DataFrame({"sex": [None, None]}))
+
+
+def groups_of(**columns) -> dict[str, list]:
+    return {one.name: one.groups.tolist() for one in attributes(pd.DataFrame(columns))}
+
+
+def test_a_gap_between_machines_is_found_of_its_own_accord(tmp_path):
+    manifest = invented()
+    manifest["manufacturer"] = np.array(["GE", "Philips", "Agfa"])[np.arange(len(manifest)) // 12 % 3]
+    rows = subgroups(make(tmp_path, manifest, weak=("manufacturer", "GE")))
+    (gap,) = only_rows(rows, metric="auroc", attribute="manufacturer", role="gap")
+    assert gap["worst"] == "GE"
+    assert gap["p_holm"] < 0.05
+
+
+def test_all_of_the_acquisition_is_asked_for_where_it_is_known(tmp_path):
+    known = {one.name for one in attributes(with_acquisition(invented()))}
+    assert set(ACQUIRED) - known == {"exposure index"}, "two values are no thirds"
+    assert not set(ACQUIRED) & {one.name for one in attributes(invented())}
+    empty = dict.fromkeys(("kvp", "exposure_index", "portable"), np.nan) | dict.fromkeys(("station", "model"))
+    assert not set(ACQUIRED) & {one.name for one in attributes(invented().assign(**empty))}
+
+
+def test_voltages_and_portables():
+    found = groups_of(kvp=[20, 89, 90, 109, 110, 150, np.nan], portable=[1, 0, np.nan, 1, 0, 0, 0])
+    low, middle, high = KVP_BANDS
+    assert found["kvp band"] == [low, low, middle, middle, high, high, None]
+    yes, no = "portable", "not portable"
+    assert found["portable"] == [yes, no, None, yes, no, no, no]
+    assert "exposure index" not in found
+
+
+def test_exposure_indices_are_thirds_of_one_scale():
+    draw = np.random.default_rng(0)
+    index = draw.permutation(90).astype(float) + 200
+    makers = np.repeat(["Agfa", "GE", None], 30)
+    scaled = np.where(makers == "GE", index * 10, index)
+    found = np.array(groups_of(exposure_index=scaled, manufacturer=makers)["exposure index"])
+    for maker in ("Agfa", "GE", None):
+        inside = makers == maker
+        order = np.argsort(scaled[inside])
+        assert found[inside][order].tolist() == [third for third in THIRDS for _ in range(10)]
+    same = groups_of(exposure_index=[5.0, 5, 5, 5, 1, 9], manufacturer=["GE"] * 4 + ["Agfa", "Agfa"])
+    assert "exposure index" not in same, "one value, and two, are no thirds"
+    plain = groups_of(exposure_index=[1.0, 2, 3, np.nan])["exposure index"]
+    assert plain == [*THIRDS, None]
+
+
+def test_of_many_stations_the_smallest_are_one_group():
+    sizes = [40 - n for n in range(20)]
+    stations = np.repeat([f"{n:02x}" * 10 for n in range(20)], sizes).astype(object)
+    stations[:3] = None
+    found = groups_of(station=stations)["station"]
+    counted = pd.Series(found, dtype=object).value_counts()
+    assert len(counted) == MOST_GROUPS
+    assert counted[THE_REST] == sum(sizes[MOST_GROUPS - 1 :])
+    assert found[:3] == [None] * 3
+    assert set(counted.index) == {THE_REST, *(f"station {f'{n:02x}' * 4}" for n in range(MOST_GROUPS - 1))}
+    few = groups_of(station=stations[np.isin(stations, [f"{n:02x}" * 10 for n in range(MOST_GROUPS)])])["station"]
+    assert THE_REST not in few

@@ -89,6 +89,10 @@ def test_specs(tmp_path, monkeypatch):
 
 def test_tables_are_checked_for_all_columns(tmp_path):
     (tmp_path / "t.csv").write_text("a, b ,c\n1, -1,\n 2,x,y\n", encoding="utf-8")
+    more = read_table(tmp_path, "t.csv", ["b"], ["a", "nowhere"])
+    assert list(more) == ["b", "a", "nowhere"]
+    assert more["a"].notna().any()
+    assert {None} == set(more["nowhere"])
     found = read_table(tmp_path, "t.csv", ["b", "c|d"])
     assert found.to_dict("list") == {"b": ["-1", "x"], "c": [None, "y"]}
     with pytest.raises(Incomplete, match=r"t.csv lacks the column\(s\) d or e, f$"):

@@ -18,7 +18,7 @@ def test_brax(tmp_path, draw, table, packed, without):
             "AccessionNumber": f"Study_{n // 2}", "StudyDate": 20200101, **dict.fromkeys(LABELS),
             "No Finding": (1, None)[n % 2], "Cardiomegaly": (None, -1)[n % 2],
             "ViewPosition": ("PA", "L", "RL", "AP LLD", None, "RLO")[n % 6],
-            "Rows": 30, "Columns": 26, "Manufacturer": 1,
+            "Rows": 30, "Columns": 26, "Manufacturer": n % 2 + 1,
         }
         for n in range(12)
     ]  # fmt: skip
@@ -31,6 +31,10 @@ def test_brax(tmp_path, draw, table, packed, without):
     assert manifest["view"].tolist()[:6] == ["PA", "LATERAL", "LATERAL", "AP", None, "OBLIQUE"]
     assert manifest["label_cardiomegaly"].tolist() == [0, 1] * 6
     assert manifest["sex"].tolist()[:6] == ["M", "M", "F", "F", None, None]
+    assert manifest["manufacturer"].tolist() == ["coded 1", "coded 2"] * 6
+    assert manifest["year_band"].isna().all(), "its dates are fictitious"
+    without(root / "master_spreadsheet_update.csv", "Manufacturer")
+    assert SOURCES["brax"].read(root)["manufacturer"].isna().all()
     without(root / "master_spreadsheet_update.csv", "PngPath")
     with pytest.raises(RaddinoError, match=r"lacks the column\(s\) PngPath. Get BRAX 1.1.0"):
         SOURCES["brax"].read(root)

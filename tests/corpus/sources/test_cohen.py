@@ -32,6 +32,8 @@ def test_levels_modality_and_licence(tmp_path, draw, packed):
     np.testing.assert_array_equal(manifest["label_no_finding"], [0, 0, nan, 1, nan])
     assert not {"label_todo", "label_unknown"} & set(manifest)
     assert manifest["view"].tolist() == ["PA", "LATERAL", "AP", "AP", "PA"]
+    assert manifest["year_band"].tolist() == ["2020-2024"] * 2 + ["2015-2019"] * 3
+    assert manifest["patient_position"].tolist() == [None, None, "SUPINE", None, None]
     assert manifest["licence"].tolist()[:2] == ["CC BY", "per image, see metadata.csv"]
     assert manifest["report"].tolist()[:2] == ["note one", "note two"]
     (tmp_path / "cohen/metadata.csv").write_text("patientid,sex\n1,M\n", encoding="utf-8")

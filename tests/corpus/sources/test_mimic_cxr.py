@@ -22,7 +22,9 @@ def roots(tmp_path, draw, table, release):
     root, iv = tmp_path / release, tmp_path / "mimiciv"
     rows = [
         {"dicom_id": f"02aa804e-bde0afdd-{n:08}", "subject_id": 10000032 + n // 2, "study_id": 50414267 + n // 2,
-         "ViewPosition": ("PA", "LATERAL")[n % 2], "Rows": 30, "Columns": 26, "StudyDate": 21800520, "StudyTime": 1.5}
+         "ViewPosition": ("PA", "LATERAL")[n % 2], "Rows": 30, "Columns": 26, "StudyDate": 21800520, "StudyTime": 1.5,
+         "PerformedProcedureStepDescription": ("CHEST (PORTABLE AP)", "CHEST (PA AND LAT)", None, "CHEST (AP)")[n // 2],
+         "PatientOrientationCodeSequence_CodeMeaning": ("Erect", "Recumbent", None, "Erect")[n // 2]}
         for n in range(8)
     ]  # fmt: skip
     table(root / "mimic-cxr-2.0.0-metadata.csv.gz", rows)
@@ -77,6 +79,9 @@ def test_prepared_with_split_labels_and_facts(roots, release, packed):
     np.testing.assert_array_equal(rows["label_edema"], [NAN] * 4)
     np.testing.assert_array_equal(rows["label_pneumothorax"], [0, 1, 0, NAN])
     np.testing.assert_array_equal(rows["label_fracture"], [0, 0, 0, NAN])
+    np.testing.assert_array_equal(rows["portable"], [1, 0, NAN, 0])
+    assert rows["patient_position"].tolist() == ["ERECT", "RECUMBENT", None, "ERECT"]
+    assert set(rows["year_band"]) == {"shifted"}
     told = corpus.info["source"]
     assert told["options"]["mimic_iv"] == "given"
     assert told["options"]["window_days"] == 30

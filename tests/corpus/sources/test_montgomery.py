@@ -37,6 +37,7 @@ def test_montgomery(root, packed):
     assert rows["sex"].tolist() == ["F"] * 5 + [None]
     assert rows["age"].tolist() == [20, 21, 22, 23, 24, 25]
     assert rows["report"].isna().all()
+    assert rows["portable"].eq(0).all()
     expected = np.zeros((30, 26), np.uint8)
     expected[5:20, 2:10] = expected[5:20, 15:24] = 255
     np.testing.assert_array_equal(corpus.read_mask(0, "lungs"), expected)

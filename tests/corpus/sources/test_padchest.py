@@ -8,6 +8,7 @@ from raddino.corpus.sources import SOURCES
 from raddino.corpus.sources.base import numbers, read_table
 from raddino.corpus.sources.padchest import COLUMNS, LAYOUT, _labels
 from raddino.errors import RaddinoError
+from raddino.images.acquisition import parse_manufacturer, parse_year_band
 
 LISTS = [
     "['normal']",
@@ -27,7 +28,9 @@ def root(tmp_path, draw, table):
     root = tmp_path / "padchest"
     rows = [
         {
-            "": n, "ImageID": f"2168401113669640_{n}.png", "ImageDir": n % 2, "StudyDate_DICOM": 20140915,
+            "": n, "ImageID": f"2168401113669640_{n}.png", "ImageDir": n % 2,
+            "Manufacturer_DICOM": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd")[n % 2],
+            "StudyDate_DICOM": 20140915,
             "StudyID": 20536686640136348236148679891455886468 + n // 2,
             "PatientID": f"83986048869429233166798823568{n // 2}",
             "PatientBirth": 1930.0 + n, "PatientSex_DICOM": "FMO"[n // 2 % 3],
@@ -55,6 +58,9 @@ def test_prepared(root, packed):
     np.testing.assert_array_equal(rows["label_copd"], [0, 1, nan, nan, 0, 0, 0, nan])
     assert not {"label_unchanged", "label_exclude", "label_"} & set(rows)
     assert rows["view"].tolist() == ["PA", "LATERAL", "AP", "AP", None, None, "PA", "PA"]
+    assert rows["manufacturer"].tolist() == ["Philips", "Imaging Dynamics"] * 4
+    assert set(rows["year_band"]) == {"2010-2014"}
+    assert rows["patient_position"].tolist() == [*[None] * 3, "RECUMBENT", *[None] * 4]
     assert rows["age"].tolist() == [84.0 - n for n in range(8)]
     assert rows["sex"].tolist() == ["F", "F", "M", "M", None, None, "F", "F"]
     assert rows["patient"].nunique() == rows["study"].nunique() == 4
@@ -84,3 +90,18 @@ def test_the_published_table(published):
     assert "label_chest_drain" not in labels
     age = numbers(rows["StudyDate_DICOM"].str[:4]) - numbers(rows["PatientBirth"])
     assert pd.Series(age).median() == pytest.approx(61, abs=6)
+
+
+def test_the_published_manufacturers_and_years(published):
+    """The makers that the release names, and years that its publishers say: 2009 to 2017 (and a few before)."""
+    rows = read_table(published, LAYOUT[0], ["Manufacturer_DICOM", "StudyDate_DICOM"])
+    makers = rows["Manufacturer_DICOM"].map(
+        {name: parse_manufacturer(name) for name in set(rows["Manufacturer_DICOM"])}
+    )
+    assert makers.value_counts().to_dict() == {"Philips": 81084, "Imaging Dynamics": 79777}
+    years = rows["StudyDate_DICOM"].str[:4]
+    bands = years.map({year: parse_year_band(year) for year in set(years)})
+    assert bands.value_counts().to_dict() == {
+        band: int(numbers(years).between(*limits).sum())
+        for band, limits in (("2005-2009", (2005, 2009)), ("2010-2014", (2010, 2014)), ("2015-2019", (2015, 2019)))
+    }

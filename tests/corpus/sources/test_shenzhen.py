@@ -37,6 +37,8 @@ def test_shenzhen(root, packed):
     assert rows["label_tuberculosis"].tolist() == [0, 0, 1, 1, 1, 0]
     assert rows["sex"].tolist() == [sex for sex, _ in told]
     np.testing.assert_allclose(rows["age"], [np.nan if age is None else age for _, age in told])
+    machine = rows[["manufacturer", "model", "portable", "year_band"]].drop_duplicates()
+    assert machine.to_numpy().tolist() == [["Philips", "DigitalDiagnost", 0, "2010-2014"]]
     assert corpus.read_mask(0, "lungs") is None
     np.testing.assert_array_equal(corpus.read_mask(1, "lungs"), np.eye(30, 26) * 255)
 

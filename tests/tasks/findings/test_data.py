@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from acquisition_columns import with_acquisition
 from findings_corpus import TEXTS, report_corpus, small_encoder
 from raddino.errors import RaddinoError
 from raddino.tasks.findings.data import IGNORED, Collator, FurtherImages, PatchTokens, Writer, check_length
@@ -102,3 +103,12 @@ def test_absent_texts_of_any_kind_are_not_told(tmp_path: Path, tokenizer) -> Non
     plain = writer.example(7).prompt
     assert writer.example(3).prompt == plain
     assert len(writer.example(4).prompt) > len(plain)
+
+
+def test_no_prompt_tells_how_images_were_taken(tmp_path: Path, tokenizer) -> None:
+    config = FindingsConfig(language_model="tiny", images=("lateral", "prior"), indication=True, comparison=True)
+    plain, told = report_corpus(tmp_path), report_corpus(tmp_path)
+    told.manifest = with_acquisition(told.manifest)
+    for row, text in enumerate(TEXTS):
+        one, other = (Writer(corpus, tokenizer, config, ASK, 16).example(row, text) for corpus in (plain, told))
+        assert one == other

@@ -1,4 +1,4 @@
-"""Confounders: what features say of view, source and devices, and what is left of findings without them."""
+"""Confounders: what features say of how and where images were taken, and what is left of findings without that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raddino.benchmark.analyses.base import ANALYSES, Context, Row
-from raddino.benchmark.analyses.groups import Attribute, attributes
+from raddino.benchmark.analyses.groups import ACQUIRED, Attribute, attributes
 from raddino.benchmark.analyses.rows import (
     counts,
     distribution_on,
@@ -28,7 +28,7 @@ from raddino.metrics.ranking import Floats, auroc, ratio
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Examples, Statistic, TaskConfig
 from raddino.tasks.probes import fit_linear_probe
 
-CONFOUNDERS = ("view", "source", "device")
+CONFOUNDERS = ("view", "source", "device", *ACQUIRED)
 MIN_IMAGES = 10
 """Test images that a group and its complement need for the probe of the confounder itself."""
 
@@ -36,7 +36,7 @@ MIN_IMAGES = 10
 def confounders(context: Context) -> list[Row]:
     """How much of a finding's AUROC may come from how and where the image was taken.
 
-    For each of view, source and device present, by ``role``:
+    For each of view, source, device present and how the image was taken (:data:`~.groups.ACQUIRED`), by ``role``:
 
     * ``"readable"``: AUROC of a linear probe for the confounder itself; each group against the rest, and their
       unweighted mean (``group`` None; alone where there are two groups, which say the same);

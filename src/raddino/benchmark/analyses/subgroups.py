@@ -31,7 +31,7 @@ METRICS = {
 
 
 def subgroups(context: Context) -> list[Row]:
-    """Every task within sex, age band, view, source and device present (evaluation.md, "Subgroups").
+    """Every task within each attribute that the manifest knows (:func:`~.groups.attributes`; evaluation.md).
 
     Rows of ``role`` ``"group"`` hold a group's value: thresholds are those that all validation images chose, and
     ``specificity_reached`` says what such a threshold gives inside the group. Rows of ``role`` ``"gap"`` hold the

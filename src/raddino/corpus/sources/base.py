@@ -77,7 +77,8 @@ class Source:
 
         Returns:
             a row an image: ``path`` (relative to ``root``), ``id``, ``patient_id``, ``study_id``, ``source``,
-            ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``,
+            ``namespace``, ``split``, ``view``, ``sex``, ``age``, ``weight``, ``bmi``, ``licence``, how it was taken
+            (:data:`raddino.images.acquisition.ACQUISITION`),
             ``label_<finding>`` (1, 0, NaN for not known), ``mask_<name>`` (see :mod:`raddino.images.mask_codes`) with
             ``mask_<name>_convention`` where that is documented,
             ``report`` and what is known around it, as far as the data set has them; ``attrs["options"]`` holds every
@@ -153,22 +154,24 @@ def locate(root: Path, entry: str) -> Path:
     return path
 
 
-def read_table(root: Path, entry: str, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(root: Path, entry: str, columns: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
     """A CSV file as text, checked for its columns.
 
     Args:
         root: the data set's folder.
         entry: of the layout.
         columns: needed ones; of the alternatives ``A|B`` the first that is there is renamed to ``A``.
+        optional: columns that some copies lack.
 
     Returns:
-        the needed columns, every value a stripped string or None.
+        the columns, every value a stripped string or None; optional ones that are not there hold None.
 
     Raises:
         Incomplete: the file is missing, cannot be read, or lacks columns; names all of them.
     """
     path = locate(root, entry)
-    chosen = _columns(path, columns)
+    optional = list(optional)
+    chosen = _columns(path, columns, optional)
     try:
         table = pd.read_csv(path, dtype=str, skipinitialspace=True, usecols=list(chosen.values()))
     except (ValueError, OSError) as error:
@@ -177,11 +180,12 @@ def read_table(root: Path, entry: str, columns: Iterable[str]) -> pd.DataFrame:
         raise Incomplete(f"{path.name} has no rows")
     table = table.rename(columns={theirs: ours for ours, theirs in chosen.items()})[list(chosen)]
     stripped = table.apply(lambda values: values.str.strip()).astype(object)
-    return stripped.where(stripped.notna() & (stripped != ""), None)
+    cells = stripped.where(stripped.notna() & (stripped != ""), None)
+    return cells.assign(**dict.fromkeys(name for name in optional if name not in cells))
 
 
-def _columns(path: Path, columns: Iterable[str]) -> dict[str, str]:
-    """Our name to the file's header for each needed column."""
+def _columns(path: Path, columns: Iterable[str], optional: Iterable[str]) -> dict[str, str]:
+    """Our name to the file's header for each needed column, and those of the optional ones that are there."""
     try:
         header = [str(name) for name in pd.read_csv(path, nrows=0, skipinitialspace=True).columns]
     except (ValueError, OSError) as error:
@@ -197,7 +201,7 @@ def _columns(path: Path, columns: Iterable[str]) -> dict[str, str]:
             chosen[names[0]] = found
     if absent:
         raise Incomplete(f"{path.name} lacks the column(s) {', '.join(absent)}")
-    return chosen
+    return chosen | {name: known[name] for name in optional if name in known}
 
 
 def index_images(root: Path) -> dict[str, str]:

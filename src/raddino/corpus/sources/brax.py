@@ -13,9 +13,12 @@ LATERAL = {"L": "LATERAL", "RL": "LATERAL", "LL": "LATERAL"}
 
 
 def build(root: Path, options: LabelPolicy) -> pd.DataFrame:
-    """Ages come in groups of five years, the oldest as "85 or more": the number is the group's lower end."""
+    """Ages come in groups of five years, the oldest as "85 or more": the number is the group's lower end.
+
+    Manufacturers are numbers that stand for names. Dates are fictitious and give no year.
+    """
     require(root, LAYOUT)
-    rows = read_table(root, LAYOUT[1], (*COLUMNS, *LABELS))
+    rows = read_table(root, LAYOUT[1], (*COLUMNS, *LABELS), ["Manufacturer"])
     table = pd.DataFrame(
         {
             "id": rows["PngPath"],
@@ -25,6 +28,7 @@ def build(root: Path, options: LabelPolicy) -> pd.DataFrame:
             "view": rows["ViewPosition"].map(lambda view: LATERAL.get(view, view)),
             "sex": rows["PatientSex"],
             "age": rows["PatientAge"].str.extract(r"(\d+)")[0],
+            "manufacturer": rows["Manufacturer"],
         }
     )
     table = pd.concat([table, apply_policy(rows, options)], axis=1)

@@ -7,6 +7,7 @@ import pandas as pd
 from raddino.config import Config
 from raddino.corpus.sources.base import Source, read_table, register, require
 from raddino.corpus.sources.findings import label_column
+from raddino.images.acquisition import parse_position
 
 LAYOUT = ("images", "metadata.csv")
 COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename", "license")
@@ -29,7 +30,7 @@ def build(root: Path, options: CohenOptions) -> pd.DataFrame:
     Images whose finding is ``todo`` or ``Unknown`` are unlabelled; each carries its own licence.
     """
     require(root, LAYOUT)
-    rows = read_table(root, LAYOUT[1], (*COLUMNS, *(["clinical_notes"] if options.reports else [])))
+    rows = read_table(root, LAYOUT[1], (*COLUMNS, *(["clinical_notes"] if options.reports else [])), ["date"])
     rows = rows[rows["modality"] == "X-ray"].reset_index(drop=True)
     levels = rows["finding"].fillna("").str.split("/").map(lambda parts: {part.strip() for part in parts})
     labelled = ~levels.map(lambda row: {part.lower() for part in row} <= UNKNOWN).astype(bool)
@@ -42,6 +43,8 @@ def build(root: Path, options: CohenOptions) -> pd.DataFrame:
             "view": rows["view"].replace({"L": "LATERAL"}),
             "sex": rows["sex"],
             "age": rows["age"],
+            "year_band": rows["date"],
+            "patient_position": rows["view"].map(parse_position, na_action="ignore"),
             "licence": rows["license"],
         }
     )

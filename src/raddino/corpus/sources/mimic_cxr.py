@@ -23,9 +23,11 @@ from raddino.corpus.sources.base import (
 from raddino.corpus.sources.chexpert import LABELS, LabelPolicy, apply_policy
 from raddino.corpus.sources.mimic_iv import CHARTS, TABLES, body_size, demographics
 from raddino.errors import counted
+from raddino.images.acquisition import SHIFTED
 from raddino.progress import track
 
 SPLIT, METADATA = "mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-metadata.csv"
+DESCRIBED, ORIENTATION = "PerformedProcedureStepDescription", "PatientOrientationCodeSequence_CodeMeaning"
 CONTEXT = ("impression", "indication", "comparison")
 LAYOUT = ("files", SPLIT, METADATA, "mimic-cxr-2.0.0-chexpert.csv|mimic-cxr-2.0.0-negbio.csv")
 
@@ -55,7 +57,10 @@ class MimicOptions(LabelPolicy):
 
 
 def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFrame:
-    """Official train, validate and test; labels by study; facts linked by subject and shifted date."""
+    """Official train, validate and test; labels by study; facts linked by subject and shifted date.
+
+    Of an examination that is described, ``CHEST (PORTABLE AP)`` and the like are portable and all others are not.
+    """
     tables = options.tables or root
     labels = f"mimic-cxr-2.0.0-{options.labeler}.csv"
     absent = missing(root, ["files"]) + missing(tables, [SPLIT, METADATA, labels])
@@ -66,7 +71,9 @@ def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFra
     if absent:
         raise Incomplete(f"not found: {', '.join(absent)}")
     times = ["StudyDate", *(["StudyTime"] if options.reports else [])]
-    rows = read_table(tables, METADATA, ["dicom_id", "subject_id", "study_id", "ViewPosition", *times])
+    rows = read_table(
+        tables, METADATA, ["dicom_id", "subject_id", "study_id", "ViewPosition", *times], [DESCRIBED, ORIENTATION]
+    )
     split = read_table(tables, SPLIT, ["dicom_id", "split"]).set_index("dicom_id")["split"]
     rows = rows.join(split, on="dicom_id")
     if rows["split"].isna().any():
@@ -80,6 +87,9 @@ def build(root: Path, options: MimicOptions, suffix: str = ".jpg") -> pd.DataFra
             "study_id": rows["study_id"],
             "split": rows["split"],
             "view": rows["ViewPosition"],
+            "portable": rows[DESCRIBED].map(lambda words: "PORTABLE" in words.upper(), na_action="ignore"),
+            "year_band": SHIFTED,
+            "patient_position": rows[ORIENTATION],
         }
     )
     cells = read_table(tables, labels, ["study_id", *LABELS]).drop_duplicates("study_id").set_index("study_id")

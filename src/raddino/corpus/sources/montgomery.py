@@ -46,6 +46,7 @@ def build(root: Path, options: ReadingOptions) -> pd.DataFrame:
                 "path": path.relative_to(root).as_posix(),
                 "patient_id": path.stem,
                 "view": "PA",
+                "portable": False,
                 label_column("tuberculosis"): sick,
                 label_column("no finding"): 1 - sick,
                 "mask_lungs": union(cells) if len(cells) == 2 else None,

@@ -56,7 +56,7 @@ def build(root: Path, options: PadchestOptions) -> pd.DataFrame:
     is EXCLUDE are left out.
     """
     require(root, LAYOUT)
-    rows = read_table(root, LAYOUT[0], (*COLUMNS, *(["Report"] if options.reports else [])))
+    rows = read_table(root, LAYOUT[0], (*COLUMNS, *(["Report"] if options.reports else [])), ["Manufacturer_DICOM"])
     kept = rows["Projection"] != SET_ASIDE
     rows = rows[kept].reset_index(drop=True)
     files = index_images(root)
@@ -72,6 +72,9 @@ def build(root: Path, options: PadchestOptions) -> pd.DataFrame:
             "view": rows["Projection"].map(VIEWS),
             "sex": rows["PatientSex_DICOM"],
             "age": numbers(rows["StudyDate_DICOM"].str[:4]) - numbers(rows["PatientBirth"]),
+            "manufacturer": rows["Manufacturer_DICOM"],
+            "year_band": rows["StudyDate_DICOM"].str[:4],
+            "patient_position": rows["Projection"].map({"AP_horizontal": "RECUMBENT"}),
         }
     )
     if options.reports:

@@ -12,6 +12,7 @@ from raddino.corpus.sources.montgomery import ReadingOptions
 TOP = "ChinaSet_AllFiles"
 MASKS = "mask|shcxr-lung-mask/mask|masks"
 LAYOUT = (f"CXR_png|{TOP}/CXR_png", f"ClinicalReadings|{TOP}/ClinicalReadings", MASKS)
+ACQUIRED = {"manufacturer": "Philips", "model": "DigitalDiagnost", "portable": False, "year_band": "2012"}
 IMAGE = re.compile(r"CHNCXR_\d{4}_([01])")
 SEX_AGE = re.compile(r"(f?e?mal)e?[\s,]*(\d{1,4})\s*([ymwd]?)[a-z]*", re.IGNORECASE)
 
@@ -33,6 +34,7 @@ def build(root: Path, options: ReadingOptions) -> pd.DataFrame:
                 "path": files[name],
                 "patient_id": name,
                 "view": "PA",
+                **ACQUIRED,
                 label_column("tuberculosis"): sick,
                 label_column("no finding"): 1 - sick,
                 "mask_lungs": files.get(f"{name}_mask"),
