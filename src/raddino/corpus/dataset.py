@@ -27,7 +27,7 @@ NEEDED: dict[str, Kind] = {
 }
 OPTIONAL: dict[str, Kind] = {
     **dict.fromkeys(("study", "view", "sex", "report", "impression", "indication", "comparison", "licence"), "text"),
-    **dict.fromkeys(("warnings", "sha256", "sha256_masks"), "text"),
+    **dict.fromkeys(("warnings", "mended", "sha256", "sha256_masks"), "text"),
     **dict.fromkeys(("age", "weight", "bmi", "study_order"), "number"),
 }
 MASK_PLACE = re.compile(r"([\w.-]+):(\d{1,15}):(\d{1,15})")

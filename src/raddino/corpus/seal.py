@@ -22,8 +22,10 @@ from raddino.images.phi import key_name
 PLACES = ("shard", "offset", "length")
 COLUMNS = (
     *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
-    *("synthetic", "warnings", "sha256", "sha256_masks"),
+    *("synthetic", "warnings", "mended", "sha256", "sha256_masks"),
 )
+YOUNGER = (*CONTEXT, "mended")
+"""Columns that count in the fingerprint only where an image has them, as corpora made before them have."""
 NUMBERS = {"age": "float64", "weight": "float64", "bmi": "float64", "study_order": "float64", "synthetic": "bool"}
 
 
@@ -75,9 +77,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
 def fingerprint(manifest: pd.DataFrame) -> str:
     """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images.
 
-    Columns around the report (:data:`~raddino.corpus.manifest.CONTEXT`) count where an image has them.
+    Those of :data:`YOUNGER` count where an image has them.
     """
-    unsaid = {column for column in CONTEXT if column in manifest and manifest[column].isna().all()}
+    unsaid = {column for column in YOUNGER if column in manifest and manifest[column].isna().all()}
     left_out = unsaid.union(PLACES)
     content = [column for column in manifest if column not in left_out and not column.startswith("mask_")]
     text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
