@@ -98,6 +98,10 @@ def prepare(
         str, typer.Option(help="Shares of the patients for train,val,test, where the manifest has no split.")
     ] = "0.7,0.1,0.2",
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="geometry: undo turns and inversion that the picture surely shows; repeatable."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
@@ -105,6 +109,7 @@ def prepare(
 
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
+    from raddino.inspection.mend import Mending
 
     columns = arguments.pairs("--column", column, "patient=subject_id")
     source_options = {
@@ -116,7 +121,7 @@ def prepare(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
             workers=workers,
-            source_options=source_options or None, fraction=fraction,
+            source_options=source_options or None, fraction=fraction, mend=Mending(tuple(fix)) if fix else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))
