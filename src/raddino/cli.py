@@ -98,6 +98,10 @@ def prepare(
         str, typer.Option(help="Shares of the patients for train,val,test, where the manifest has no split.")
     ] = "0.7,0.1,0.2",
     seed: Annotated[int, typer.Option(help="Seed of that split.")] = 0,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="geometry: undo turns and inversion that the picture surely shows; repeatable."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
@@ -105,6 +109,7 @@ def prepare(
 
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
+    from raddino.inspection.mend import Mending
 
     columns = arguments.pairs("--column", column, "patient=subject_id")
     source_options = {
@@ -116,10 +121,44 @@ def prepare(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
             workers=workers,
-            source_options=source_options or None, fraction=fraction,
+            source_options=source_options or None, fraction=fraction, mend=Mending(tuple(fix)) if fix else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))
+
+
+@app.command()
+def inspect(
+    corpora: Annotated[
+        list[Path], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for inspect.csv and inspect.html.",
+            show_default="inspection in the first corpus",
+        ),
+    ] = None,
+    check: Annotated[
+        list[str] | None, typer.Option(help="A check to make; repeatable.", show_default="all of them")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where anything of severity error is found.")
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Look for what is wrong in a corpus' pixels, before anything is trained on it."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.inspection.inspect import inspect as run
+    from raddino.inspection.inspect import summary, write_csv
+    from raddino.report.inspection import write_page
+
+    opened = [Corpus.open(path) for path in corpora]
+    found = run(opened, checks=check, workers=workers)
+    folder = out or opened[0].path / "inspection"
+    print(summary(found))
+    print(f"inspected: {write_csv(found, folder / 'inspect.csv')}, {write_page(found, folder / 'inspect.html')}")
+    raise typer.Exit(int(strict and found.worst == "error"))
 
 
 @app.command()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ from raddino.images.phi import patient_hash, study_hash
 from raddino.images.wall import Wall, seconds_for
 
 PARTIAL = ".partial"
+AT_ONCE = 16
+"""Images that are mended together."""
 HEADER_FACTS = ("view", "sex", "age", "weight", "bmi", *ACQUISITION)
 Record = dict[str, Any]
 
@@ -39,6 +41,7 @@ class Recipe(Config):
         secondary_capture: take DICOM Secondary Capture too.
         splits: proportions of train, val and test for patients without a given split.
         seed: of the split.
+        mended: what was done to images before they were packed.
     """
 
     shorter_side: int = Field(default=518, ge=16, le=8192)
@@ -47,6 +50,18 @@ class Recipe(Config):
     secondary_capture: bool = False
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
+    mended: Record = Field(default_factory=dict)
+
+
+class Mend(Protocol):
+    """What is done to prepared images before they are packed; picklable, and a function of each image alone."""
+
+    @property
+    def settings(self) -> Record:
+        """What it does, for ``corpus.json``."""
+
+    def __call__(self, images: list[tuple[Rendered, Record]]) -> list[tuple[Rendered, Record] | ImageError]:
+        """Each image and row as it is to be packed, or why it is set aside; what was changed stands in the row."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class ShardTask:
         items: of each image, see :class:`raddino.corpus.items.Items`.
         recipe: how to prepare.
         key: for hashing identifiers found in headers; stays in memory.
+        mend: applied to what was prepared.
     """
 
     out: Path
@@ -66,6 +82,7 @@ class ShardTask:
     items: Sequence[Record]
     recipe: Recipe
     key: str
+    mend: Mend | None = None
 
     @property
     def name(self) -> str:
@@ -90,19 +107,41 @@ def pack_shard(task: ShardTask, wall: Wall, advance: Callable[[], None] = lambda
     skipped: list[Record] = []
     writer = ShardWriter(task.out / "shards" / task.name)
     try:
-        for item in task.items:
-            try:
-                rendered, row = prepare_image(item, task.recipe, task.key, wall)
-            except ImageError as error:
-                skipped.append({"hash": item["id"], "reason": error.reason})
+        for name, prepared in _prepared(task, wall):
+            if isinstance(prepared, ImageError):
+                skipped.append({"hash": name, "reason": prepared.reason})
             else:
-                rows.append(_write(writer, task.name, rendered, row))
+                rows.append(_write(writer, task.name, *prepared))
             advance()
         size = writer.close()
     except BaseException:
         writer.abandon()
         raise
     write_json(task.record, {"size": size, "rows": rows, "skipped": skipped})
+
+
+def _prepared(task: ShardTask, wall: Wall) -> Iterator[tuple[str, tuple[Rendered, Record] | ImageError]]:
+    """Each item's id with what is to be packed of it, or why it is left out; in order."""
+    waiting: list[tuple[str, tuple[Rendered, Record] | ImageError]] = []
+    at_once = 1 if task.mend is None else AT_ONCE
+    for number, item in enumerate(task.items, start=1):
+        prepared: tuple[Rendered, Record] | ImageError
+        try:
+            prepared = prepare_image(item, task.recipe, task.key, wall)
+        except ImageError as error:
+            prepared = error
+        waiting.append((item["id"], prepared))
+        if len(waiting) == at_once or number == len(task.items):
+            yield from waiting if task.mend is None else _mended(task.mend, waiting)
+            waiting = []
+
+
+def _mended(
+    mend: Mend, waiting: list[tuple[str, tuple[Rendered, Record] | ImageError]]
+) -> Iterator[tuple[str, tuple[Rendered, Record] | ImageError]]:
+    mended = iter(mend([prepared for _, prepared in waiting if not isinstance(prepared, ImageError)]))
+    for name, prepared in waiting:
+        yield name, prepared if isinstance(prepared, ImageError) else next(mended)
 
 
 def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[Rendered, Record]:
@@ -126,7 +165,7 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
     row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
     row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
-    row["sha256_masks"] = rendered.sha256_masks
+    row |= {"sha256_masks": rendered.sha256_masks, "mended": None}
     return rendered, row
 
 

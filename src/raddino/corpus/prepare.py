@@ -18,7 +18,7 @@ from raddino.config import validate
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.items import Items, digest_of, fill_namespaces, pseudonymise
 from raddino.corpus.manifest import TEXTS, canonical_items, read_items
-from raddino.corpus.pack import PARTIAL, Recipe, Record, ShardTask
+from raddino.corpus.pack import PARTIAL, Mend, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
 from raddino.corpus.seal import seal, summary
 from raddino.corpus.sources import split_spec
@@ -56,6 +56,7 @@ def prepare(
     seed: int = 0,
     source_options: dict[str, Any] | None = None,
     fraction: float = 1.0,
+    mend: Mend | None = None,
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
@@ -85,6 +86,8 @@ def prepare(
             ``corpus.json`` under ``source``.
         fraction: share of the patients, drawn by hash and nested; where only a DICOM header tells the patient,
             images count singly.
+        mend: what is done to images before they are packed, for example
+            :class:`raddino.inspection.mend.Mending`; None for nothing.
 
     Raises:
         RaddinoError: nothing to read, ``out`` holds something else or another process writes it, a patient stands
@@ -100,6 +103,8 @@ def prepare(
     secondary_capture = secondary_capture or (spec is not None and spec[0].secondary_capture)
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
     values |= {"secondary_capture": secondary_capture, "splits": tuple(splits), "seed": seed}
+    if mend is not None:
+        values["mended"] = mend.settings
     recipe = validate(Recipe, values)
     made_by: Record = {}
     if spec:
@@ -126,7 +131,7 @@ def prepare(
         return corpus
     info = {"preparation": recipe.model_dump(mode="json"), "plan": plan, **made_by}
     private = bool(items[list(TEXTS)].notna().any(axis=None))
-    tasks = _tasks(out, items, recipe, key)
+    tasks = _tasks(out, items, recipe, key, mend)
     with _written_whole(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with owner_only(private), lock(out / PARTIAL, BUSY.format(out)):
@@ -188,10 +193,10 @@ def _written_whole(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _tasks(out: Path, items: pd.DataFrame, recipe: Recipe, key: str) -> list[ShardTask]:
+def _tasks(out: Path, items: pd.DataFrame, recipe: Recipe, key: str, mend: Mend | None) -> list[ShardTask]:
     """Consecutive items to shards: at least 64 of them where there are enough images, for as many cores."""
     size = min(LARGEST_SHARD, max(SMALLEST_SHARD, math.ceil(len(items) / SHARDS)))
     return [
-        ShardTask(out, number, Items(items.iloc[start : start + size]), recipe, key)
+        ShardTask(out, number, Items(items.iloc[start : start + size]), recipe, key, mend)
         for number, start in enumerate(range(0, len(items), size))
     ]

@@ -81,7 +81,7 @@ def render(
         (image.shape[0], image.shape[1]),
         digest(image),
         {name: encode_png(mask) for name, mask in fitting.items()},
-        _joint_digest(fitting) if fitting else None,
+        joint_digest(fitting) if fitting else None,
         radiograph.facts,
         radiograph.identifiers,
         notes,
@@ -104,7 +104,8 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
-def _joint_digest(masks: dict[str, np.ndarray]) -> str:
+def joint_digest(masks: dict[str, np.ndarray]) -> str:
+    """One digest of the masks of an image, whatever their order."""
     parts = (f"{name} {digest(mask)}" for name, mask in sorted(masks.items()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

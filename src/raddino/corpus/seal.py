@@ -23,8 +23,10 @@ from raddino.images.phi import key_name
 PLACES = ("shard", "offset", "length")
 COLUMNS = (
     *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
-    *("synthetic", "warnings", "sha256", "sha256_masks"),
+    *("synthetic", "warnings", "mended", "sha256", "sha256_masks"),
 )
+YOUNGER = (*CONTEXT, *ACQUISITION, "mended")
+"""Columns that count in the fingerprint only where an image has them, as corpora made before them have."""
 NUMBERS = {
     **dict.fromkeys(("age", "weight", "bmi", "kvp", "exposure_index", "portable", "study_order"), "float64"),
     "synthetic": "bool",
@@ -79,10 +81,9 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
 def fingerprint(manifest: pd.DataFrame) -> str:
     """16 hex digits over every fact, label and pixel digest, whatever the order and place of the images.
 
-    Columns around the report (:data:`~raddino.corpus.manifest.CONTEXT`) and of the acquisition
-    (:data:`~raddino.images.acquisition.ACQUISITION`) count where an image has them.
+    Those of :data:`YOUNGER` count where an image has them.
     """
-    unsaid = {column for column in (*CONTEXT, *ACQUISITION) if column in manifest and manifest[column].isna().all()}
+    unsaid = {column for column in YOUNGER if column in manifest and manifest[column].isna().all()}
     left_out = unsaid.union(PLACES)
     content = [column for column in manifest if column not in left_out and not column.startswith("mask_")]
     text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
