@@ -5,8 +5,8 @@
 
 CORPUS is packed from real radiographs with a column source and views; SAMPLE is a corpus of ``raddino sample``, which
 alone holds laterals. Training images are cropped, turned by up to 12 degrees, and changed in gamma, contrast, noise and
-borders; the sixteen moves are undone on each. Sensitivity is over pictures moved each way, false alarms over pictures as
-they are stored: those that are stored turned count against it unless --turned names their ids.
+borders; the sixteen moves are undone on each. Sensitivity is over pictures moved each way, false alarms over pictures
+as they are stored: those that are stored turned count against it unless --turned names their ids.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def views_seen(head: Head, part: dict[str, torch.Tensor]) -> dict[str, object]:
     stored = part["at"][:, 1] == 0
     seen = head.look(part["features"][stored])
     view = part["view"][stored].numpy()
-    frontal = view <= 1
+    frontal = (view == 0) | (view == 1)
     found: dict[str, object] = {
         "lateral": share(seen.views[frontal, 2] >= SURE["lateral"]),
         "other": share(seen.views[frontal, 3] >= SURE["other"]),

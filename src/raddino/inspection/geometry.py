@@ -11,7 +11,7 @@ import pandas as pd
 from raddino.inspection.base import Finding, Severity, Value, register
 from raddino.inspection.moves import MOVES, Move
 
-SURE = {"turned": 0.95, "inverted": 0.95, "mirrored": 0.95, "lateral": 0.95, "other": 0.98, "view": 0.98}
+SURE = {"turned": 0.8, "inverted": 0.8, "mirrored": 0.9, "lateral": 0.95, "frontal": 0.98, "other": 0.98}
 """Least probability of a finding; docs/results/geometry.md has what is found and what is false at these."""
 MOST_TILT = 10.0
 """Degrees."""
@@ -27,7 +27,7 @@ REASONS: dict[str, tuple[Severity, str]] = {
     "mirrored": ("warning", "Looks mirrored: the heart and the markers are on the other side (or dextrocardia)"),
     "header-turned": ("warning", "The header says turned or mirrored"),
     "lateral": ("warning", "Looks lateral, and nothing says so"),
-    "view-contradicted": ("warning", "The view that is written is not the one that the picture shows"),
+    "view-contradicted": ("warning", "Lateral by what is written and frontal by the picture, or the reverse"),
     "tilted": ("note", f"Tilted by more than {MOST_TILT:g} degrees"),
 }
 
@@ -112,11 +112,8 @@ def _judged(row: int, measured: pd.Series, view: object, notes: str) -> Iterator
     elif lateral and view in FRONTAL:
         yield Finding(row, "view-contradicted", views["LATERAL"], f"written {view}, looks lateral")
     frontal = views["PA"] + views["AP"]
-    if view == "LATERAL" and frontal >= SURE["view"]:
+    if view == "LATERAL" and frontal >= SURE["frontal"]:
         yield Finding(row, "view-contradicted", frontal, "written LATERAL, looks frontal")
-    for one, other in (("PA", "AP"), ("AP", "PA")):
-        if view == one and views[other] >= SURE["view"]:
-            yield Finding(row, "view-contradicted", views[other], f"written {one}, looks {other}")
     if abs(measured["tilt"]) > MOST_TILT and not lateral:
         yield Finding(row, "tilted", said=f"{measured['tilt']:+.0f} degrees")
 
