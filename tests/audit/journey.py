@@ -2,12 +2,10 @@
 
 import contextlib
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from planted import IMAGES, write_planted
-
+from audit.planted import write_planted
 from raddino import cli
 
 SUITE = """
@@ -18,7 +16,7 @@ tasks:
 """
 SETTINGS = {
     "steps": 4, "batch_size": 4, "checkpoint_every": 2, "precision": "fp32",
-    "vit": "{embed_dim: 32, depth: 2, num_heads: 2, patch_size: 8, image_size: 32, layerscale_init: 0.1}",
+    "vit": "{embed_dim: 64, depth: 1, num_heads: 1, patch_size: 8, image_size: 32, layerscale_init: 0.1}",
     "ssl.head": "{prototypes: 32, hidden: 32, bottleneck: 16}",
     "views": "{global_size: 32, local_size: 16, local_views: 2}",
     "monitor": "{every: 2, images: 16, patience: 0}",
@@ -63,7 +61,7 @@ def journey(sources: Path, out: Path) -> set[str]:
         ["embed", f"{out}/corpus", "--encoder", f"{run}/encoder", "--device", "cpu"],
         ["embed", f"{out}/corpus", "--encoder", f"{run}/encoder", "--device", "cpu", "--out", f"{out}/f.parquet"],
         ["evaluate", f"{out}/corpus", "--encoders", f"trained={run}/encoder,pca", "--suite", f"{sources}/suite.yaml",
-         "--run", f"{run}", "--analyses", "all", "--out", f"{judged}", *SMALL],
+         "--run", f"{run}", "--analyses", "subgroups,confounders", "--out", f"{judged}", *SMALL],
         ["evaluate", f"{out}/corpus-folder", "--encoders", f"trained={run}/encoder", "--target", "bmi", "--out",
          f"{out}/results-folder", *SMALL],
         ["report", f"{judged}", "--run", f"{run}", "--corpus", f"{out}/corpus", "--encoder", f"{run}/encoder"],
@@ -80,6 +78,3 @@ def journey(sources: Path, out: Path) -> set[str]:
         status = said(words, out / "log.txt")
         assert status == 0, (words, (out / "log.txt").read_text(encoding="utf-8")[-2000:])
     return strings
-
-
-__all__ = ["IMAGES", "journey", "shutil"]

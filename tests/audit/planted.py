@@ -12,7 +12,7 @@ from raddino.images.phi import FACT_ELEMENTS, PIXEL_ELEMENTS
 from raddino.sample.generate import sample
 
 IMAGES = 42
-WHOLE = 2
+WHOLE = 1
 """So many files have every element; in the others those that tell whose image it is."""
 FOLDER = "Zqvorhees, Örsolya"
 """Below which the files lie."""
@@ -75,7 +75,7 @@ def plant(image: Dataset, n: int, every: bool) -> None:
         block = image.private_block(group, word(group, n).title(), create=True)
         block.add_new(1, vr, value(vr, group * 2**16 + 1, n))
         nested = Dataset()
-        nested.private_block(group, "ZQ NESTED", create=True).add_new(2, "LO", value("LO", group * 2**16 + 2, n))
+        nested.private_block(group, "ZQX NESTED", create=True).add_new(2, "LO", value("LO", group * 2**16 + 2, n))
         block.add_new(3, "SQ", [nested])
         block.add_new(4, "UN", value("LO", group * 2**16 + 4, n).encode())
     image.file_meta.SourceApplicationEntityTitle = value("AE", 0x00020016, n)

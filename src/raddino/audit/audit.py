@@ -119,8 +119,8 @@ def audit(
     done.searched = len(needles)
     if (sources or strings is not None) and not done.searched:
         raise ConfigError("the sources hold no identifier that could be searched for: nothing would be proved")
-    add_machine(needles)
     done.not_searched = dict(needles.skipped.most_common())
+    add_machine(needles)
     search = _Search(list(needles), not done.searched, load_key(key), show, strict, done)
     files = list(_files(path))
     done.files, done.bytes = len(files), sum(size for _, _, size in files)

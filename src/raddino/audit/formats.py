@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import lzma
-import mmap
 import re
 import sqlite3
 import struct
@@ -234,7 +233,7 @@ def _protobuf(unpacker: Unpacker, place: str, data: Any, name: str, depth: int) 
     whole, found = bytes(data), []
     if "tfevents" in name:
         at = 0
-        while at + 12 <= len(whole):
+        while at < len(whole):
             size = int.from_bytes(whole[at : at + 8], "little")
             if len(whole) < at + 16 + size:
                 raise ValueError("cut short")
@@ -302,12 +301,32 @@ def _cells(place: str, words: list[str], field: str = "") -> Piece:
     return Piece(place, "\n".join(words).encode("utf-8", "surrogateescape"), "cells", field)
 
 
-def _file(data: Any) -> Any:
-    """The data as an open file, without a copy of what is mapped."""
-    if isinstance(data, mmap.mmap):
-        data.seek(0)
-        return data
-    return io.BytesIO(data)
+def _file(data: Any) -> io.BufferedReader:
+    """The data as an open file, without a copy."""
+    return io.BufferedReader(_Open(data))
+
+
+class _Open(io.RawIOBase):
+    """Bytes or a memory map to be read from."""
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.at = data, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.data[self.at : self.at + len(buffer)]
+        buffer[: len(found)] = found
+        self.at += len(found)
+        return len(found)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(offset + (0, self.at, len(self.data))[whence], 0)
+        return self.at
 
 
 def _is_safetensors(head: bytes, name: str, data: Any) -> bool:

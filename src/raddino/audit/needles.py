@@ -9,6 +9,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -48,11 +49,13 @@ class Needle:
         text: as the source has it.
         kind: where it comes from, for people (``"PatientName"``, ``"file name"``).
         guard: what must not stand beside it.
+        derived: another spelling of a date; searched for as it is alone.
     """
 
     text: str
     kind: str
     guard: Guard
+    derived: bool = False
 
 
 class Needles:
@@ -68,13 +71,14 @@ class Needles:
     def __iter__(self) -> Iterator[Needle]:
         return (one for one in self._by_text.values() if one is not None)
 
-    def add(self, text: str, kind: str, wordy: bool = False) -> None:
+    def add(self, text: str, kind: str, wordy: bool = False, derived: bool = False) -> None:
         """Take an identifier, or count why it is none to search for.
 
         Args:
             text: spaces and NULs at its ends do not count; a date is taken in its other spellings too.
             kind: where it comes from.
             wordy: search for it also where raddino's own texts may hold its words.
+            derived: see :class:`Needle`.
         """
         text = text.strip(string.whitespace + "\0")
         if not text or text in self._by_text:
@@ -83,9 +87,9 @@ class Needles:
         if reason := _not_searched(text, wordy):
             self.skipped[reason] += 1
             return
-        self._by_text[text] = Needle(text, kind, guard_of(text))
-        for spelled in dates(text):
-            self.add(spelled, kind, wordy)
+        self._by_text[text] = Needle(text, kind, guard_of(text), derived)
+        for spelled in [] if derived else dates(text):
+            self.add(spelled, kind, wordy, derived=True)
 
     def add_name(self, text: str, kind: str) -> None:
         """Take a person's name (PS3.5 6.2, PN): whole, its components, and family and given name in other orders."""
@@ -172,6 +176,8 @@ def _spelled(needle: Needle) -> Iterator[tuple[bytes, str, Guard, bool]]:
     text = needle.text
     if text.isascii():
         yield text.encode(), "as it is", needle.guard, False
+        if needle.derived:
+            return
         if len(text) >= SHORTEST_NUMBER:
             yield b"\0".join(bytes([sign]) for sign in text.encode()), "UTF-16", Guard.NONE, False
     else:
@@ -179,15 +185,16 @@ def _spelled(needle: Needle) -> Iterator[tuple[bytes, str, Guard, bool]]:
         for form in sorted({case for one in forms for case in (one, one.lower(), one.upper())}):
             yield form.encode("utf-8", "surrogateescape"), "as it is", needle.guard, False
             for encoding in ("latin-1", "cp1252"):
-                yield form.encode(encoding, "ignore"), "Latin-1", needle.guard, False
+                with suppress(UnicodeEncodeError):
+                    yield form.encode(encoding), "Latin-1", needle.guard, False
             for encoding in ("utf-16-le", "utf-16-be"):
-                yield form.encode(encoding, "ignore"), "UTF-16", Guard.NONE, False
+                yield form.encode(encoding, "surrogatepass"), "UTF-16", Guard.NONE, False
         for form in sorted(forms):
             yield from ((one, how, Guard.NONE, False) for one, how in _escaped(form))
         plain = normalize("NFKD", text).encode("ascii", "ignore")
         if len(plain) >= GUARDED and len(plain) >= len(text) - 2:
             yield plain, "without accents", needle.guard, False
-    if text.isascii():
+    if text.isascii() and not text.isalnum():
         yield from ((one, how, needle.guard, False) for one, how in _escaped(text))
     data = text.encode("utf-8", "surrogateescape")
     if len(data) >= GUARDED:

@@ -14,7 +14,7 @@ BLOCK = 2**20
 WIDE, NARROW = 8, 4
 """Bytes of the window; the narrow one is for shorter strings, which are looked for in decoded text only."""
 MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-FEWEST_BITS, MOST_BITS, SLOTS = 16, 24, 16
+FEWEST_BITS, MOST_BITS, SLOTS, COUNTED = 16, 24, 16, 22
 DIGIT_BEFORE, DIGIT_AFTER = re.compile(rb"[0-9][.,]\Z"), re.compile(rb"[.,][0-9]")
 
 
@@ -87,30 +87,19 @@ class _Table:
 
     def __init__(self, patterns: Sequence[Pattern], chosen: np.ndarray, width: int) -> None:
         self.width, self.kind = width, np.dtype(f"<u{width}")
-        self.offsets: dict[int, int] = {}
-        windows, places = [], []
+        self.offsets = np.zeros(len(patterns), np.int64)
         texts = [patterns[number].data.lower() for number in chosen]
-        if texts:
-            joined = np.frombuffer(b"".join(texts) + bytes(width), np.uint8)
-            ends = np.cumsum([len(text) for text in texts])
-            grams = np.zeros(len(joined) - width, self.kind)
-            for byte in range(width):
-                grams |= joined[byte : byte + len(grams)].astype(self.kind) << self.kind.type(8 * byte)
-            _, inverse, counts = np.unique(grams, return_inverse=True, return_counts=True)
-            often = counts[inverse]
-            start = 0
-            for number, end in zip(chosen.tolist(), ends.tolist(), strict=True):
-                stop = end - width + 1
-                last = stop - 1 - int(np.argmin(often[start:stop][::-1]))
-                self.offsets[number] = last - start
-                windows.append(grams[last])
-                places.append(number)
-                start = end
-        order = np.argsort(np.array(windows, self.kind), kind="stable")
-        found = np.array(windows, self.kind)[order]
-        self.keys, firsts = np.unique(found, return_index=True)
-        self.numbers = np.array(places, np.int64)[order]
-        self.firsts = np.append(firsts, len(found))
+        joined = np.frombuffer(b"".join(texts) + bytes(width), np.uint8)
+        starts = np.cumsum([0, *(len(text) for text in texts)])
+        grams = np.zeros(len(joined) - width, self.kind)
+        for byte in range(width):
+            grams |= joined[byte : byte + len(grams)].astype(self.kind) << self.kind.type(8 * byte)
+        chosen_at = _rarest(grams, starts, width) if texts else np.zeros(0, np.int64)
+        self.offsets[chosen] = chosen_at - starts[:-1]
+        order = np.argsort(grams[chosen_at], kind="stable")
+        self.keys, firsts = np.unique(grams[chosen_at[order]], return_index=True)
+        self.numbers = chosen[order]
+        self.firsts = np.append(firsts, len(order))
         self.bits = int(np.clip(np.ceil(np.log2(SLOTS * max(len(self.keys), 1))), FEWEST_BITS, MOST_BITS))
         self.filters = []
         for multiplier in MULTIPLIERS:
@@ -129,15 +118,36 @@ class _Table:
             return
         for start in range(0, len(data), BLOCK):
             block = bytes(data[start : start + BLOCK + self.width - 1]).lower()
-            for phase in range(min(self.width, max(len(block) - self.width + 1, 0))):
-                grams = np.frombuffer(block, self.kind, (len(block) - phase) // self.width, phase)
-                hits = np.flatnonzero(self.filters[0][self._hash(grams, MULTIPLIERS[0])])
-                hits = hits[self.filters[1][self._hash(grams[hits], MULTIPLIERS[1])]]
-                at = np.minimum(np.searchsorted(self.keys, grams[hits]), len(self.keys) - 1)
-                same = self.keys[at] == grams[hits]
-                for hit, key in zip(hits[same].tolist(), at[same].tolist(), strict=True):
-                    for number in self.numbers[self.firsts[key] : self.firsts[key + 1]].tolist():
-                        yield start + hit * self.width + phase, number
+            found = [self._hits(block, phase) for phase in range(min(self.width, max(len(block) - self.width + 1, 0)))]
+            for at, key in sorted(hit for hits in found for hit in hits):
+                for number in self.numbers[self.firsts[key] : self.firsts[key + 1]].tolist():
+                    yield start + at, number
+
+    def _hits(self, block: bytes, phase: int) -> Iterator[tuple[int, int]]:
+        """Place in a block, and number in ``keys``, of the known windows at every ``width``-th byte from ``phase``."""
+        grams = np.frombuffer(block, self.kind, (len(block) - phase) // self.width, phase)
+        hits = np.flatnonzero(self.filters[0][self._hash(grams, MULTIPLIERS[0])])
+        hits = hits[self.filters[1][self._hash(grams[hits], MULTIPLIERS[1])]]
+        at = np.minimum(np.searchsorted(self.keys, grams[hits]), len(self.keys) - 1)
+        same = self.keys[at] == grams[hits]
+        return zip((hits[same] * self.width + phase).tolist(), at[same].tolist(), strict=True)
+
+
+def _rarest(grams: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    """Of each text, the place of the window that the fewest texts have, about; the last where several are as rare.
+
+    Args:
+        grams: windows at every byte of all texts, one behind another.
+        starts: (texts + 1,) first byte of each text, and the end.
+        width: of a window; no text is shorter.
+    """
+    places = np.arange(len(grams))
+    hashed = (grams * grams.dtype.type(MULTIPLIERS[0] % 2 ** (8 * width))) >> grams.dtype.type(8 * width - COUNTED)
+    score = (np.bincount(hashed.astype(np.int64), minlength=2**COUNTED)[hashed.astype(np.int64)] << 40) - places
+    over = np.concatenate([starts[1:] - back for back in range(1, width)])
+    score[over] = np.iinfo(np.int64).max
+    least = np.minimum.reduceat(score, starts[:-1])
+    return (-least) % 2**40
 
 
 def _stands_alone(data: Any, start: int, end: int, guard: Guard) -> bool:

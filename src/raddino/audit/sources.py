@@ -22,7 +22,7 @@ from raddino.images.phi import FACT_ELEMENTS, PIXEL_ELEMENTS
 from raddino.progress import track
 
 TABLES = (".csv", ".parquet")
-TOLD = frozenset((*FACT_ELEMENTS, *PIXEL_ELEMENTS, "SpecificCharacterSet", "TimezoneOffsetFromUTC"))
+TOLD = frozenset((*FACT_ELEMENTS, *PIXEL_ELEMENTS, "SpecificCharacterSet"))
 """Elements whose values artefacts may hold, see :mod:`raddino.images.phi`."""
 WRITERS = frozenset(("ImplementationClassUID", "ImplementationVersionName", "MediaStorageSOPClassUID"))
 """Elements that name the program that wrote the file."""
