@@ -27,6 +27,7 @@ IDENTIFYING = (
     "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "ReferringPhysicianName", "OperatorsName",
     "PerformingPhysicianName", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "DetectorID",
     "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "RequestedProcedureDescription", "ImageComments",
+    "DeidentificationMethod", "DerivationDescription",
 )  # fmt: skip
 
 
