@@ -6,13 +6,17 @@ import os
 import stat
 import sys
 
+import numpy as np
 import pytest
 
 from raddino import cli
 from raddino.audit import looks
 from raddino.audit.account import audit_text, write_audit
 from raddino.audit.audit import audit
+from raddino.audit.texts import NAMES_FILES
 from raddino.errors import ConfigError, RaddinoError
+from raddino.sample.generate import sample
+from raddino.tasks.segmentation.dicom_seg import write_dicom_seg
 
 WORD = "Zqvorhees77"
 
@@ -100,9 +104,7 @@ def test_names_and_links(artefact, strings):
     os.symlink(f"/data/{WORD}", artefact / "link")
     os.mkfifo(artefact / "pipe")
     done = audit(artefact, strings=strings)
-    assert [one.place for one in done.found] == ["name of a file or folder", "link: target of the link"] or {
-        one.place for one in done.found
-    } == {"name of a file or folder", "link: target of the link"}
+    assert {one.place for one in done.found} == {"name of a file or folder", "link: target of the link"}
     assert done.unread == [("pipe", "no regular file")]
 
 
@@ -168,3 +170,29 @@ def test_many_members_are_one_row(artefact, strings):
             archive.addfile(info, io.BytesIO(data))
     (one,) = audit(artefact, strings=strings).found
     assert (one.place, one.times) == ("a.tar: 0.json: patient", 50)
+
+
+def test_segment_and_predict_may_name_their_files_and_nothing_else_may(artefact, strings):
+    (artefact / "skipped.csv").write_text(f"image,reason\n{WORD}.dcm,no pixel data\n", encoding="utf-8")
+    (artefact / f"{WORD}.dcm.png").touch()
+    (artefact / "segment.json").write_text('{"model": "x"}', encoding="utf-8")
+    done = audit(artefact, strings=strings)
+    assert done.clean
+    assert {one.stated for one in done.findings} == {NAMES_FILES}
+    assert len(audit(artefact, strings=strings, strict=True).found) == 2
+    (artefact / "segment.json").write_text('{"other": "x"}', encoding="utf-8")
+    (artefact / "skipped.csv").write_text(f"image,why\n{WORD}.dcm,no pixel data\n", encoding="utf-8")
+    assert len(audit(artefact, strings=strings).found) == 2
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_segmentation_that_carries_its_sources_header_is_found(tmp_path, artefact, carry):
+    pytest.importorskip("highdicom")
+    sample(tmp_path / "made", 1, size=48, format="dicom", workers=1)
+    file = next((tmp_path / "made" / "images").glob("*.dcm"))
+    masks = np.ones((1, 48, 48), bool)
+    write_dicom_seg(artefact / "a.dcm", file, masks, ["left lung"], "abc", carry_header=carry)
+    done = audit(artefact, sources=[file])
+    assert ("PatientName" in {one.kind for one in done.found}) == carry
+    assert "PatientID" in {one.kind for one in done.findings if one.stated}
+    assert done.clean == (not carry)

@@ -42,3 +42,9 @@ def test_raw_bytes_and_codes_are_not_looked_at():
     assert not list(looks(Piece("", b"2001-06-05", "raw")))
     assert not list(looks(Piece("", b"123037004", "cells", "CodeValue")))
     assert list(looks(Piece("", b"123037004", "cells", "PatientID")))
+
+
+def test_torchs_own_numbers_are_no_identifiers():
+    for field, place in (("as_int", "a"), ("from_node", "a"), ("", "model.pt: archive/.data/serialization_id")):
+        assert not list(looks(Piece(place, b"139872364512", "cells", field)))
+        assert list(looks(Piece(place, b"2001-06-05", "cells", field)))

@@ -6,10 +6,13 @@ from typing import Any
 
 from raddino.audit.pieces import Found, Piece, Unpacker
 from raddino.images.dicom import quiet
-from raddino.tasks.segmentation.dicom_seg import JOINING
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-REFERRING = frozenset((*JOINING, "ReferencedSOPInstanceUID", "ReferencedSOPClassUID"))
+REFERRING = frozenset((
+    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID",
+    "ReferencedSOPInstanceUID", "ReferencedSOPClassUID",
+))  # fmt: skip
+"""As the documentation states them; not taken from what writes the objects, whose mistakes are to be found."""
 WRITTEN = frozenset((
     "ContentDate", "ContentTime", "SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime",
     "AcquisitionDateTime",

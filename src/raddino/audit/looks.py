@@ -31,6 +31,10 @@ LAWFUL = frozenset((
     "patch_crc32",
 ))  # fmt: skip
 """Fields of ours that hold numbers of any length, all written as numbers."""
+TORCH = ("as_int", "nn_module_stack", "from_node")
+"""Fields of a torch.export archive that number its nodes, or bound a size by the largest number there is."""
+SERIAL = "serialization_id"
+"""Member of a torch archive."""
 CODED = "CodeValue"
 """Element of a code, whose number is the scheme's."""
 PUBLIC_UID = b"1.2.840.10008."
@@ -60,6 +64,8 @@ def looks(piece: Piece) -> Iterator[tuple[int, bytes, str]]:
         return
     for kind, form in LOOKS.items():
         if piece.kind == "numbers" and kind not in ("date", "long number"):
+            continue
+        if kind == "long number" and (piece.field in TORCH or piece.place.endswith(SERIAL)):
             continue
         for match in form.finditer(piece.data):
             if not (kind == "DICOM UID" and match[0].startswith(PUBLIC_UID)):
