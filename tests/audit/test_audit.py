@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 
-import numpy as np
 import pytest
 
 from raddino import cli
@@ -15,8 +14,6 @@ from raddino.audit.account import audit_text, write_audit
 from raddino.audit.audit import audit
 from raddino.audit.texts import NAMES_FILES
 from raddino.errors import ConfigError, RaddinoError
-from raddino.sample.generate import sample
-from raddino.tasks.segmentation.dicom_seg import write_dicom_seg
 
 WORD = "Zqvorhees77"
 
@@ -183,16 +180,3 @@ def test_segment_and_predict_may_name_their_files_and_nothing_else_may(artefact,
     (artefact / "segment.json").write_text('{"other": "x"}', encoding="utf-8")
     (artefact / "skipped.csv").write_text(f"image,why\n{WORD}.dcm,no pixel data\n", encoding="utf-8")
     assert len(audit(artefact, strings=strings).found) == 2
-
-
-@pytest.mark.parametrize("carry", [False, True])
-def test_a_segmentation_that_carries_its_sources_header_is_found(tmp_path, artefact, carry):
-    pytest.importorskip("highdicom")
-    sample(tmp_path / "made", 1, size=48, format="dicom", workers=1)
-    file = next((tmp_path / "made" / "images").glob("*.dcm"))
-    masks = np.ones((1, 48, 48), bool)
-    write_dicom_seg(artefact / "a.dcm", file, masks, ["left lung"], "abc", carry_header=carry)
-    done = audit(artefact, sources=[file])
-    assert ("PatientName" in {one.kind for one in done.found}) == carry
-    assert "PatientID" in {one.kind for one in done.findings if one.stated}
-    assert done.clean == (not carry)
