@@ -619,6 +619,39 @@ def verify(
 
 
 @app.command()
+def audit(
+    path: Annotated[Path, typer.Argument(help="File or folder: a corpus, run, results, logs …", show_default=False)],
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder, glob, file or manifest it was made from; repeatable.", show_default=False),
+    ] = None,
+    strings: Annotated[
+        Path | None, typer.Option(help="Text file with an identifier a line.", show_default=False)
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Count also identifiers that stand there on purpose, as in DICOM SEG.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the identifiers themselves.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File for machines, .json or .csv, readable by you alone.", show_default=False)
+    ] = None,
+) -> None:
+    """Search artefacts for identifiers of their sources, or for what looks like one.
+
+    Exit status 0: nothing found; 1: found; 2: an error, or something that could not be opened.
+    """
+    from raddino.audit.account import audit_text, write_audit
+    from raddino.audit.audit import audit as run
+
+    done = run(path, sources=sources or (), strings=strings, strict=strict, show=show)
+    print(audit_text(done))
+    if out is not None:
+        write_audit(done, out)
+        print(f"audit: {out}")
+    raise typer.Exit(1 if done.found else 0 if done.clean else 2)
+
+
+@app.command()
 def presets() -> None:
     """List the pre-training presets."""
     from raddino.config import PRESETS, preset_names
