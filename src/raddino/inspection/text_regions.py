@@ -1,0 +1,69 @@
+"""A region with text, and the words that say which side or projection an X-ray shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["marker", "identifier"]
+
+SHORT_MARKERS = frozenset({"L", "R", "AP", "PA"})
+MARKERS = SHORT_MARKERS | {
+    *("PORTABLE", "PORT", "MOBILE", "SUPINE", "PRONE", "ERECT", "UPRIGHT", "SEMI", "SEMI-ERECT", "SEMIERECT", "SITTING"),
+    *("STANDING", "DECUB", "DECUBITUS", "LAT", "LATERAL", "LEFT", "RIGHT", "LINKS", "RECHTS"),
+}
+
+
+@dataclass(frozen=True)
+class Region:
+    """Text in a box of pixels: rows ``top`` to ``top + height``, columns ``left`` to ``left + width``.
+
+    ``score`` in [0, 1] is the engine's confidence that this is text. ``word`` is what was read, None where nothing
+    was; it is for the caller's eyes in memory and is not shown by ``repr``.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    kind: Kind
+    score: float
+    word: str | None = field(default=None, repr=False)
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+
+def kind_of(word: str) -> Kind:
+    """``"marker"`` if every part of ``word`` between spaces, commas, slashes and brackets is a marker."""
+    parts = [p for p in re.split(r"[\s,;/()\[\]]+", word.upper().replace(".", "")) if p]
+    return "marker" if parts and all(p.strip("-:") in MARKERS for p in parts) else "identifier"
+
+
+def beside(a: Region, b: Region, gap: float) -> bool:
+    """Whether two regions stand on one line, upright or sideways, at most ``gap`` times their thickness apart."""
+    for first, second in (((a.top, a.bottom, a.left, a.right), (b.top, b.bottom, b.left, b.right)),
+                          ((a.left, a.right, a.top, a.bottom), (b.left, b.right, b.top, b.bottom))):  # fmt: skip
+        shared = min(first[1], second[1]) - max(first[0], second[0])
+        thick = max(first[1] - first[0], second[1] - second[0])
+        apart = max(first[2], second[2]) - min(first[3], second[3])
+        if shared >= 0.5 * min(first[1] - first[0], second[1] - second[0]) and apart <= gap * thick:
+            return True
+    return False
+
+
+def joined(regions: list[Region], gap: float = 0.8) -> list[Region]:
+    """Short markers that touch an identifier on its line are part of it ("R" of "R 1234"): recall comes first."""
+    identifiers = [r for r in regions if r.kind == "identifier"]
+    return [
+        Region(r.top, r.left, r.height, r.width, "identifier", r.score, r.word)
+        if r.kind == "marker" and r.word in SHORT_MARKERS and any(beside(r, i, gap) for i in identifiers)
+        else r
+        for r in regions
+    ]
