@@ -123,6 +123,40 @@ def prepare(
 
 
 @app.command()
+def inspect(
+    corpora: Annotated[
+        list[Path], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for inspect.csv and inspect.html.",
+            show_default="inspection in the first corpus",
+        ),
+    ] = None,
+    check: Annotated[
+        list[str] | None, typer.Option(help="A check to make; repeatable.", show_default="all of them")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where anything of severity error is found.")
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Look for what is wrong in a corpus' pixels, before anything is trained on it."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.inspection.inspect import inspect as run
+    from raddino.inspection.inspect import summary, write_csv
+    from raddino.report.inspection import write_page
+
+    opened = [Corpus.open(path) for path in corpora]
+    found = run(opened, checks=check, workers=workers)
+    folder = out or opened[0].path / "inspection"
+    print(summary(found))
+    print(f"inspected: {write_csv(found, folder / 'inspect.csv')}, {write_page(found, folder / 'inspect.html')}")
+    raise typer.Exit(int(strict and found.worst == "error"))
+
+
+@app.command()
 def sources() -> None:
     """List the public data sets that 'prepare' reads as they are distributed, and how to obtain them."""
     from raddino.corpus.sources import describe_sources

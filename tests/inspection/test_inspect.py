@@ -1,0 +1,105 @@
+"""Findings of several corpora in one table, one CSV, one summary; and the command line."""
+
+from types import MappingProxyType
+
+import pandas as pd
+import pytest
+
+from packed_corpus import pack
+from raddino.errors import ConfigError, RaddinoError
+from raddino.inspection.base import CHECKS, Finding
+from raddino.inspection.inspect import inspect, summary, write_csv
+
+
+class Bright:
+    """Finds images brighter than 127, and pairs each with the first."""
+
+    name, version = "bright", 1
+    reasons = MappingProxyType({"dim": ("note", "Dim"), "bright": ("error", "Bright")})
+
+    def measure(self, images):
+        return [{"mean": float(image.mean())} for image in images]
+
+    def judge(self, manifest, measured):
+        for row, mean in enumerate(measured["mean"]):
+            if mean > 127.5:
+                yield Finding(row, "bright", probability=mean / 256, said="a; b", partner=0)
+            else:
+                yield Finding(row, "dim")
+
+
+@pytest.fixture
+def found(corpus, tmp_path, noise, monkeypatch):
+    monkeypatch.setitem(CHECKS._things, "bright", Bright())
+    other = pack(tmp_path / "other", [image[::-1] for image in noise[:3]])
+    return inspect([corpus, other], checks=["bright"], workers=1)
+
+
+def test_rows_of_several_corpora_are_told_apart(found):
+    for row, (number, at) in enumerate(zip(found.manifest["corpus"], found.manifest["row"], strict=True)):
+        bright = found.corpora[number].read(at).mean() > 127.5
+        assert bright == (row in {one.row for one in found.of("bright")})
+    assert found.manifest["corpus"].tolist() == [0] * 12 + [1] * 3
+
+
+def test_the_gravest_stand_first(found):
+    reasons = [one.reason for one in found.findings]
+    assert reasons == sorted(reasons, key=["bright", "dim"].index)
+    sure = [one.probability for one in found.of("bright")]
+    assert sure == sorted(sure, reverse=True)
+    assert found.worst == "error"
+
+
+def test_the_table_has_a_row_an_image(found, tmp_path):
+    table = pd.read_csv(write_csv(found, tmp_path / "inspect.csv"), keep_default_na=False)
+    assert table["id"].tolist() == found.manifest["id"].tolist()
+    assert set(table["corpus"]) == {"corpus"}
+    bright = table[table["reasons"] == "bright"]
+    assert set(bright["partners"]) == {found.manifest["id"][0]}
+    assert set(bright["notes"]) == {"a, b"}  # the sign between parts
+    assert len(bright) == len(found.of("bright"))
+    assert set(table["reasons"]) == {"bright", "dim"}
+
+
+def test_the_summary_counts_images(found):
+    said = summary(found)
+    assert said.startswith("15 images, 15 images with a finding")
+    assert f"error   {len(found.of('bright')):>8}" in said
+
+
+@pytest.mark.parametrize("corpora", [0, 2])
+def test_none_and_the_same_twice_are_refused(corpus, corpora):
+    with pytest.raises(ConfigError, match=r"nothing to inspect|given twice"):
+        inspect([corpus] * corpora)
+
+
+def test_an_unknown_check_gets_a_suggestion(corpus):
+    with pytest.raises(RaddinoError, match="Did you mean 'exposure'"):
+        inspect([corpus], checks=["exposur"])
+
+
+def test_a_reason_that_the_check_does_not_name_is_a_fault(corpus, monkeypatch):
+    wrong = Bright()
+    wrong.reasons = {"dim": ("note", "Dim")}
+    monkeypatch.setitem(CHECKS._things, "bright", wrong)
+    with pytest.raises(RaddinoError, match="none of its reasons"):
+        inspect([corpus], checks=["bright"], workers=1)
+
+
+def test_command(corpus, capsys, monkeypatch, tmp_path):
+    from raddino import cli
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["raddino", "inspect", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code
+
+    assert run(corpus.path, "--check", "exposure", "--workers", 1, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out/inspect.csv").is_file()
+    page = tmp_path / "out/inspect.html"
+    assert page.stat().st_mode & 0o077 == 0
+    monkeypatch.setitem(CHECKS._things, "bright", Bright())
+    assert run(corpus.path, "--check", "bright", "--workers", 1, "--strict") == 1
+    assert run(corpus.path, "--check", "nothing") == 2
+    assert "unknown check" in capsys.readouterr().err
