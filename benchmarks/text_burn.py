@@ -39,14 +39,28 @@ def name(rng: np.random.Generator) -> str:
 
 def date(rng: np.random.Generator) -> str:
     year, month, day = int(rng.integers(1920, 2027)), int(rng.integers(1, 13)), int(rng.integers(1, 29))
-    name_of = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[month - 1]
-    form = ("{y}-{m:02}-{d:02}", "{d:02}.{m:02}.{y}", "{m}/{d}/{y}", "{y}{m:02}{d:02}", "{d:02} {n} {y}", "{d}/{m}/{s:02}")
+    name_of = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][month - 1]
+    form = (
+        "{y}-{m:02}-{d:02}",
+        "{d:02}.{m:02}.{y}",
+        "{m}/{d}/{y}",
+        "{y}{m:02}{d:02}",
+        "{d:02} {n} {y}",
+        "{d}/{m}/{s:02}",
+    )
     return _choose(rng, form).format(y=year, m=month, d=day, n=name_of, s=year % 100)
 
 
 def time_of_day(rng: np.random.Generator) -> str:
     hour, minute, second = (int(rng.integers(k)) for k in (24, 60, 60))
-    form = ("{h:02}:{m:02}", "{h:02}:{m:02}:{s:02}", "{h}.{m:02} hrs", "{g}:{m:02} AM", "{g}:{m:02} PM", "{h:02}h{m:02}")
+    form = (
+        "{h:02}:{m:02}",
+        "{h:02}:{m:02}:{s:02}",
+        "{h}.{m:02} hrs",
+        "{g}:{m:02} AM",
+        "{g}:{m:02} PM",
+        "{h:02}h{m:02}",
+    )
     return _choose(rng, form).format(h=hour, m=minute, s=second, g=hour % 12 + 1)
 
 
@@ -124,8 +138,14 @@ def burn(
         if at is not None:
             top, left = at
         elif rng.random() < 0.6:
-            top = int(rng.choice([pad, rows - h - pad])) if rng.random() < 0.6 else int(rng.integers(pad, rows - h - pad))
-            left = int(rng.choice([pad, columns - w - pad])) if rng.random() < 0.6 else int(rng.integers(pad, columns - w - pad))
+            top = (
+                int(rng.choice([pad, rows - h - pad])) if rng.random() < 0.6 else int(rng.integers(pad, rows - h - pad))
+            )
+            left = (
+                int(rng.choice([pad, columns - w - pad]))
+                if rng.random() < 0.6
+                else int(rng.integers(pad, columns - w - pad))
+            )
         else:
             top, left = int(rng.integers(pad, rows - h - pad)), int(rng.integers(pad, columns - w - pad))
         around = np.s_[max(top - pad, 0) : top + h + pad, max(left - pad, 0) : left + w + pad]
@@ -138,7 +158,11 @@ def burn(
         wanted = float(rng.uniform(*contrast))
         patch = image[inner]
         if style in ("boxed dark", "boxed bright"):
-            box, ink = (rng.uniform(0, 40), rng.uniform(120, 255)) if style == "boxed dark" else (rng.uniform(180, 255), rng.uniform(0, 100))
+            box, ink = (
+                (rng.uniform(0, 40), rng.uniform(120, 255))
+                if style == "boxed dark"
+                else (rng.uniform(180, 255), rng.uniform(0, 100))
+            )
             image[around] = box
             patch = image[inner]
             patch += mask * (ink - patch)
@@ -182,7 +206,9 @@ def _dilated(mask: np.ndarray, width: int) -> np.ndarray:
     out = mask
     for _ in range(width):
         wide = np.pad(out, 1)
-        out = np.maximum.reduce([wide[1 + y : 1 + y + out.shape[0], 1 + x : 1 + x + out.shape[1]] for y in (-1, 0, 1) for x in (-1, 0, 1)])
+        out = np.maximum.reduce(
+            [wide[1 + y : 1 + y + out.shape[0], 1 + x : 1 + x + out.shape[1]] for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        )
     return out
 
 
@@ -228,7 +254,9 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
         for _ in range(int(rng.integers(1, 7))):
             cy, cx = y + rng.normal(0, s), x + rng.normal(0, s)
             a, length = rng.uniform(0, np.pi), scale * rng.uniform(3, 12)
-            draw.line(((cx * b), cy * b, (cx + length * np.cos(a)) * b, (cy + length * np.sin(a)) * b), fill=255, width=width)
+            draw.line(
+                ((cx * b), cy * b, (cx + length * np.cos(a)) * b, (cy + length * np.sin(a)) * b), fill=255, width=width
+            )
     elif kind == 3:
         r = s * 0.6 * b
         draw.ellipse((x * b - r, y * b - r * rng.uniform(0.5, 1), x * b + r, y * b + r), outline=255, width=width)
@@ -238,7 +266,13 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
     elif kind == 4:
         for k in range(int(rng.integers(2, 6))):
             cy, r = y + k * s * 1.3, s * 0.35 * b
-            draw.arc((x * b - r * 1.6, cy * b - r, x * b + r * 1.6, cy * b + r), float(rng.uniform(0, 90)), float(rng.uniform(250, 360)), fill=255, width=width)
+            draw.arc(
+                (x * b - r * 1.6, cy * b - r, x * b + r * 1.6, cy * b + r),
+                float(rng.uniform(0, 90)),
+                float(rng.uniform(250, 360)),
+                fill=255,
+                width=width,
+            )
             if rng.random() < 0.6:
                 draw.line((x * b, cy * b, x * b + r * rng.uniform(-1, 1), cy * b + r), fill=255, width=width)
     elif kind == 5:
@@ -254,25 +288,43 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
         across = rng.random() < 0.5
         for k in range(n):
             length = scale * (8 if k % 5 == 0 else rng.uniform(3, 6))
-            ends = (x + k * step, y, x + k * step, y + length) if across else (x, y + k * step, x + length, y + k * step)
+            ends = (
+                (x + k * step, y, x + k * step, y + length) if across else (x, y + k * step, x + length, y + k * step)
+            )
             draw.line([v * b for v in ends], fill=255, width=max(1, int(b * rng.uniform(0.8, 1.6))))
     elif kind == 7:
         gap = scale * rng.uniform(4, 14)
         for k in range(int(rng.integers(3, 9))):
-            draw.line((x * b, (y + k * gap) * b, (x + 7 * gap) * b, (y + k * gap) * b), fill=255, width=max(1, width // 3))
-            draw.line(((x + k * gap) * b, y * b, (x + k * gap) * b, (y + 7 * gap) * b), fill=255, width=max(1, width // 3))
+            draw.line(
+                (x * b, (y + k * gap) * b, (x + 7 * gap) * b, (y + k * gap) * b), fill=255, width=max(1, width // 3)
+            )
+            draw.line(
+                ((x + k * gap) * b, y * b, (x + k * gap) * b, (y + 7 * gap) * b), fill=255, width=max(1, width // 3)
+            )
     elif kind == 8:
         a, length = rng.uniform(0, np.pi), rng.uniform(20, 200)
         for k in range(int(rng.integers(1, 4))):
             o = k * scale * rng.uniform(3, 8)
-            draw.line((x * b, (y + o) * b, (x + length * np.cos(a)) * b, (y + o + length * np.sin(a)) * b), fill=255, width=width)
+            draw.line(
+                (x * b, (y + o) * b, (x + length * np.cos(a)) * b, (y + o + length * np.sin(a)) * b),
+                fill=255,
+                width=width,
+            )
     elif kind == 10:
         a = rng.choice([0, np.pi / 2, np.pi, -np.pi / 2])
         d, p = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
         head, half, shaft = s * rng.uniform(0.35, 0.6), s * rng.uniform(0.3, 0.5), s * rng.uniform(0.08, 0.22)
         tip = np.array([x, y])
         neck, tail = tip - d * head, tip - d * s
-        shape = [tip, neck + p * half, neck + p * shaft, tail + p * shaft, tail - p * shaft, neck - p * shaft, neck - p * half]
+        shape = [
+            tip,
+            neck + p * half,
+            neck + p * shaft,
+            tail + p * shaft,
+            tail - p * shaft,
+            neck - p * shaft,
+            neck - p * half,
+        ]
         corners = [tuple((v * b).tolist()) for v in shape]
         if rng.random() < 0.6:
             edge = Image.new("L", canvas.size)
@@ -285,10 +337,18 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
         side = int(rng.integers(4))
         if side < 2:
             at = inset if side == 0 else rows * b - inset
-            draw.line((rng.uniform(0, 0.4) * columns * b, at, rng.uniform(0.6, 1) * columns * b, at + rng.normal(0, 4) * b), fill=255, width=width)
+            draw.line(
+                (rng.uniform(0, 0.4) * columns * b, at, rng.uniform(0.6, 1) * columns * b, at + rng.normal(0, 4) * b),
+                fill=255,
+                width=width,
+            )
         else:
             at = inset if side == 2 else columns * b - inset
-            draw.line((at, rng.uniform(0, 0.4) * rows * b, at + rng.normal(0, 4) * b, rng.uniform(0.6, 1) * rows * b), fill=255, width=width)
+            draw.line(
+                (at, rng.uniform(0, 0.4) * rows * b, at + rng.normal(0, 4) * b, rng.uniform(0.6, 1) * rows * b),
+                fill=255,
+                width=width,
+            )
     elif kind == 12:
         h, w = s * rng.uniform(0.1, 0.5), s * rng.uniform(0.5, 2.5)
         h, w = (h, w) if rng.random() < 0.5 else (w, h)
@@ -299,7 +359,12 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
             if rng.random() < 0.5:
                 draw.ellipse((cx * b - r, cy * b - r, cx * b + r, cy * b + r), fill=255)
             else:
-                draw.rounded_rectangle((cx * b - r, cy * b - r, cx * b + r * rng.uniform(0.5, 3), cy * b + r), radius=r / 3, outline=255, width=width)
+                draw.rounded_rectangle(
+                    (cx * b - r, cy * b - r, cx * b + r * rng.uniform(0.5, 3), cy * b + r),
+                    radius=r / 3,
+                    outline=255,
+                    width=width,
+                )
     mask = np.asarray(canvas.resize((columns, rows), Image.Resampling.BOX), dtype=np.float32) / 255
     level = float(rng.uniform(30, 200)) * (1 if rng.random() < 0.85 else -1)
     image += mask * level

@@ -3,10 +3,10 @@
 One file a check, which registers itself; :data:`FILES` names them.
 """
 
-from raddino.inspection import exposure
+from raddino.inspection import exposure, text_check
 from raddino.inspection.base import CHECKS, Check, Finding
 
-FILES = (exposure,)
+FILES = (exposure, text_check)
 """Modules that registered their checks when they were imported."""
 
 __all__ = ["CHECKS", "FILES", "Check", "Finding"]

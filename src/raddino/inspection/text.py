@@ -33,7 +33,12 @@ class TextError(RaddinoError):
 
 
 def _checked(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or not image.size:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.ndim != 2
+        or image.dtype not in (np.uint8, np.uint16)
+        or not image.size
+    ):
         is_ = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise TextError(f"an image is a grey array (H, W) of uint8 or uint16, not {is_}: convert it first")
 
@@ -46,7 +51,9 @@ def find_text(image: np.ndarray, engine: str = "strokes") -> list[Region]:
     """
     _checked(image)
     if engine not in ENGINES:
-        raise TextError(f"unknown text engine {engine!r}: use one of {', '.join(ENGINES)}.{did_you_mean(engine, ENGINES)}")
+        raise TextError(
+            f"unknown text engine {engine!r}: use one of {', '.join(ENGINES)}.{did_you_mean(engine, ENGINES)}"
+        )
     return ENGINES[engine](image)
 
 
@@ -58,25 +65,30 @@ def blank(image: np.ndarray, regions: Iterable[Region]) -> np.ndarray:
     """
     _checked(image)
     out = image.copy()
-    hole = np.zeros(image.shape, dtype=bool)
-    regions = list(regions)
-    for r in regions:
-        if r.kind == "identifier":
-            margin = MARGIN + min(r.height, r.width) // 6
-            hole[max(r.top - margin, 0) : r.bottom + margin, max(r.left - margin, 0) : r.right + margin] = True
-    for r in regions:
-        if r.kind == "marker":
-            hole[r.top : r.bottom, r.left : r.right] = False
+    hole = holes(image.shape, regions)
     labels, n = ndimage.label(hole, np.ones((3, 3)))
     if n == 0:
         return out
-    smooth = ndimage.median_filter(image, size=5, mode="nearest") if n else image
+    smooth = ndimage.median_filter(image, size=5, mode="nearest")
     for k, where in enumerate(ndimage.find_objects(labels), start=1):
         rows, columns = (slice(max(w.start - 2, 0), w.stop + 2) for w in where)
         inside = labels[rows, columns] == k
         free = hole[rows, columns]
-        out[rows, columns][inside] = _filled(smooth[rows, columns].astype(np.float64), free)[inside].round().astype(image.dtype)
+        out[rows, columns][inside] = (
+            _filled(smooth[rows, columns].astype(np.float64), free)[inside].round().astype(image.dtype)
+        )
     return out
+
+
+def holes(shape: tuple[int, ...], regions: Iterable[Region]) -> np.ndarray:
+    """(H, W) bool: what :func:`blank` fills, the boxes of identifiers with a margin, without those of markers."""
+    hole = np.zeros(shape, dtype=bool)
+    ordered = sorted(regions, key=lambda r: r.kind == "marker")
+    for r in ordered:
+        margin = MARGIN + min(r.height, r.width) // 6 if r.kind == "identifier" else 0
+        box = np.s_[max(r.top - margin, 0) : r.bottom + margin, max(r.left - margin, 0) : r.right + margin]
+        hole[box] = r.kind == "identifier"
+    return hole
 
 
 def _filled(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -112,7 +124,9 @@ def apply_policy(
     """
     _checked(image)
     if policy not in POLICIES:
-        raise TextError(f"unknown text policy {policy!r}: use one of {', '.join(POLICIES)}.{did_you_mean(policy, POLICIES)}")
+        raise TextError(
+            f"unknown text policy {policy!r}: use one of {', '.join(POLICIES)}.{did_you_mean(policy, POLICIES)}"
+        )
     look = find or (lambda pixels: find_text(pixels, engine))
     regions = look(image)
     boxes = [_plain(r) for r in regions]

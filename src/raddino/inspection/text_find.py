@@ -16,6 +16,7 @@ MARKER_PROBABILITY = 0.8
 NOTHING_PROBABILITY = 0.8
 GLYPH = 22
 INK = 0.35
+TIGHT = 0.45
 WORD_GAP = 0.25
 
 
@@ -74,7 +75,7 @@ def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
 
 def _distinct(blocks: list[_Block]) -> list[_Block]:
     """Of blocks that lie on one another, those of most evidence: cells of text, as wide as they are, times logit."""
-    order = sorted(blocks, key=lambda b: -b.area * 4**b.level * max(b.logit, 0.1))
+    order = sorted(blocks, key=lambda b: -b.area * max(b.logit, 0.1))
     kept: list[_Block] = []
     for b in order:
         t, l, bo, r = b.scaled()
@@ -87,10 +88,10 @@ def _distinct(blocks: list[_Block]) -> list[_Block]:
     return kept
 
 
-def patch_of(s: Strokes, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-    """Bright and dark strokes of a box, (h, w, 2) float32."""
-    part = np.s_[top:bottom, left:right]
-    return np.stack([s.bright[part], s.dark[part]], axis=2)
+def patch_of(first: np.ndarray, second: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Strokes of a box, (h, w, 2) float32: those that are taken for the ink, then the others."""
+    part = np.s_[box[0] : box[2], box[1] : box[3]]
+    return np.stack([first[part], second[part]], axis=2)
 
 
 def resized(patch: np.ndarray) -> np.ndarray:
@@ -125,47 +126,78 @@ class _Read:
     nothing: float
 
 
-def _read(s: Strokes, boxes: list[tuple[int, int, int, int]]) -> list[_Read]:
-    """The likeliest marker of each box over its four turns, the probability of any, and that it is no text."""
+def _read(poles: tuple[np.ndarray, np.ndarray], box: tuple[int, int, int, int]) -> _Read:
+    """The likeliest marker of a box over its four turns, the probability of any, and that it is no text."""
     classes = record()["classes"]
-    patches, aspects = [], []
-    for box in boxes:
-        patch = patch_of(s, *box)
-        for turn in range(4):
-            turned = np.rot90(patch, turn)
-            patches.append(resized(turned))
-            aspects.append(turned.shape[1] / turned.shape[0])
-    p = word_probabilities(np.stack(patches), np.array(aspects)).reshape(len(boxes), 4, -1)
-    markers = [k for k, c in enumerate(classes) if c in MARKERS]
-    other, nothing = classes.index("other"), classes.index("nothing")
-    out = []
-    for q in p:
-        turn = int(q[:, markers].sum(axis=1).argmax())
-        best = markers[int(q[turn, markers].argmax())]
-        out.append(_Read(classes[best], float(q[turn, markers].sum()), float(q[:, nothing].mean())))
-    assert other >= 0
-    return out
+    turned = [np.rot90(patch_of(*poles, box), turn) for turn in range(4)]
+    aspects = np.array([t.shape[1] / t.shape[0] for t in turned])
+    p = word_probabilities(np.stack([resized(t) for t in turned]), aspects)
+    markers = [k for k, c in enumerate(classes) if c.removesuffix(" mirrored") in MARKERS]
+    turn = int(p[:, markers].sum(axis=1).argmax())
+    best = markers[int(p[turn, markers].argmax())]
+    return _Read(classes[best], float(p[turn, markers].sum()), float(p[:, classes.index("nothing")].mean()))
 
 
-def _words(s: Strokes, inked: np.ndarray, box: tuple[int, int, int, int], sideways: bool) -> list[tuple[tuple[int, int, int, int], _Read]]:
-    """Splits a line at its widest gap until every part is a marker or has no gap of a space's width."""
-    (reading,) = _read(s, [box])
-    if reading.marker >= MARKER_PROBABILITY:
-        return [(box, reading)]
+Box = tuple[int, int, int, int]
+
+
+def tight(mask: np.ndarray, box: Box) -> Box | None:
+    """The least box of what ``mask`` marks in ``box``; None where that is under six pixels or too thin for a letter."""
     top, left, bottom, right = box
-    part = inked[top:bottom, left:right]
+    part = mask[top:bottom, left:right]
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    if part.sum() < 6 or len(rows) < 2 or len(columns) < 2:
+        return None
+    return top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1
+
+
+def _words(poles: tuple[np.ndarray, np.ndarray], mask: np.ndarray, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
+    """Splits a line at its widest gap until every part is a marker or has no gap of a space's width."""
+    inner = tight(mask, box)
+    if inner is None:
+        return []
+    reading = _read(poles, inner)
+    if reading.marker >= MARKER_PROBABILITY:
+        return [(inner, reading)]
+    top, left, bottom, right = inner
+    part = mask[top:bottom, left:right]
     part = part.T if sideways else part
     runs = _runs(part.any(axis=0))
     gaps = [(b[0] - a[1], a[1], b[0]) for a, b in zip(runs, runs[1:], strict=False)]
     if not gaps or max(gaps)[0] < max(WORD_GAP * part.shape[0], 2):
-        return [(box, reading)]
+        return [(inner, reading)]
     _, end, start = max(gaps)
-    halves = []
-    for a, b in ((0, end), (start, part.shape[1])):
-        rows = np.flatnonzero(part[:, a:b].any(axis=1))
-        lo, hi = int(rows[0]), int(rows[-1]) + 1
-        halves.append((top + a, left + lo, top + b, left + hi) if sideways else (top + lo, left + a, top + hi, left + b))
-    return [w for half in halves for w in _words(s, inked, half, sideways)]
+    halves: list[Box] = (
+        [(top, left, top + end, right), (top + start, left, bottom, right)]
+        if sideways
+        else [(top, left, bottom, left + end), (top, left + start, bottom, right)]
+    )
+    return [w for half in halves for w in _words(poles, mask, half, sideways)]
+
+
+def _said(s: Strokes, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
+    """Words of a line, read as bright or as dark strokes, whichever holds more of markers, and in what is left one box
+    for each run of other words."""
+    ways = [
+        _words(poles, (poles[0] >= TIGHT) & (s.contrast >= 8), box, sideways)
+        for poles in ((s.bright, s.dark), (s.dark, s.bright))
+    ]
+    words = max(
+        ways, key=lambda ws: sum((b[2] - b[0]) * (b[3] - b[1]) for b, r in ws if r.marker >= MARKER_PROBABILITY)
+    )
+    along = 0 if sideways else 1
+    words.sort(key=lambda w: w[0][along])
+    out: list[tuple[Box, _Read]] = []
+    for b, reading in words:
+        if out and max(out[-1][1].marker, reading.marker) < MARKER_PROBABILITY:
+            a, before = out[-1]
+            both = min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+            out[-1] = both, _Read(None, max(before.marker, reading.marker), min(before.nothing, reading.nothing))
+        else:
+            out.append((b, reading))
+    if not any(r.marker >= MARKER_PROBABILITY for _, r in out):
+        return [(box, _Read(None, 0.0, min((r.nothing for _, r in out), default=0.0)))]
+    return out
 
 
 def _lines(inked: np.ndarray, box: tuple[int, int, int, int], sideways: bool) -> list[tuple[int, int, int, int]]:
@@ -202,7 +234,7 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
         s, mask, k = sizes[block.level], inked[block.level], 1 << block.level
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
         for line in _lines(mask, (block.top, block.left, block.bottom, block.right), sideways):
-            words = _words(s, mask, line, sideways)
+            words = _said(s, line, sideways)
             score = float(1 / (1 + np.exp(-block.logit)))
             for (top, left, bottom, right), reading in words:
                 marker = reading.marker >= MARKER_PROBABILITY

@@ -46,6 +46,21 @@ def _convolved(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int) -> np.n
     return np.maximum(flat @ w.reshape(-1, w.shape[3]) + b, 0).reshape(n, rows, columns, -1)
 
 
+def _halving(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As :func:`_convolved` with stride 2, for one image as planes: (C, H, W) of even sides to (D, H / 2, W / 2)."""
+    k, reach = w.shape[0], w.shape[0] // 2
+    rows, columns = x.shape[1] // 2, x.shape[2] // 2
+    wide = np.pad(x, ((0, 0), (reach, reach + 1), (reach, reach + 1)))
+    phases = [[np.ascontiguousarray(wide[:, i::2, j::2]) for j in range(2)] for i in range(2)]
+    taps = np.empty((k, k, len(x), rows, columns), dtype=np.float32)
+    for i in range(k):
+        for j in range(k):
+            taps[i, j] = phases[i % 2][j % 2][:, i // 2 : i // 2 + rows, j // 2 : j // 2 + columns]
+    out = w.reshape(-1, w.shape[3]).T @ taps.reshape(-1, rows * columns)
+    out += b[:, None]
+    return np.maximum(out, 0, out=out).reshape(-1, rows, columns)
+
+
 def text_cells(strokes: Strokes) -> np.ndarray:
     """Logit of being text for each cell of 4 by 4 pixels, (H / 4, W / 4) float32; ``-inf`` without a stroke.
 
@@ -56,15 +71,14 @@ def text_cells(strokes: Strokes) -> np.ndarray:
     out = np.full(active.shape, -np.inf, dtype=np.float32)
     if not active.any():
         return out
-    x = np.stack([strokes.bright, strokes.dark], axis=2)[None]
-    x = _convolved(x, w["cells.0.w"], w["cells.0.b"], 2)
-    x = _convolved(x, w["cells.1.w"], w["cells.1.b"], 2)[0]
+    x = np.stack([strokes.bright, strokes.dark])
+    x = _halving(_halving(x, w["cells.0.w"], w["cells.0.b"]), w["cells.1.w"], w["cells.1.b"])
     edge = max(DILATIONS)
     across = active.shape[1] + 2 * edge
     rows, columns = np.nonzero(active)
     at = (rows + edge) * across + columns + edge
-    grid = np.zeros(((active.shape[0] + 2 * edge) * across, x.shape[2]), dtype=np.float32)
-    grid[at] = x[active]
+    grid = np.zeros(((active.shape[0] + 2 * edge) * across, len(x)), dtype=np.float32)
+    grid[at] = x[:, rows, columns].T
     for layer, d in enumerate(DILATIONS, start=2):
         near = np.concatenate([grid[at + (i * across + j) * d] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=1)
         kernel = w[f"cells.{layer}.w"]

@@ -35,7 +35,9 @@ def _enlarged(image: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)), 2.0
 
 
-def _region(box: tuple[float, float, float, float], scale: float, shape: tuple[int, ...], score: float, word: str) -> Region:
+def _region(
+    box: tuple[float, float, float, float], scale: float, shape: tuple[int, ...], score: float, word: str
+) -> Region:
     top, left = max(int(box[0] / scale), 0), max(int(box[1] / scale), 0)
     bottom, right = min(int(-(-box[2] // scale)), shape[0]), min(int(-(-box[3] // scale)), shape[1])
     return Region(top, left, max(bottom - top, 1), max(right - left, 1), kind_of(word), score, word.upper())
@@ -86,7 +88,9 @@ def tesseract(image: np.ndarray) -> list[Region]:
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
             raise OcrError(f"tesseract failed ({reason[0][:200]}): install its English data (tesseract-ocr-eng)")
-        for row in csv.DictReader(io.StringIO(done.stdout.decode(errors="replace")), delimiter="\t", quoting=csv.QUOTE_NONE):
+        for row in csv.DictReader(
+            io.StringIO(done.stdout.decode(errors="replace")), delimiter="\t", quoting=csv.QUOTE_NONE
+        ):
             word, score = (row["text"] or "").strip(), float(row["conf"]) / 100
             if score < LEAST_SCORE or not any(c.isalnum() for c in word):
                 continue

@@ -10,7 +10,19 @@ Kind = Literal["marker", "identifier"]
 
 SHORT_MARKERS = frozenset({"L", "R", "AP", "PA"})
 MARKERS = SHORT_MARKERS | {
-    *("PORTABLE", "PORT", "MOBILE", "SUPINE", "PRONE", "ERECT", "UPRIGHT", "SEMI", "SEMI-ERECT", "SEMIERECT", "SITTING"),
+    *(
+        "PORTABLE",
+        "PORT",
+        "MOBILE",
+        "SUPINE",
+        "PRONE",
+        "ERECT",
+        "UPRIGHT",
+        "SEMI",
+        "SEMI-ERECT",
+        "SEMIERECT",
+        "SITTING",
+    ),
     *("STANDING", "DECUB", "DECUBITUS", "LAT", "LATERAL", "LEFT", "RIGHT", "LINKS", "RECHTS"),
 }
 
@@ -20,7 +32,7 @@ class Region:
     """Text in a box of pixels: rows ``top`` to ``top + height``, columns ``left`` to ``left + width``.
 
     ``score`` in [0, 1] is the engine's confidence that this is text. ``word`` is what was read, None where nothing
-    was; it is for the caller's eyes in memory and is not shown by ``repr``.
+    was (``"L mirrored"`` for a letter seen from behind); it stays in memory and is not shown by ``repr``.
     """
 
     top: int
@@ -63,7 +75,9 @@ def joined(regions: list[Region], gap: float = 0.8) -> list[Region]:
     identifiers = [r for r in regions if r.kind == "identifier"]
     return [
         Region(r.top, r.left, r.height, r.width, "identifier", r.score, r.word)
-        if r.kind == "marker" and r.word in SHORT_MARKERS and any(beside(r, i, gap) for i in identifiers)
+        if r.kind == "marker"
+        and (r.word or "").removesuffix(" mirrored") in SHORT_MARKERS
+        and any(beside(r, i, gap) for i in identifiers)
         else r
         for r in regions
     ]
