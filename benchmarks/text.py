@@ -1,9 +1,9 @@
 """Text in pixels, measured: identifiers found, markers kept, clean images left alone, by engine and condition.
 
 Into each real image of the sources go three synthetic identifiers (name, date, time of day, number, place) and two
-markers, in fonts that the built-in detector was not trained on, in turn through styles, sizes and contrasts. An
-identifier is found when at least 80 % of its ink box would be blanked; a marker is kept when less than 10 % of its would
-be. Intervals are Wilson's, 95 %.
+markers, in fonts that the built-in detector was not trained on, in random styles, sizes and contrasts. An identifier
+is found when at least 80 % of its ink box would be blanked; a marker is kept when less than 10 % of its would be.
+Intervals are Wilson's, 95 %.
 
     python benchmarks/text.py DATA --sources nih,cohen --splits val,test --engine strokes --out text.json
     python benchmarks/text.py DATA --sources nih,cohen --splits val,test --clean reviewed.csv
@@ -154,7 +154,8 @@ def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool) -> dict[
     table.sort(key=lambda r: (r["what"], r["condition"], r["value"]))
     return {
         "engine": engine, "turned": turned, "images": len(rows), "fonts": len(faces), "table": table, "missed": missed,
-        "ms an image, median": 1e3 * float(np.median(seconds)), "ms an image, 95 %": 1e3 * float(np.quantile(seconds, 0.95)),
+        "ms an image, median": 1e3 * float(np.median(seconds)),
+        "ms an image, 95 %": 1e3 * float(np.quantile(seconds, 0.95)),
         "set aside after blanking": set_aside, "identifiers after blanking": left,
     }  # fmt: skip
 
@@ -200,7 +201,8 @@ def main() -> None:
     for line in result["table"]:
         where = " ".join(str(line[k]) for k in ("what", "condition", "value", "source", "text") if line.get(k))
         print(
-            f"{where:<50} {line['hits']:>5} / {line['n']:<5} {line['share']:.2%} [{line['low']:.2%}, {line['high']:.2%}]"
+            f"{where:<50} {line['hits']:>5} / {line['n']:<5}",
+            f"{line['share']:.2%} [{line['low']:.2%}, {line['high']:.2%}]",
         )
     print({k: v for k, v in result.items() if k not in ("table", "missed")})
     if args.out:

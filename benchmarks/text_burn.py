@@ -1,4 +1,4 @@
-"""Synthetic text burned into images: names, dates, times, numbers and markers, with boxes; and things that are no text."""
+"""Synthetic text burned into images: names, dates, times, numbers and markers; and things that are no text."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.interpolate import CubicSpline
 
 MARKERS = (
     *("L", "R", "AP", "PA", "PORTABLE", "SUPINE", "ERECT", "UPRIGHT", "DECUB", "DECUBITUS", "PORT", "LAT", "LATERAL"),
     *("LEFT", "RIGHT", "SEMI-ERECT", "SEMIERECT", "SITTING", "STANDING", "PRONE", "MOBILE", "SEMI", "LINKS", "RECHTS"),
 )
-FIRST = "Anna José Zoë Jörg Łukasz François Mary John Wei Ngọc Søren Inés Amélie Piotr Olga Ravi Fatima Björn Noël Eve Al Bo"
+FIRST = (
+    "Anna José Zoë Jörg Łukasz François Mary John Wei Ngọc Søren Inés Amélie Piotr Olga Ravi Fatima Björn Noël Eve Al"
+)
 LAST = (
-    "Müller Smith Nguyễn García Lefèvre Ødegård Kowalska Peña Brontë Ivanov Çelik O'Neill D'Souza Li Ng Lee Wright Park "
-    "Laporte Parker Portman Reyes Erector Rightley Leftwich Prower Lateur Semmler Apel Paap Ramos Lang Petersen Ali Roy"
+    "Müller Smith Nguyễn García Lefèvre Ødegård Kowalska Peña Brontë Ivanov Çelik O'Neill D'Souza Li Ng Lee Wright "
+    "Park Laporte Parker Portman Reyes Erector Rightley Leftwich Prower Lateur Semmler Apel Paap Ramos Lang Ali"
 )
 PLACES = "Hospital Klinik Radiology St. Mary General Clinique Centro Universitario Ward Bed Room ICU Dept. Saint-Luc"
 FIELDS = "MRN ID DOB Acc# PatID No. Geb. Ref Name Pat Tech Dr. Age kV mAs SID"
@@ -240,10 +243,8 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
     b = float(big)
     if kind <= 1:
         n = int(rng.integers(3, 8))
-        steps = np.cumsum(rng.normal(0, s * 1.2, (n, 2)), axis=0) + (y, x)
+        steps = np.cumsum(rng.normal(0, s * 1.2, (n, 2)), axis=0) + np.array([y, x])
         t, fine = np.arange(n), np.linspace(0, n - 1, 60)
-        from scipy.interpolate import CubicSpline
-
         points = CubicSpline(t, steps)(fine)
         draw.line([(float(px) * b, float(py) * b) for py, px in points], fill=255, width=width, joint="curve")
         if rng.random() < 0.4:

@@ -28,7 +28,7 @@ def drawn(
     box: int | None = None,
     turns: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with ``text`` whose upper left corner is ``at`` (row, column), and where its ink lies, (H, W) bool."""
+    """The picture with ``text`` from ``at`` (row, column) downwards, and where its ink lies, (H, W) bool."""
     font = ImageFont.truetype(str(DEJAVU), size)
     left, top, right, bottom = (int(v) for v in font.getbbox(text))
     canvas = Image.new("L", (right - left, bottom - top))

@@ -131,19 +131,19 @@ def apply_policy(
     regions = look(image)
     boxes = [_plain(r) for r in regions]
     identifiers = [r for r in regions if r.kind == "identifier"]
-    rounds, out, done = 0, image, "kept" if regions else "none"
+    rounds, done = 0, "kept" if regions else "none"
+    out: np.ndarray | None = image
     if identifiers and policy == "quarantine":
         out, done = None, "quarantined"
     elif identifiers and policy == "blank":
-        done = "blanked"
+        done, pixels = "blanked", image
         while identifiers and rounds < ROUNDS:
-            out = blank(out, regions)
+            pixels = blank(pixels, regions)
             rounds += 1
-            regions = look(out)
+            regions = look(pixels)
             identifiers = [r for r in regions if r.kind == "identifier"]
             boxes += [_plain(r) for r in identifiers]
-        if identifiers:
-            out, done = None, "quarantined"
+        out, done = (None, "quarantined") if identifiers else (pixels, done)
     return out, {"text_done": done, "text_engine": engine, "text_rounds": rounds, "text_boxes": boxes}
 
 

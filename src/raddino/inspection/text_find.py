@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 
 from raddino.inspection.text_network import COLUMNS, ROWS, record, text_cells, word_probabilities
-from raddino.inspection.text_regions import MARKERS, Region, joined
+from raddino.inspection.text_regions import MARKERS, Kind, Region, joined
 from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, padded, strokes
 
+Box = tuple[int, int, int, int]
+
 TEXT_LOGIT = 0.0
-MARKER_PROBABILITY = 0.8
+MARKER_PROBABILITY = 0.9
 NOTHING_PROBABILITY = 0.8
 GLYPH = 22
+LEAST_SIDE = 16
 INK = 0.35
 TIGHT = 0.45
 WORD_GAP = 0.25
@@ -32,7 +36,7 @@ class _Block:
     logit: float
     area: float
 
-    def scaled(self) -> tuple[int, int, int, int]:
+    def scaled(self) -> Box:
         k = 1 << self.level
         return self.top * k, self.left * k, self.bottom * k, self.right * k
 
@@ -78,17 +82,17 @@ def _distinct(blocks: list[_Block]) -> list[_Block]:
     order = sorted(blocks, key=lambda b: -b.area * max(b.logit, 0.1))
     kept: list[_Block] = []
     for b in order:
-        t, l, bo, r = b.scaled()
+        top, left, bottom, right = b.scaled()
         covered = 0
         for k in kept:
-            kt, kl, kb, kr = k.scaled()
-            covered += max(0, min(bo, kb) - max(t, kt)) * max(0, min(r, kr) - max(l, kl))
-        if covered < 0.5 * (bo - t) * (r - l):
+            t, l_, b_, r = k.scaled()
+            covered += max(0, min(bottom, b_) - max(top, t)) * max(0, min(right, r) - max(left, l_))
+        if covered < 0.5 * (bottom - top) * (right - left):
             kept.append(b)
     return kept
 
 
-def patch_of(first: np.ndarray, second: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+def patch_of(first: np.ndarray, second: np.ndarray, box: Box) -> np.ndarray:
     """Strokes of a box, (h, w, 2) float32: those that are taken for the ink, then the others."""
     part = np.s_[box[0] : box[2], box[1] : box[3]]
     return np.stack([first[part], second[part]], axis=2)
@@ -126,7 +130,7 @@ class _Read:
     nothing: float
 
 
-def _read(poles: tuple[np.ndarray, np.ndarray], box: tuple[int, int, int, int]) -> _Read:
+def _read(poles: tuple[np.ndarray, np.ndarray], box: Box) -> _Read:
     """The likeliest marker of a box over its four turns, the probability of any, and that it is no text."""
     classes = record()["classes"]
     turned = [np.rot90(patch_of(*poles, box), turn) for turn in range(4)]
@@ -136,9 +140,6 @@ def _read(poles: tuple[np.ndarray, np.ndarray], box: tuple[int, int, int, int]) 
     turn = int(p[:, markers].sum(axis=1).argmax())
     best = markers[int(p[turn, markers].argmax())]
     return _Read(classes[best], float(p[turn, markers].sum()), float(p[:, classes.index("nothing")].mean()))
-
-
-Box = tuple[int, int, int, int]
 
 
 def tight(mask: np.ndarray, box: Box) -> Box | None:
@@ -162,8 +163,8 @@ def _words(poles: tuple[np.ndarray, np.ndarray], mask: np.ndarray, box: Box, sid
     top, left, bottom, right = inner
     part = mask[top:bottom, left:right]
     part = part.T if sideways else part
-    runs = _runs(part.any(axis=0))
-    gaps = [(b[0] - a[1], a[1], b[0]) for a, b in zip(runs, runs[1:], strict=False)]
+    runs = _runs(np.any(part, axis=0))
+    gaps = [(b[0] - a[1], a[1], b[0]) for a, b in pairwise(runs)]
     if not gaps or max(gaps)[0] < max(WORD_GAP * part.shape[0], 2):
         return [(inner, reading)]
     _, end, start = max(gaps)
@@ -200,12 +201,12 @@ def _said(s: Strokes, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
     return out
 
 
-def _lines(inked: np.ndarray, box: tuple[int, int, int, int], sideways: bool) -> list[tuple[int, int, int, int]]:
+def _lines(inked: np.ndarray, box: Box, sideways: bool) -> list[Box]:
     top, left, bottom, right = box
     part = inked[top:bottom, left:right]
     part = part.T if sideways else part
     out = []
-    runs = [r for r in _runs(part.any(axis=1))]
+    runs = [r for r in _runs(np.any(part, axis=1))]
     tall = max((b - a for a, b in runs), default=0)
     lines = [r for r in runs if r[1] - r[0] >= 0.5 * tall]
     if len(lines) < 2:
@@ -217,32 +218,41 @@ def _lines(inked: np.ndarray, box: tuple[int, int, int, int], sideways: bool) ->
     return out
 
 
-def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
-    """Regions with text in an image (H, W) of uint8 or uint16: see ``raddino.inspection.text.find_text``."""
+def _looked(image: np.ndarray, threshold: float) -> tuple[list[Strokes], list[_Block]]:
+    """Strokes at each size, and the blocks of text."""
     grey = grey_bytes(image)
-    shape = grey.shape
-    if min(shape) < 16:
-        return []
-    sizes, blocks = [], []
-    for level in range(levels(*shape) + 1):
+    sizes: list[Strokes] = []
+    blocks: list[_Block] = []
+    for level in range(levels(*image.shape) + 1 if min(image.shape) >= LEAST_SIDE else 0):
         sizes.append(strokes(padded(grey)))
         blocks += _blocks(sizes[-1], level, threshold)
         grey = halved(grey)
+    return sizes, _distinct(blocks)
+
+
+def text_boxes(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[tuple[Box, int, float]]:
+    """What looks like text before anything is read: top, left, bottom, right; how often the size was halved; logit."""
+    return [(block.scaled(), block.level, block.logit) for block in _looked(image, threshold)[1]]
+
+
+def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
+    """Regions with text in an image (H, W) of uint8 or uint16: see ``raddino.inspection.text.find_text``."""
+    sizes, blocks = _looked(image, threshold)
     inked = {level: ink(sizes[level]) for level in {b.level for b in blocks}}
+    rows, columns = image.shape
     regions = []
-    for block in _distinct(blocks):
+    for block in blocks:
         s, mask, k = sizes[block.level], inked[block.level], 1 << block.level
+        box = (block.top, block.left, block.bottom, block.right)
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
-        for line in _lines(mask, (block.top, block.left, block.bottom, block.right), sideways):
-            words = _said(s, line, sideways)
-            score = float(1 / (1 + np.exp(-block.logit)))
-            for (top, left, bottom, right), reading in words:
+        score = float(1 / (1 + np.exp(-block.logit)))
+        for line in _lines(mask, box, sideways):
+            for (top, left, bottom, right), reading in _said(s, line, sideways):
                 marker = reading.marker >= MARKER_PROBABILITY
                 if not marker and reading.nothing >= NOTHING_PROBABILITY:
                     continue
-                box = max(top * k, 0), max(left * k, 0), min(bottom * k, shape[0]), min(right * k, shape[1])
-                regions.append(
-                    Region(box[0], box[1], box[2] - box[0], box[3] - box[1], "marker" if marker else "identifier",
-                           score, reading.word if marker else None)
-                )  # fmt: skip
+                height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
+                kind: Kind = "marker" if marker else "identifier"
+                sure, word = (reading.marker, reading.word) if marker else (score, None)
+                regions.append(Region(top * k, left * k, height, width, kind, sure, word))
     return joined(regions)

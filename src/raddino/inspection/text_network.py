@@ -1,4 +1,4 @@
-"""The two small networks of the built-in text detector, in NumPy: which cells of strokes are text, and what a word says.
+"""The two small networks of the built-in text detector, in NumPy: which strokes are text, and what a word says.
 
 Trained by ``benchmarks/text_train.py``; weights and training record ship as ``text_networks.npz``.
 """

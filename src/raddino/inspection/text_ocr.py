@@ -1,4 +1,4 @@
-"""Two outside engines for text: rapidocr (extra ``ocr``) and the ``tesseract`` program. What they read stays in memory."""
+"""Outside engines for text: rapidocr (extra ``ocr``) and the program ``tesseract``. What they read stays in memory."""
 
 from __future__ import annotations
 

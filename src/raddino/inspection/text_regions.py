@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["marker", "identifier"]
 
-SHORT_MARKERS = frozenset({"L", "R", "AP", "PA"})
-MARKERS = SHORT_MARKERS | {
-    *(
-        "PORTABLE",
-        "PORT",
-        "MOBILE",
-        "SUPINE",
-        "PRONE",
-        "ERECT",
-        "UPRIGHT",
-        "SEMI",
-        "SEMI-ERECT",
-        "SEMIERECT",
-        "SITTING",
-    ),
-    *("STANDING", "DECUB", "DECUBITUS", "LAT", "LATERAL", "LEFT", "RIGHT", "LINKS", "RECHTS"),
-}
+MARKERS = frozenset(
+    (
+        *(
+            "L",
+            "R",
+            "AP",
+            "PA",
+            "PORTABLE",
+            "PORT",
+            "MOBILE",
+            "SUPINE",
+            "PRONE",
+            "ERECT",
+            "UPRIGHT",
+            "SEMI",
+            "SEMI-ERECT",
+        ),
+        *(
+            "SEMIERECT",
+            "SITTING",
+            "STANDING",
+            "DECUB",
+            "DECUBITUS",
+            "LAT",
+            "LATERAL",
+            "LEFT",
+            "RIGHT",
+            "LINKS",
+            "RECHTS",
+        ),
+    )
+)
+LONG, SURE = 5, 0.97
+"""Letters and score of a marker that stays one beside an identifier."""
 
 
 @dataclass(frozen=True)
 class Region:
     """Text in a box of pixels: rows ``top`` to ``top + height``, columns ``left`` to ``left + width``.
 
-    ``score`` in [0, 1] is the engine's confidence that this is text. ``word`` is what was read, None where nothing
-    was (``"L mirrored"`` for a letter seen from behind); it stays in memory and is not shown by ``repr``.
+    ``score`` in [0, 1] is the engine's confidence: for a marker in what was read, for an identifier that it is text.
+    ``word`` is what was read, None where nothing was (``"L mirrored"`` for a letter seen from behind); it stays in
+    memory and is not shown by ``repr``.
     """
 
     top: int
@@ -71,13 +89,32 @@ def beside(a: Region, b: Region, gap: float) -> bool:
 
 
 def joined(regions: list[Region], gap: float = 0.8) -> list[Region]:
-    """Short markers that touch an identifier on its line are part of it ("R" of "R 1234"): recall comes first."""
+    """A marker that touches an identifier on its line is part of it ("R" of "R 1234"), unless it is long and sure;
+    identifiers on one line become one box."""
+    markers = [r for r in regions if r.kind == "marker"]
     identifiers = [r for r in regions if r.kind == "identifier"]
-    return [
-        Region(r.top, r.left, r.height, r.width, "identifier", r.score, r.word)
-        if r.kind == "marker"
-        and (r.word or "").removesuffix(" mirrored") in SHORT_MARKERS
-        and any(beside(r, i, gap) for i in identifiers)
-        else r
-        for r in regions
-    ]
+    for m in sorted(markers, key=lambda r: (r.top, r.left)):
+        sure = m.score >= SURE and len((m.word or "").removesuffix(" mirrored")) >= LONG
+        if not sure and any(beside(m, i, gap) for i in identifiers):
+            markers.remove(m)
+            identifiers.append(replace(m, kind="identifier", word=None))
+    return markers + _bridged(identifiers, gap)
+
+
+def _bridged(regions: list[Region], gap: float) -> list[Region]:
+    left = list(regions)
+    done: list[Region] = []
+    while left:
+        one = left.pop()
+        near = next((r for r in left if beside(one, r, gap)), None)
+        if near is None:
+            done.append(one)
+            continue
+        left.remove(near)
+        top, start = min(one.top, near.top), min(one.left, near.left)
+        height, width = max(one.bottom, near.bottom) - top, max(one.right, near.right) - start
+        words = [r.word for r in (one, near) if r.word]
+        left.append(
+            Region(top, start, height, width, "identifier", max(one.score, near.score), " ".join(words) or None)
+        )
+    return done

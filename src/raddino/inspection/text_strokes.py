@@ -21,8 +21,13 @@ SOFT = 12.0
 
 @dataclass(frozen=True)
 class Strokes:
-    """``bright`` and ``dark`` (H, W) float32 in [0, 1), relative to the strongest stroke near by; ``contrast`` (H, W)
-    uint8 in grey levels; ``cells`` (H / 4, W / 4) bool, where a stroke stands out or is a neighbour of one that does."""
+    """Strokes of one image.
+
+    Attributes:
+        bright, dark: (H, W) float32 in [0, 1), relative to the strongest stroke near by.
+        contrast: (H, W) uint8, grey levels.
+        cells: (H / 4, W / 4) bool, where a stroke stands out or is a neighbour of one that does.
+    """
 
     bright: np.ndarray
     dark: np.ndarray
@@ -55,7 +60,7 @@ def _along(image: np.ndarray, size: int, axis: int, pick: Callable[..., np.ndarr
 
 
 def square(image: np.ndarray, size: int, pick: Callable[..., np.ndarray]) -> np.ndarray:
-    """Maximum or minimum (``pick``, ``np.maximum`` or ``np.minimum``) over a square of ``size`` pixels, edges repeated."""
+    """The greatest or least value (``pick``: ``np.maximum`` or ``np.minimum``) in a square, edges repeated."""
     return _along(_along(image, size, 0, pick), size, 1, pick)
 
 
