@@ -229,9 +229,9 @@ def fonts(folders: Sequence[Path]) -> list[Path]:
     return [p for p in found if not any(s in p.name for s in skip)]
 
 
-def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> None:
+def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0, kind: int | None = None) -> None:
     """Draws one thing that is no text into the float32 ``image``: a wire, tube, clip, ring, loop, arrow, pacemaker,
-    ruler, grid, edge or lead."""
+    ruler, grid, edge or lead; ``kind`` 5 and 10 are arrows."""
     rows, columns = image.shape
     big = 3
     canvas = Image.new("L", (columns * big, rows * big))
@@ -239,7 +239,7 @@ def device(image: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> N
     y, x = rng.uniform(0, rows), rng.uniform(0, columns)
     s = scale * rng.uniform(6, 40)
     width = max(1, int(scale * rng.uniform(0.8, 5) * big))
-    kind = int(rng.integers(13))
+    kind = int(rng.integers(13)) if kind is None else kind
     b = float(big)
     if kind <= 1:
         n = int(rng.integers(3, 8))

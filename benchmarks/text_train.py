@@ -257,7 +257,7 @@ def _word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tu
     if own.mean() > 0.02:
         return None
     for _ in range(int(rng.choice([0, 1, 1, 2])) if empty else rng.random() < 0.15):
-        device(image, rng)
+        device(image, rng, kind=int(rng.choice([5, 10, 10])) if empty and rng.random() < 0.4 else None)
     box, mirrored, level = None, False, 0
     if not empty:
         font = font_of(rng, faces, max(size, 8))

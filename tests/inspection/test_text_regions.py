@@ -43,7 +43,7 @@ def test_long_sure_markers_and_other_lines_stay():
     name = region(50, 60, 60, "identifier")
     marker = region(50, 10, 48, "marker", "ERECT")
     assert marker in joined([marker, name])
-    assert [r.kind for r in joined([replace(marker, score=0.95), name])] == ["identifier"]
+    assert [r.kind for r in joined([replace(marker, score=0.98), name])] == ["identifier"]
     above = region(20, 50, 8, "marker", "R")
     assert above in joined([above, name])
 

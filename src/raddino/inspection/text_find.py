@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from raddino.inspection.text_network import COLUMNS, ROWS, record, text_cells, word_probabilities
-from raddino.inspection.text_regions import MARKERS, Kind, Region, joined
+from raddino.inspection.text_regions import MARKERS, Kind, Region, joined, long_and_sure
 from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, padded, strokes
 
 Box = tuple[int, int, int, int]
@@ -19,6 +19,9 @@ MARKER_PROBABILITY = 0.9
 NOTHING_PROBABILITY = 0.8
 GLYPH = 22
 LEAST_SIDE = 16
+THICKEST = 0.25
+ELONGATED = 1.7
+NOISE = 8
 INK = 0.35
 TIGHT = 0.45
 WORD_GAP = 0.25
@@ -48,7 +51,7 @@ def levels(rows: int, columns: int) -> int:
 
 def ink(s: Strokes) -> np.ndarray:
     """(H, W) bool: strokes against the strongest near by, and above the noise."""
-    return (np.maximum(s.bright, s.dark) >= INK) & (s.contrast >= 8)
+    return (np.maximum(s.bright, s.dark) >= INK) & (s.contrast >= NOISE)
 
 
 def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
@@ -130,12 +133,23 @@ class _Read:
     nothing: float
 
 
+def _is_marker(reading: _Read) -> bool:
+    return reading.marker >= MARKER_PROBABILITY
+
+
 def _read(poles: tuple[np.ndarray, np.ndarray], box: Box) -> _Read:
-    """The likeliest marker of a box over its four turns, the probability of any, and that it is no text."""
+    """The likeliest marker of a box, the probability of any, and that it is no text.
+
+    Means over the box and one a pixel larger; of the turns that may be upright: two for a long box, four for others.
+    """
     classes = record()["classes"]
-    turned = [np.rot90(patch_of(*poles, box), turn) for turn in range(4)]
+    top, left, bottom, right = box
+    wide = max(top - 1, 0), max(left - 1, 0), bottom + 1, right + 1
+    aspect = (right - left) / (bottom - top)
+    turns = (0, 2) if aspect > ELONGATED else (1, 3) if aspect < 1 / ELONGATED else (0, 1, 2, 3)
+    turned = [np.rot90(patch_of(*poles, b), turn) for turn in turns for b in (box, wide)]
     aspects = np.array([t.shape[1] / t.shape[0] for t in turned])
-    p = word_probabilities(np.stack([resized(t) for t in turned]), aspects)
+    p = word_probabilities(np.stack([resized(t) for t in turned]), aspects).reshape(len(turns), 2, -1).mean(axis=1)
     markers = [k for k, c in enumerate(classes) if c.removesuffix(" mirrored") in MARKERS]
     turn = int(p[:, markers].sum(axis=1).argmax())
     best = markers[int(p[turn, markers].argmax())]
@@ -152,52 +166,57 @@ def tight(mask: np.ndarray, box: Box) -> Box | None:
     return top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1
 
 
-def _words(poles: tuple[np.ndarray, np.ndarray], mask: np.ndarray, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
-    """Splits a line at its widest gap until every part is a marker or has no gap of a space's width."""
-    inner = tight(mask, box)
-    if inner is None:
-        return []
-    reading = _read(poles, inner)
-    if reading.marker >= MARKER_PROBABILITY:
-        return [(inner, reading)]
-    top, left, bottom, right = inner
+def _words(
+    poles: tuple[np.ndarray, np.ndarray], mask: np.ndarray, box: Box, reading: _Read, sideways: bool
+) -> list[tuple[Box, _Read]]:
+    """Splits a line, whose whole ``reading`` is known, at its widest gap until every part is a marker or has no gap of
+    a space's width."""
+    top, left, bottom, right = box
     part = mask[top:bottom, left:right]
     part = part.T if sideways else part
     runs = _runs(np.any(part, axis=0))
     gaps = [(b[0] - a[1], a[1], b[0]) for a, b in pairwise(runs)]
-    if not gaps or max(gaps)[0] < max(WORD_GAP * part.shape[0], 2):
-        return [(inner, reading)]
+    if _is_marker(reading) or not gaps or max(gaps)[0] < max(WORD_GAP * part.shape[0], 2):
+        return [(box, reading)]
     _, end, start = max(gaps)
     halves: list[Box] = (
         [(top, left, top + end, right), (top + start, left, bottom, right)]
         if sideways
         else [(top, left, bottom, left + end), (top, left + start, bottom, right)]
     )
-    return [w for half in halves for w in _words(poles, mask, half, sideways)]
+    found = []
+    for half in halves:
+        inner = tight(mask, half)
+        if inner is not None:
+            found += _words(poles, mask, inner, _read(poles, inner), sideways)
+    return found
 
 
 def _said(s: Strokes, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
-    """Words of a line, read as bright or as dark strokes, whichever holds more of markers, and in what is left one box
-    for each run of other words."""
-    ways = [
-        _words(poles, (poles[0] >= TIGHT) & (s.contrast >= 8), box, sideways)
-        for poles in ((s.bright, s.dark), (s.dark, s.bright))
-    ]
-    words = max(
-        ways, key=lambda ws: sum((b[2] - b[0]) * (b[3] - b[1]) for b, r in ws if r.marker >= MARKER_PROBABILITY)
-    )
-    along = 0 if sideways else 1
-    words.sort(key=lambda w: w[0][along])
+    """Words of a line, read as bright or as dark strokes, whichever holds more of markers; runs of other words share
+    a box, and beside them only long and sure markers count. Without a marker it is the line's box, with the mean
+    probability that it is no text."""
+    ways: list[list[tuple[Box, _Read]]] = [[]]
+    nothing = []
+    for poles in ((s.bright, s.dark), (s.dark, s.bright)):
+        mask = (poles[0] >= TIGHT) & (s.contrast >= NOISE)
+        inner = tight(mask, box)
+        if inner is not None:
+            reading = _read(poles, inner)
+            nothing.append(reading.nothing)
+            ways.append(_words(poles, mask, inner, reading, sideways))
+    words = max(ways, key=lambda ws: sum((b[2] - b[0]) * (b[3] - b[1]) for b, r in ws if _is_marker(r)))
+    if not any(_is_marker(r) for _, r in words):
+        return [(box, _Read(None, 0.0, float(np.mean(nothing)) if nothing else 0.0))]
+    if not all(_is_marker(r) for _, r in words):
+        words = [(b, r if long_and_sure(r.word, r.marker) else _Read(None, 0.0, 0.0)) for b, r in words]
     out: list[tuple[Box, _Read]] = []
-    for b, reading in words:
-        if out and max(out[-1][1].marker, reading.marker) < MARKER_PROBABILITY:
-            a, before = out[-1]
-            both = min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-            out[-1] = both, _Read(None, max(before.marker, reading.marker), min(before.nothing, reading.nothing))
+    for b, reading in sorted(words, key=lambda w: w[0][0 if sideways else 1]):
+        if out and not _is_marker(reading) and not _is_marker(out[-1][1]):
+            a = out[-1][0]
+            out[-1] = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])), out[-1][1]
         else:
             out.append((b, reading))
-    if not any(r.marker >= MARKER_PROBABILITY for _, r in out):
-        return [(box, _Read(None, 0.0, min((r.nothing for _, r in out), default=0.0)))]
     return out
 
 
@@ -248,10 +267,12 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
         score = float(1 / (1 + np.exp(-block.logit)))
         for line in _lines(mask, box, sideways):
             for (top, left, bottom, right), reading in _said(s, line, sideways):
-                marker = reading.marker >= MARKER_PROBABILITY
-                if not marker and reading.nothing >= NOTHING_PROBABILITY:
-                    continue
+                marker = _is_marker(reading)
                 height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
+                if not marker and (
+                    reading.nothing >= NOTHING_PROBABILITY or min(height, width) > THICKEST * min(rows, columns)
+                ):
+                    continue
                 kind: Kind = "marker" if marker else "identifier"
                 sure, word = (reading.marker, reading.word) if marker else (score, None)
                 regions.append(Region(top * k, left * k, height, width, kind, sure, word))

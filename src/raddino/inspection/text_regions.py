@@ -40,8 +40,7 @@ MARKERS = frozenset(
         ),
     )
 )
-LONG, SURE = 5, 0.97
-"""Letters and score of a marker that stays one beside an identifier."""
+LONG, SURE = 5, 0.99
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,11 @@ def kind_of(word: str) -> Kind:
     return "marker" if parts and all(p.strip("-:") in MARKERS for p in parts) else "identifier"
 
 
+def long_and_sure(word: str | None, score: float) -> bool:
+    """Whether a marker stays one beside an identifier."""
+    return score >= SURE and len((word or "").removesuffix(" mirrored")) >= LONG
+
+
 def beside(a: Region, b: Region, gap: float) -> bool:
     """Whether two regions stand on one line, upright or sideways, at most ``gap`` times their thickness apart."""
     for first, second in (((a.top, a.bottom, a.left, a.right), (b.top, b.bottom, b.left, b.right)),
@@ -94,8 +98,7 @@ def joined(regions: list[Region], gap: float = 0.8) -> list[Region]:
     markers = [r for r in regions if r.kind == "marker"]
     identifiers = [r for r in regions if r.kind == "identifier"]
     for m in sorted(markers, key=lambda r: (r.top, r.left)):
-        sure = m.score >= SURE and len((m.word or "").removesuffix(" mirrored")) >= LONG
-        if not sure and any(beside(m, i, gap) for i in identifiers):
+        if not long_and_sure(m.word, m.score) and any(beside(m, i, gap) for i in identifiers):
             markers.remove(m)
             identifiers.append(replace(m, kind="identifier", word=None))
     return markers + _bridged(identifiers, gap)
