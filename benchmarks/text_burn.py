@@ -184,6 +184,7 @@ def burn(
             bright = style != "dark"
             if style == "semi":
                 bright = ground < 128
+            ground = float(np.quantile(image[inner], 0.98 if bright else 0.02))
             room = 255 - ground if bright else ground
             if room < contrast[0]:
                 if at is not None:

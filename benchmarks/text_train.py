@@ -30,7 +30,7 @@ from scipy import ndimage
 from text_burn import IDENTIFIERS, MARKERS, STYLES, burn, compressed, device, fonts, ink_mask
 from torch import Tensor, nn
 
-from raddino.inspection.text_find import INK, TIGHT, patch_of, resized, text_boxes, tight
+from raddino.inspection.text_find import INK, NOISE, TIGHT, patch_of, resized, text_boxes, tight
 from raddino.inspection.text_network import DILATIONS
 from raddino.inspection.text_regions import MARKERS as VOCABULARY
 from raddino.inspection.text_strokes import CELL, halved, padded, strokes
@@ -314,7 +314,9 @@ def _word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tu
             int(true[2]) + 1 + room[2],
             int(true[3]) + 1 + room[3],
         )
-        ways = [(inner, p) for p in poles if (inner := tight((p[0] >= TIGHT) & (s.contrast >= 8), near)) is not None]
+        ways = [
+            (inner, p) for p in poles if (inner := tight((p[0] >= TIGHT) & (s.contrast >= NOISE), near)) is not None
+        ]
         if not ways:
             return None
         if marker:

@@ -67,5 +67,11 @@ def test_words_of_one_line_become_one_box():
     assert len(joined([first, region(80, 46, 30, "identifier")])) == 2
 
 
+def test_lines_below_one_another_and_unlike_sizes_stay_apart():
+    first = region(50, 10, 60, "identifier")
+    assert len(joined([first, region(64, 10, 60, "identifier")])) == 2
+    assert len(joined([first, Region(20, 72, 90, 120, "identifier", 1.0)])) == 2
+
+
 def test_repr_does_not_show_the_word():
     assert "SMITH" not in repr(Region(0, 0, 1, 1, "identifier", 1.0, "SMITH"))

@@ -14,14 +14,14 @@ from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, p
 
 Box = tuple[int, int, int, int]
 
-TEXT_LOGIT = 0.0
+TEXT_LOGIT, SLACK = 0.0, 1.0
 MARKER_PROBABILITY = 0.9
 NOTHING_PROBABILITY = 0.8
 GLYPH = 22
 LEAST_SIDE = 16
 THICKEST = 0.25
 ELONGATED = 1.7
-NOISE = 8
+NOISE, FAINT = 8, 0.2
 INK = 0.35
 TIGHT = 0.45
 WORD_GAP = 0.25
@@ -29,13 +29,14 @@ WORD_GAP = 0.25
 
 @dataclass(frozen=True)
 class _Block:
-    """Cells of text that touch, at one size: ink box in that size's pixels and mean logit."""
+    """Cells of text that touch, at one size: ink box in that size's pixels, least contrast of its ink, mean logit."""
 
     level: int
     top: int
     left: int
     bottom: int
     right: int
+    floor: float
     logit: float
     area: float
 
@@ -50,17 +51,20 @@ def levels(rows: int, columns: int) -> int:
 
 
 def ink(s: Strokes) -> np.ndarray:
-    """(H, W) bool: strokes against the strongest near by, and above the noise."""
-    return (np.maximum(s.bright, s.dark) >= INK) & (s.contrast >= NOISE)
+    """(H, W) bool: strokes against the strongest near by."""
+    return np.maximum(s.bright, s.dark) >= INK
 
 
 def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
     logits = text_cells(s)
-    labels, n = ndimage.label(logits > threshold, np.ones((3, 3)))
+    labels, n = ndimage.label(logits > threshold - SLACK, np.ones((3, 3)))
     found = []
     inked = ink(s) if n else None
     for k, where in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[where] == k
+        seeds = logits[where][inside & (logits[where] > threshold)]
+        if not len(seeds):
+            continue
         rows, columns = (slice(max(w.start - 1, 0) * CELL, (w.stop + 1) * CELL) for w in where)
         near = np.kron(np.pad(inside, 1), np.ones((CELL, CELL), dtype=bool))
         near = ndimage.binary_dilation(near, np.ones((CELL + 1, CELL + 1)))
@@ -68,15 +72,15 @@ def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
             CELL * (where[0].start == 0) : CELL * (where[0].start == 0) + inked[rows, columns].shape[0],
             CELL * (where[1].start == 0) : CELL * (where[1].start == 0) + inked[rows, columns].shape[1],
         ]
-        y, x = np.nonzero(inked[rows, columns] & near)
+        floor = max(NOISE, FAINT * float(np.quantile(s.contrast[rows, columns][near], 0.95)))
+        y, x = np.nonzero(inked[rows, columns] & near & (s.contrast[rows, columns] >= floor))
         if len(y) < 6:
             continue
         top, bottom = rows.start + int(y.min()), rows.start + int(y.max()) + 1
         left, right = columns.start + int(x.min()), columns.start + int(x.max()) + 1
         if min(bottom - top, right - left) < 3 or max(bottom - top, right - left) < 5:
             continue
-        values = logits[where][inside]
-        found.append(_Block(level, top, left, bottom, right, float(values.mean()), float(inside.sum())))
+        found.append(_Block(level, top, left, bottom, right, floor, float(seeds.mean()), float(len(seeds))))
     return found
 
 
@@ -86,11 +90,13 @@ def _distinct(blocks: list[_Block]) -> list[_Block]:
     kept: list[_Block] = []
     for b in order:
         top, left, bottom, right = b.scaled()
-        covered = 0
+        area, covered, explained = (bottom - top) * (right - left), 0, False
         for k in kept:
             t, l_, b_, r = k.scaled()
-            covered += max(0, min(bottom, b_) - max(top, t)) * max(0, min(right, r) - max(left, l_))
-        if covered < 0.5 * (bottom - top) * (right - left):
+            shared = max(0, min(bottom, b_) - max(top, t)) * max(0, min(right, r) - max(left, l_))
+            covered += shared
+            explained |= k.logit >= b.logit and shared >= max(0.8 * (b_ - t) * (r - l_), 0.2 * area)
+        if covered < 0.5 * area and not explained:
             kept.append(b)
     return kept
 
@@ -192,14 +198,14 @@ def _words(
     return found
 
 
-def _said(s: Strokes, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
+def _said(s: Strokes, floor: float, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
     """Words of a line, read as bright or as dark strokes, whichever holds more of markers; runs of other words share
     a box, and beside them only long and sure markers count. Without a marker it is the line's box, with the mean
     probability that it is no text."""
     ways: list[list[tuple[Box, _Read]]] = [[]]
     nothing = []
     for poles in ((s.bright, s.dark), (s.dark, s.bright)):
-        mask = (poles[0] >= TIGHT) & (s.contrast >= NOISE)
+        mask = (poles[0] >= TIGHT) & (s.contrast >= floor)
         inner = tight(mask, box)
         if inner is not None:
             reading = _read(poles, inner)
@@ -261,12 +267,13 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
     rows, columns = image.shape
     regions = []
     for block in blocks:
-        s, mask, k = sizes[block.level], inked[block.level], 1 << block.level
+        s, k = sizes[block.level], 1 << block.level
+        mask = inked[block.level] & (s.contrast >= block.floor)
         box = (block.top, block.left, block.bottom, block.right)
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
         score = float(1 / (1 + np.exp(-block.logit)))
         for line in _lines(mask, box, sideways):
-            for (top, left, bottom, right), reading in _said(s, line, sideways):
+            for (top, left, bottom, right), reading in _said(s, block.floor, line, sideways):
                 marker = _is_marker(reading)
                 height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
                 if not marker and (

@@ -40,7 +40,7 @@ MARKERS = frozenset(
         ),
     )
 )
-LONG, SURE = 5, 0.99
+LONG, SURE, LIKE = 5, 0.99, 2.5
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,20 @@ def long_and_sure(word: str | None, score: float) -> bool:
 
 
 def beside(a: Region, b: Region, gap: float) -> bool:
-    """Whether two regions stand on one line, upright or sideways, at most ``gap`` times their thickness apart."""
-    for first, second in (((a.top, a.bottom, a.left, a.right), (b.top, b.bottom, b.left, b.right)),
-                          ((a.left, a.right, a.top, a.bottom), (b.left, b.right, b.top, b.bottom))):  # fmt: skip
-        shared = min(first[1], second[1]) - max(first[0], second[0])
-        thick = max(first[1] - first[0], second[1] - second[0])
-        apart = max(first[2], second[2]) - min(first[3], second[3])
-        if shared >= 0.5 * min(first[1] - first[0], second[1] - second[0]) and apart <= gap * thick:
-            return True
-    return False
+    """Whether two regions of like thickness stand on one line at most ``gap`` times that apart.
+
+    The line lies as the longer of them does, upright text or sideways.
+    """
+    longest = max(a, b, key=lambda r: max(r.width, r.height))
+    across, along = ("left", "top") if longest.height > 1.5 * longest.width else ("top", "left")
+    (a0, a1), (b0, b1), (a2, a3), (b2, b3) = (_span(r, side) for side in (across, along) for r in (a, b))
+    thin, thick = sorted((a1 - a0, b1 - b0))
+    shared, apart = min(a1, b1) - max(a0, b0), max(a2, b2) - min(a3, b3)
+    return shared >= 0.5 * thin and apart <= gap * thin and thick <= LIKE * thin
+
+
+def _span(region: Region, side: str) -> tuple[int, int]:
+    return (region.top, region.bottom) if side == "top" else (region.left, region.right)
 
 
 def joined(regions: list[Region], gap: float = 0.8) -> list[Region]:
