@@ -191,7 +191,7 @@ def train_cells(images: Bank, minutes: float, seed: int, start: Path | None) -> 
         mean.backward()
         optimiser.step()
         if step % 100 == 0:
-            print(step, float(mean), flush=True)
+            print(step, mean.item(), flush=True)
     return net.state_dict()
 
 
@@ -374,7 +374,7 @@ def train_words(images: Bank, minutes: float, seed: int, start: Path | None) -> 
         loss.backward()
         optimiser.step()
         if step % 100 == 0:
-            print(step, float(loss), flush=True)
+            print(step, loss.item(), flush=True)
     return net.state_dict()
 
 

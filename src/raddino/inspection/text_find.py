@@ -9,14 +9,14 @@ import numpy as np
 from scipy import ndimage
 
 from raddino.inspection.text_network import COLUMNS, ROWS, record, text_cells, word_probabilities
-from raddino.inspection.text_regions import MARKERS, Kind, Region, joined, long_and_sure
+from raddino.inspection.text_regions import MARKERS, Kind, Region, beside, joined, long_and_sure
 from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, padded, strokes
 
 Box = tuple[int, int, int, int]
 
 TEXT_LOGIT, SLACK = 0.0, 1.0
 MARKER_PROBABILITY = 0.9
-NOTHING_PROBABILITY = 0.8
+NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.75, 0.5, 0.6
 GLYPH = 22
 LEAST_SIDE = 16
 THICKEST = 0.25
@@ -214,6 +214,12 @@ def _said(s: Strokes, floor: float, box: Box, sideways: bool) -> list[tuple[Box,
     words = max(ways, key=lambda ws: sum((b[2] - b[0]) * (b[3] - b[1]) for b, r in ws if _is_marker(r)))
     if not any(_is_marker(r) for _, r in words):
         return [(box, _Read(None, 0.0, float(np.mean(nothing)) if nothing else 0.0))]
+    thick = max(min(b[2] - b[0], b[3] - b[1]) for b, r in words if _is_marker(r))
+    words = [
+        (b, r)
+        for b, r in words
+        if _is_marker(r) or (r.nothing < CLUTTER and max(b[2] - b[0], b[3] - b[1]) >= thick / 2)
+    ]
     if not all(_is_marker(r) for _, r in words):
         words = [(b, r if long_and_sure(r.word, r.marker) else _Read(None, 0.0, 0.0)) for b, r in words]
     out: list[tuple[Box, _Read]] = []
@@ -265,7 +271,8 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
     sizes, blocks = _looked(image, threshold)
     inked = {level: ink(sizes[level]) for level in {b.level for b in blocks}}
     rows, columns = image.shape
-    regions = []
+    regions: list[Region] = []
+    doubted: list[Region] = []
     for block in blocks:
         s, k = sizes[block.level], 1 << block.level
         mask = inked[block.level] & (s.contrast >= block.floor)
@@ -276,11 +283,13 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
             for (top, left, bottom, right), reading in _said(s, block.floor, line, sideways):
                 marker = _is_marker(reading)
                 height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
-                if not marker and (
-                    reading.nothing >= NOTHING_PROBABILITY or min(height, width) > THICKEST * min(rows, columns)
-                ):
-                    continue
+                least = NOTHING_PROBABILITY if score >= DOUBTFUL else CLUTTER
                 kind: Kind = "marker" if marker else "identifier"
                 sure, word = (reading.marker, reading.word) if marker else (score, None)
-                regions.append(Region(top * k, left * k, height, width, kind, sure, word))
-    return joined(regions)
+                region = Region(top * k, left * k, height, width, kind, sure, word)
+                if marker or (reading.nothing < least and min(height, width) <= THICKEST * min(rows, columns)):
+                    regions.append(region)
+                else:
+                    doubted.append(region)
+    identifiers = [r for r in regions if r.kind == "identifier"]
+    return joined(regions + [d for d in doubted if any(beside(d, r, 1.0) for r in identifiers)])
