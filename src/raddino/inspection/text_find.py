@@ -15,13 +15,14 @@ from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, p
 Box = tuple[int, int, int, int]
 
 TEXT_LOGIT, SLACK = 0.0, 1.0
-MARKER_PROBABILITY = 0.9
-NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.75, 0.5, 0.6
+MARKER_PROBABILITY = 0.95
+NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.6, 0.4, 0.6
 GLYPH = 22
 LEAST_SIDE = 16
 THICKEST = 0.25
 ELONGATED = 1.7
 NOISE, FAINT = 8, 0.2
+LETTER_GAP, REACH = 0.3, 3
 INK = 0.35
 TIGHT = 0.45
 WORD_GAP = 0.25
@@ -198,6 +199,22 @@ def _words(
     return found
 
 
+def _extended(mask: np.ndarray, box: Box, sideways: bool) -> Box:
+    """The box of a line, longer by what ink follows at either end within the line's rows and a letter's gap."""
+    top, left, bottom, right = box
+    start, end, first, last = (top, bottom, left, right) if sideways else (left, right, top, bottom)
+    filled = np.any(mask[:, first:last] if sideways else mask[first:last], axis=1 if sideways else 0)
+    gap, most = max(2, int(LETTER_GAP * (last - first))), REACH * (last - first)
+    low, high = start, end
+    while (ahead := np.flatnonzero(filled[high : high + gap])).size and high - end < most:
+        high += int(ahead[-1]) + 1
+    while (back := np.flatnonzero(filled[max(low - gap, 0) : low])).size and start - low < most:
+        low = max(low - gap, 0) + int(back[0])
+    if high - end >= most or start - low >= most:
+        return box
+    return (low, left, high, right) if sideways else (top, low, bottom, high)
+
+
 def _said(s: Strokes, floor: float, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
     """Words of a line, read as bright or as dark strokes, whichever holds more of markers; runs of other words share
     a box, and beside them only long and sure markers count. Without a marker it is the line's box, with the mean
@@ -280,7 +297,13 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
         score = float(1 / (1 + np.exp(-block.logit)))
         for line in _lines(mask, box, sideways):
-            for (top, left, bottom, right), reading in _said(s, block.floor, line, sideways):
+            longer = _extended(mask, line, sideways)
+            said = _said(s, block.floor, longer, sideways)
+            if longer != line and not any(_is_marker(r) for _, r in said):
+                said = _said(s, block.floor, line, sideways)
+                if not any(_is_marker(r) for _, r in said):
+                    said = [(longer, said[0][1])]
+            for (top, left, bottom, right), reading in said:
                 marker = _is_marker(reading)
                 height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
                 least = NOTHING_PROBABILITY if score >= DOUBTFUL else CLUTTER
