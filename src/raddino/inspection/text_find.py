@@ -215,6 +215,13 @@ def _extended(mask: np.ndarray, box: Box, sideways: bool) -> Box:
     return (low, left, high, right) if sideways else (top, low, bottom, high)
 
 
+def _within(box: Box, level: int, other: Box, level_of_other: int) -> bool:
+    """Whether four fifths of a box lie in another, each in pixels of its level."""
+    a, b = ([v << k for v in x] for x, k in ((box, level), (other, level_of_other)))
+    shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    return shared >= 0.8 * (a[2] - a[0]) * (a[3] - a[1])
+
+
 def _said(s: Strokes, floor: float, box: Box, sideways: bool) -> list[tuple[Box, _Read]]:
     """Words of a line, read as bright or as dark strokes, whichever holds more of markers; runs of other words share
     a box, and beside them only long and sure markers count. Without a marker it is the line's box, with the mean
@@ -290,6 +297,7 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
     rows, columns = image.shape
     regions: list[Region] = []
     doubted: list[Region] = []
+    followed: list[tuple[Box, int]] = []
     for block in blocks:
         s, k = sizes[block.level], 1 << block.level
         mask = inked[block.level] & (s.contrast >= block.floor)
@@ -297,7 +305,10 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
         score = float(1 / (1 + np.exp(-block.logit)))
         for line in _lines(mask, box, sideways):
+            if any(_within(line, block.level, other, level) for other, level in followed):
+                continue
             longer = _extended(mask, line, sideways)
+            followed.append((longer, block.level))
             said = _said(s, block.floor, longer, sideways)
             if longer != line and not any(_is_marker(r) for _, r in said):
                 said = _said(s, block.floor, line, sideways)
