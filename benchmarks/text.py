@@ -108,7 +108,7 @@ def share(hits: int, n: int) -> dict[str, float | int]:
     return {"hits": hits, "n": n, "share": hits / n, "low": interval.low, "high": interval.high}
 
 
-def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool) -> dict[str, object]:
+def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool, blanking: bool) -> dict[str, object]:
     """Recall of identifiers, markers kept, and what is left after blanking, on images with burned text."""
     rng, faces = np.random.default_rng(SEED), held_out_fonts()
     counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
@@ -146,7 +146,7 @@ def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool) -> dict[
             for name, value in conditions(one, quality, row.source):
                 counts[what, name, value][0] += hit
                 counts[what, name, value][1] += 1
-        if engine == "strokes":
+        if blanking:
             set_aside += apply_policy(image, "blank", engine)[0] is None
     table = [{"what": w, "condition": c, "value": v, **share(*pair)} for (w, c, v), pair in counts.items()]
     table.sort(key=lambda r: (r["what"], r["condition"], r["value"]))
@@ -154,7 +154,7 @@ def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool) -> dict[
         "engine": engine, "turned": turned, "images": len(rows), "fonts": len(faces), "table": table, "missed": missed,
         "ms an image, median": 1e3 * float(np.median(seconds)),
         "ms an image, 95 %": 1e3 * float(np.quantile(seconds, 0.95)),
-        "set aside after blanking": set_aside,
+        "set aside after blanking": set_aside if blanking else None,
     }  # fmt: skip
 
 
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--engine", default="strokes")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     parser.add_argument("--turned", action="store_true", help="turn images by 90, 180 or 270 degrees")
+    parser.add_argument("--blanking", action="store_true", help="blank too, and count images that are set aside")
     parser.add_argument("--clean", type=Path, help="CSV of reviewed images; measures these instead of burned text")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -195,7 +196,7 @@ def main() -> None:
     if args.clean:
         result = clean(rows, args.data, args.engine, args.clean)
     else:
-        result = measured(rows, args.data, args.engine, args.turned)
+        result = measured(rows, args.data, args.engine, args.turned, args.blanking)
     for line in result["table"]:
         where = " ".join(str(line[k]) for k in ("what", "condition", "value", "source", "text") if line.get(k))
         print(

@@ -59,8 +59,10 @@ def ink(s: Strokes) -> np.ndarray:
 def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
     logits = text_cells(s)
     labels, n = ndimage.label(logits > threshold - SLACK, np.ones((3, 3)))
-    found = []
-    inked = ink(s) if n else None
+    found: list[_Block] = []
+    if not n:
+        return found
+    inked = ink(s)
     for k, where in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[where] == k
         seeds = logits[where][inside & (logits[where] > threshold)]
