@@ -102,6 +102,13 @@ def prepare(
         list[str] | None,
         typer.Option(help="geometry: undo turns and inversion that the picture surely shows; repeatable."),
     ] = None,
+    text: Annotated[
+        str,
+        typer.Option(help="Of text in the picture that may name the patient: keep, blank, or quarantine the image."),
+    ] = "keep",
+    text_engine: Annotated[
+        str, typer.Option(help="What looks for it: strokes, or rapidocr (extra ocr), or tesseract.")
+    ] = "strokes",
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
@@ -121,7 +128,8 @@ def prepare(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
             workers=workers,
-            source_options=source_options or None, fraction=fraction, mend=Mending(tuple(fix)) if fix else None,
+            source_options=source_options or None, fraction=fraction,
+            mend=Mending(tuple(fix or ()), text, text_engine) if fix or text != "keep" else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))

@@ -1,31 +1,15 @@
-"""The shipped head on drawn radiographs that were moved, what is judged from it, and what is put right."""
-
-import json
+"""The shipped head on drawn radiographs that were moved, and what is judged from it."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from packed_corpus import pack
-from raddino.corpus.dataset import Corpus
-from raddino.corpus.prepare import prepare
-from raddino.errors import ConfigError
-from raddino.inspection.geometry import SURE, Geometry, sure_move
-from raddino.inspection.mend import Mending
+from raddino.inspection.geometry import Geometry, sure_move
 from raddino.inspection.moves import MOVES, Move
 from raddino.inspection.upright import VIEWS, Head, features, look
 from raddino.sample.scene import render
 from raddino.sample.studies import draw_scene
-
-
-@pytest.fixture(scope="module")
-def drawn() -> list[np.ndarray]:
-    """Six frontal radiographs (160, 160) uint8, from 0 to 255."""
-    scenes = (draw_scene(3, index, 160) for index in range(40))
-    frontal = [one.scene for one in scenes if one.scene.view != "LATERAL"][:6]
-    images = [render(scene).image for scene in frontal]
-    return [np.rint((image - image.min()) / np.ptp(image) * 255).astype(np.uint8) for image in images]
 
 
 @pytest.fixture(scope="module")
@@ -133,47 +117,3 @@ def test_what_is_not_sure_or_only_mirrored_is_left_as_it_is():
     assert sure_move(measured([mirrored]))[0] == MOVES[0]
     assert sure_move(measured([turned], views=(0, 0, 0, 1.0)))[0] == MOVES[0]
     assert sure_move(measured([turned], (0.97,))) == (Move(quarters=1), pytest.approx(0.97))
-
-
-def prepared(folder, images, mend, **columns) -> Corpus:
-    pack(folder, images, **columns)
-    return prepare(
-        folder / "files.csv", folder / "mended", key="the key of these tests", workers=1, shorter_side=160, mend=mend
-    )
-
-
-def test_prepare_puts_right_what_is_sure_and_records_it(drawn, tmp_path):
-    from PIL import Image
-
-    moved = [np.ascontiguousarray(Move(quarters=n % 4, inverted=n == 4).apply(image)) for n, image in enumerate(drawn)]
-    (tmp_path / "masks").mkdir()
-    for n, image in enumerate(moved):
-        mask = np.zeros_like(image)
-        mask[:40, :] = 255
-        Image.fromarray(mask).save(tmp_path / f"masks/{n}.png")
-    masks = [str(tmp_path / f"masks/{n}.png") for n in range(len(moved))]
-    corpus = prepared(tmp_path / "a", moved, Mending(("geometry",)), mask_lungs=masks)
-    for n in range(len(moved)):
-        assert np.array_equal(corpus.read(n), drawn[n])
-        mask = corpus.read_mask(n, "lungs")
-        assert np.array_equal(mask, Move(quarters=n % 4).unplace(np.asarray(Image.open(masks[n]))))
-    told = corpus.manifest["mended"]
-    assert [cell is not None for cell in told] == [n % 4 != 0 or n == 4 for n in range(len(moved))]
-    assert told[1].startswith("was turned 90 degrees clockwise and was put right, 0.9") or told[1].endswith(
-        "1.0000 sure"
-    )
-    assert corpus.info["warnings"]["the picture was turned 90 degrees clockwise and was put right"] == 2
-    assert corpus.info["preparation"]["mended"]["sure"]["turned"] == SURE["turned"]
-
-
-def test_a_corpus_of_upright_pictures_is_the_one_without_mending(drawn, tmp_path):
-    plain, mended = (
-        prepared(tmp_path / name, drawn, mend) for name, mend in (("a", None), ("b", Mending(("geometry",))))
-    )
-    assert plain.fingerprint == mended.fingerprint
-    assert json.dumps(plain.info["warnings"]) == json.dumps(mended.info["warnings"])
-
-
-def test_an_unknown_fix_gets_a_suggestion():
-    with pytest.raises(ConfigError, match="Did you mean 'geometry'"):
-        Mending(("geometri",))

@@ -1,4 +1,4 @@
-"""What ``prepare`` may do to images before they are packed: undo sure turns and inversion."""
+"""What ``prepare`` may do to images before they are packed: put upright what is surely turned, blank burned-in text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from raddino.corpus.pack import Record
 from raddino.corpus.render import Rendered, digest, joint_digest
 from raddino.corpus.shards import decode_png, encode_png
 from raddino.errors import ConfigError, did_you_mean
-from raddino.images.errors import ImageError
+from raddino.images.errors import ImageError, NotARadiograph
 from raddino.inspection.geometry import SURE, Geometry, sure_move
 from raddino.inspection.moves import MOVES, Move
+from raddino.inspection.text import ENGINES, POLICIES, apply_policy
 
 FIXES = ("geometry",)
+SET_ASIDE = "text in the picture that may name the patient"
 
 
 @dataclass(frozen=True)
@@ -25,30 +27,50 @@ class Mending:
     Args:
         fix: of :data:`FIXES`. ``"geometry"`` undoes quarter turns and inversion that are seen with at least the
             probability of :data:`raddino.inspection.geometry.SURE`; a mirrored picture may be dextrocardia and stays.
+        text: ``"keep"``, ``"blank"`` or ``"quarantine"``, see :func:`raddino.inspection.text.apply_policy`.
+        engine: that looks for text.
 
     Raises:
-        ConfigError: an unknown fix.
+        ConfigError: an unknown fix, policy or engine.
     """
 
     fix: tuple[str, ...] = ()
+    text: str = "keep"
+    engine: str = "strokes"
 
     def __post_init__(self) -> None:
-        for name in self.fix:
-            if name not in FIXES:
-                raise ConfigError(f"unknown fix {name!r}.{did_you_mean(name, FIXES)} Known: {', '.join(FIXES)}")
+        words = [*(("fix", name, FIXES) for name in self.fix), ("text policy", self.text, POLICIES)]
+        for kind, name, known in [*words, ("text engine", self.engine, tuple(ENGINES))]:
+            if name not in known:
+                raise ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
 
     @property
     def settings(self) -> Record:
         """What is done, for ``corpus.json``."""
-        return {"fix": list(self.fix), "sure": {name: SURE[name] for name in ("turned", "inverted")}}
+        sure = {name: SURE[name] for name in ("turned", "inverted")} if self.fix else {}
+        return {"fix": list(self.fix), "sure": sure, "text": self.text, "engine": self.engine}
 
     def __call__(self, images: list[tuple[Rendered, Record]]) -> list[tuple[Rendered, Record] | ImageError]:
-        """Images and rows with what is sure undone; ``mended`` in the row says what was done and how sure it was."""
-        if "geometry" not in self.fix or not images:
-            return list(images)
+        """Images and rows with what is sure undone, or why one is set aside; ``mended`` in the row says what was done."""
+        upright = self._put_right(images) if "geometry" in self.fix and images else images
+        return [image if self.text == "keep" else self._without_text(*image) for image in upright]
+
+    def _put_right(self, images: list[tuple[Rendered, Record]]) -> list[tuple[Rendered, Record]]:
         pixels = [decode_png(rendered.png, rendered.shape) for rendered, _ in images]
         measured = Geometry().measure(pixels)
         return [_turned(*image, grey, told) for image, grey, told in zip(images, pixels, measured, strict=True)]
+
+    def _without_text(self, rendered: Rendered, row: Record) -> tuple[Rendered, Record] | ImageError:
+        kept, record = apply_policy(decode_png(rendered.png, rendered.shape), self.text, self.engine)
+        if kept is None:
+            return NotARadiograph(SET_ASIDE)
+        if record["text_done"] != "blanked":
+            return rendered, row
+        places = sum(box["kind"] == "identifier" for box in record["text_boxes"])
+        changed = replace(rendered, png=encode_png(kept), sha256=digest(kept))
+        return changed, _noted(
+            {**row, "sha256": changed.sha256}, "text was blanked", f"text was blanked in {places} places"
+        )
 
 
 def _turned(rendered: Rendered, row: Record, pixels: np.ndarray, measured: dict[str, Any]) -> tuple[Rendered, Record]:
@@ -57,7 +79,7 @@ def _turned(rendered: Rendered, row: Record, pixels: np.ndarray, measured: dict[
         return rendered, row
     upright = np.ascontiguousarray(move.undo(pixels))
     masks = {name: _unplaced(png, rendered.shape, move) for name, png in rendered.masks.items()}
-    words = f"was {move.words} and was put right"
+    words = f"the picture was {move.words} and was put right"
     turned = replace(
         rendered,
         png=encode_png(upright),
@@ -67,9 +89,16 @@ def _turned(rendered: Rendered, row: Record, pixels: np.ndarray, measured: dict[
         sha256_masks=joint_digest(masks) if masks else None,
     )
     changed = {"height": turned.shape[0], "width": turned.shape[1], "sha256": turned.sha256}
-    changed |= {"sha256_masks": turned.sha256_masks, "mended": f"{words}, {probability:.4f} sure"}
-    return turned, {**row, **changed, "warnings": "; ".join(filter(None, (row["warnings"], f"the picture {words}")))}
+    changed["sha256_masks"] = turned.sha256_masks
+    return turned, _noted({**row, **changed}, words, f"{words}, {probability:.4f} sure")
 
 
 def _unplaced(png: bytes, shape: tuple[int, int], move: Move) -> np.ndarray:
     return np.ascontiguousarray(move.unplace(decode_png(png, shape)))
+
+
+def _noted(row: Record, warning: str, mended: str) -> Record:
+    """The row with a note in fixed words among its warnings, and with all that was done in ``mended``."""
+    return row | {
+        name: "; ".join(filter(None, (row[name], words))) for name, words in (("warnings", warning), ("mended", mended))
+    }

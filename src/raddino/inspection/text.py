@@ -7,7 +7,7 @@ Words that were read are in memory only: no record holds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -15,8 +15,6 @@ from scipy import ndimage
 from raddino.errors import RaddinoError, did_you_mean
 from raddino.inspection import text_find, text_ocr
 from raddino.inspection.text_regions import Region
-
-Policy = Literal["keep", "blank", "quarantine"]
 
 ENGINES: dict[str, Callable[[np.ndarray], list[Region]]] = {
     "strokes": text_find.find,
@@ -113,7 +111,7 @@ def _filled(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def apply_policy(
-    image: np.ndarray, policy: Policy, engine: str = "strokes", find: Callable[[np.ndarray], list[Region]] | None = None
+    image: np.ndarray, policy: str, engine: str = "strokes", find: Callable[[np.ndarray], list[Region]] | None = None
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """The image under ``policy``, or None where it is set aside, and a record for the manifest.
 
