@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +15,7 @@ import pandas as pd
 from raddino.corpus.cells import TEXT
 from raddino.corpus.pack import Record
 from raddino.errors import ConfigError
+from raddino.images.location import state
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import keyed_hash, patient_hash, study_hash
 
@@ -107,7 +106,7 @@ def pseudonymise(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, list[Reco
 
 
 def digest_of(items: pd.DataFrame) -> str:
-    """SHA-256 of every value; of each file its size and time of change."""
+    """SHA-256 of every value; of each file its size and time of change, and its name in an archive."""
     digest = hashlib.sha256()
     for name in items:
         digest.update(f"\0{name}\0{len(items)}\0".encode())
@@ -121,19 +120,10 @@ def _bytes(values: pd.Series) -> bytes:
         return values.where(values.notna(), np.nan).to_numpy("<f8").tobytes()
     cells = _plain(values)
     if values.name == "file":
-        cells = [_state(cell) for cell in cells]
+        cells = [state(cell) for cell in cells]
     elif str(values.name).startswith("mask_"):
-        cells = [cell and [part if is_code(part) else _state(part) for part in cell] for cell in cells]
+        cells = [cell and [part if is_code(part) else state(part) for part in cell] for cell in cells]
     return json.dumps(cells).encode()
-
-
-def _state(file: str) -> tuple[int, int] | None:
-    """Size and time of change, None without a file."""
-    try:
-        found = os.stat(file)
-    except (OSError, ValueError):
-        return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 def _plain(values: pd.Series) -> list[Any]:
