@@ -21,6 +21,9 @@ TASKS_AT_ONCE = 64
 """Tasks an actor that wait in Ray's object store, which goes to a disk when it is full."""
 
 
+FAILED = "an actor of the Ray cluster failed ({}). Whole shards stay: run the same command again to continue"
+
+
 class PackActor:
     """Packs shards behind a wall of its own, and says how many images it has seen or what failed."""
 
@@ -28,16 +31,19 @@ class PackActor:
         self.key, self.private, self.wall = key, private, Wall()
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, Any]:
-        task: ShardTask = pickle.loads(block["task"][0])
+        images, error, number, file = 0, "", 0, ""
         try:
+            task: ShardTask = pickle.loads(block["task"][0])
             with owner_only(self.private):
                 pack_shard(replace(task, key=self.key), self.wall)
-        except RaddinoError as error:
-            return {"images": [0], "error": [str(error)], "number": [0], "file": [""]}
-        except OSError as error:
-            told = error.errno or 0, str(error.filename or "")
-            return {"images": [0], "error": [str(error.strerror)], "number": [told[0]], "file": [told[1]]}
-        return {"images": [len(task.items)], "error": [""], "number": [0], "file": [""]}
+            images = len(task.items)
+        except RaddinoError as told:
+            error = str(told)
+        except OSError as told:
+            error, number, file = str(told.strerror), told.errno or 0, str(told.filename or "")
+        except Exception as told:  # Ray would log it, and it may tell of a file
+            error = FAILED.format(type(told).__name__)
+        return {"images": [images], "error": [error], "number": [number], "file": [file]}
 
 
 def pack_on_cluster(tasks: list[ShardTask], workers: int | None, bar: Bar, private: bool) -> None:
@@ -70,10 +76,7 @@ def pack_on_cluster(tasks: list[ShardTask], workers: int | None, bar: Bar, priva
         for start in range(0, len(tasks), TASKS_AT_ONCE * actors):
             _pack(ray, tasks[start : start + TASKS_AT_ONCE * actors], actors, bar, private)
     except ray.exceptions.RayError as error:
-        raise RaddinoError(
-            f"an actor of the Ray cluster failed ({type(error).__name__}); its own log says why. "
-            "Whole shards stay: run the same command again to continue"
-        ) from None
+        raise RaddinoError(FAILED.format(type(error).__name__)) from None
     finally:
         if started:
             ray.shutdown()
@@ -90,9 +93,8 @@ def _pack(ray: Any, tasks: list[ShardTask], actors: int, bar: Bar, private: bool
         num_cpus=1,
     )
     for batch in finished.iter_batches(batch_size=None):
-        for images, error, number, file in zip(
-            *(batch[name] for name in ("images", "error", "number", "file")), strict=True
-        ):
+        columns = (batch[name] for name in ("images", "error", "number", "file"))
+        for images, error, number, file in zip(*columns, strict=True):
             if number:
                 raise OSError(int(number), str(error), str(file) or None)
             if error:

@@ -23,7 +23,7 @@ from raddino.images.archive import (
 )
 from raddino.storage import Ranges
 
-BLOCK = 512
+BLOCK, BEYOND = 512, 2**62
 LARGEST_RECORD = 2**20
 STATE_EVERY, PIECE, READ = 2**24, 2**20, 2**16
 UNSEEN = 2**26
@@ -36,6 +36,11 @@ class TarArchive(Archive):
     """A tar archive: see :class:`~raddino.images.archive.Archive`."""
 
     def _entries(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield from self._headers()
+        if isinstance(self.data, Gunzipped):
+            self.data.read(BEYOND, 1)  # to the checksum at its end
+
+    def _headers(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         at, told = 0, dict[str, str]()
         while head := self._block(at):
             size, kind = _number(head[124:136]), head[156:157]
