@@ -111,7 +111,7 @@ def test_what_archives_hold_besides_is_said(images, tmp_path):
     corpus = prepare(tmp_path / "x.tar", tmp_path / "corpus", workers=1)
     assert len(corpus.manifest) == 1
     notes = " ".join(corpus.info["notes"])
-    assert "passed over: 2 links, pipes and devices in archives" in notes
+    assert "passed over: 2 links, pipes, devices and other members of archives that are no files" in notes
     assert "passed over: 1 DICOMDIR files" in notes
     assert "Doe" not in notes
 

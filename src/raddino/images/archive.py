@@ -22,11 +22,11 @@ LONGEST_NAME, MOST_NAMES = 4096, 2**28
 RATIO, SMALL = 250, 2**20
 """A member above 1 MiB may not claim to be more than 250 times what is stored of it; deflate reaches 1032."""
 
-LINKS = "links, pipes and devices in archives"
+LINKS = "links, pipes, devices and other members of archives that are no files"
 INNER = "archives inside archives, which are not looked into"
 AGAIN = "members of archives that are written again later in the same archive"
 SPARSE = "members of archives of a kind that is not read (sparse, or in several volumes)"
-LONG = f"members of archives with names of more than {LONGEST_NAME} characters"
+ODD_NAME = f"members of archives without a name, or with one of more than {LONGEST_NAME} characters"
 DAMAGED = "archives that are damaged or cut short: what stands before the damage is read"
 BROKEN = "archives that cannot be opened: damaged, cut short, or of another kind than zip, tar and tar.gz"
 BOMBS = f"archives that unpack to more than {RATIO} times their size: what stands before that is read"
@@ -97,10 +97,10 @@ class Archive(ABC):
 
     def _add(self, name: str, numbers: tuple[int, ...]) -> None:
         parts = name.split("/")
-        if not name or any(part.startswith(".") and part != ".." for part in parts):
+        if not 0 < len(name) <= LONGEST_NAME:
+            self.passed[ODD_NAME] += 1
             return
-        if len(name) > LONGEST_NAME:
-            self.passed[LONG] += 1
+        if any(part.startswith(".") and part != ".." for part in parts):
             return
         if name.lower().endswith(SUFFIXES):
             self.passed[INNER] += 1

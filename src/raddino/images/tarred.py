@@ -46,7 +46,7 @@ class TarArchive(Archive):
             size, kind = _number(head[124:136]), head[156:157]
             start = at + BLOCK
             if kind in NO_FILE or kind in FOLDER:
-                self.passed.update([LINKS] * (kind in NO_FILE))
+                self.passed.update([LINKS] * (kind in NO_FILE or size > 0))
                 at, told = start, {}
                 continue
             if kind in (PAX, LONG_NAME):

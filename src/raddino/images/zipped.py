@@ -25,7 +25,7 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED = 1 | 1 << 6 | 1 << 13
 OVERLAPS = 1 << 16
 """Set beside the flags of a member whose bytes are another's too."""
-UNIX, DARWIN = 3, 19
+UNIX, DARWIN, DOS_FOLDER = 3, 19, 0x10
 FULL = 0xFFFFFFFF
 EXTRA_64 = 1
 SLACK = 1024
@@ -96,11 +96,10 @@ class ZipArchive(Archive):
                 return
             size, packed, offset = _large(more, size, packed, offset)
             kind = stat.S_IFMT(mode >> 16) if made_by >> 8 in (UNIX, DARWIN) else 0
-            if name.endswith(b"/") or kind == stat.S_IFDIR or (mode & 0x10 and not size):
-                continue
-            if kind not in (0, stat.S_IFREG):
+            folder = name.endswith(b"/") or kind == stat.S_IFDIR or mode & DOS_FOLDER
+            if (folder and size) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 self.passed[LINKS] += 1
-            else:
+            elif not folder:
                 yield _text(name.split(b"\0")[0]), (offset + before, packed, size, flags & ~OVERLAPS, method, checksum)
 
     def _unpack(self, *numbers: int) -> bytes:
