@@ -15,7 +15,7 @@ import pandas as pd
 from raddino.corpus.cells import TEXT
 from raddino.corpus.pack import Record
 from raddino.errors import ConfigError
-from raddino.images.location import state
+from raddino.images.location import states
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import keyed_hash, patient_hash, study_hash
 
@@ -120,9 +120,10 @@ def _bytes(values: pd.Series) -> bytes:
         return values.where(values.notna(), np.nan).to_numpy("<f8").tobytes()
     cells = _plain(values)
     if values.name == "file":
-        cells = [state(cell) for cell in cells]
+        cells = states(cells)
     elif str(values.name).startswith("mask_"):
-        cells = [cell and [part if is_code(part) else state(part) for part in cell] for cell in cells]
+        files = iter(states(part for cell in cells if cell for part in cell if not is_code(part)))
+        cells = [cell and [part if is_code(part) else next(files) for part in cell] for cell in cells]
     return json.dumps(cells).encode()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from raddino.images.archive import BROKEN, SUFFIXES, Archive, check_size
 from raddino.images.errors import UnreadableImage
@@ -23,15 +24,19 @@ _open: OrderedDict[tuple[str, State | None], Archive] = OrderedDict()
 _lock = threading.Lock()
 
 
-def split(location: str) -> tuple[str, str | None]:
+def split(location: str, is_file: Callable[[str], bool] = os.path.isfile) -> tuple[str, str | None]:
     """The file or object that holds an image, and the name of the member where that is an archive.
 
     A file that is there by the whole name is that file, whatever signs its name holds.
+
+    Args:
+        location: of an image.
+        is_file: whether an archive is there, perhaps remembered.
     """
     if BETWEEN not in location or (not is_url(location) and os.path.isfile(location)):
         return location, None
     at = location.find(BETWEEN)
-    while not is_url(location) and at >= 0 and not os.path.isfile(location[:at]):
+    while not is_url(location) and at >= 0 and not is_file(location[:at]):
         at = location.find(BETWEEN, at + 1)
     return (location[:at], location[at + len(BETWEEN) :]) if at >= 0 else (location, None)
 
@@ -41,11 +46,21 @@ def exists(location: str) -> bool:
     return state_of(split(location)[0]) is not None
 
 
-def state(location: str) -> tuple[int | str, ...] | None:
-    """What changes when the bytes at a location do: size and time of the file or archive, and the member's name."""
-    holder, member = split(location)
-    found = state_of(holder)
-    return found and (*found, *([] if member is None else [member]))
+def states(locations: Iterable[str | None]) -> list[tuple[int | str, ...] | None]:
+    """What changes when the bytes at a location do: size and time of the file or archive, and the member's name.
+
+    None where there is nothing. Archives are looked at once.
+    """
+    is_file, of_archive = lru_cache(OPEN_ARCHIVES)(os.path.isfile), lru_cache(OPEN_ARCHIVES)(state_of)
+
+    def state(location: str) -> tuple[int | str, ...] | None:
+        holder, member = split(location, is_file)
+        if member is None:
+            return state_of(holder)
+        found = of_archive(holder)
+        return found and (*found, member)
+
+    return [None if location is None else state(location) for location in locations]
 
 
 def fetch(location: str) -> str | bytes:
