@@ -1,11 +1,13 @@
 """Speed of ``raddino prepare`` beside other ways to read the same files, and of reading what it packed.
 
-    python benchmarks/prepare.py [--images 64] [--size 2048] [--rounds 3] [--workers 2] [--kinds dicom,png]
-                                 [--peers plain,xrv,monai,radreader] [--path FOLDER] [--baseline ../raddino-before]
-                                 [--folder FILES]
+    python benchmarks/prepare.py [--images 32] [--copies 8] [--size 2048] [--rounds 3] [--workers 2]
+                                 [--kinds dicom,png] [--peers plain,xrv,monai,radreader] [--path FOLDER]
+                                 [--baseline ../raddino-before] [--folder FILES]
 
 Files are drawn phantoms with detector noise, as DICOM (uncompressed 12 bits, JPEG 2000, JPEG-LS, RLE, baseline JPEG),
-PNG and JPEG, each kind in a folder of its own (the ``test`` extra compresses them); ``--folder`` adds one of yours.
+PNG and JPEG, each kind in a folder of its own (the ``test`` extra compresses them); ``--folder`` adds one of yours. Each
+file stands there ``--copies`` times, so that the start of the workers, half a second of processor time each, weighs as
+little as in a corpus.
 
 * ``now``, ``before``: ``prepare`` of this checkout and of the baseline's, which decodes in ``--workers`` processes.
 * ``plain``: one process that loops over pydicom's (or Pillow's) pixels, applies slope, intercept and polarity, takes
@@ -126,7 +128,8 @@ def main() -> None:
     """Parse options, make the files, time every side, print a line a side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path, help="a checkout of another commit")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--copies", type=int, default=8)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
@@ -138,6 +141,9 @@ def main() -> None:
     peers = [name for name in options.peers.split(",") if name]
     with tempfile.TemporaryDirectory() as scratch:
         folders = make_files(Path(scratch) / "files", options.images, options.size, options.kinds.split(","))
+        for file in [file for folder in folders for file in folder.iterdir()]:
+            for number in range(1, options.copies):
+                os.link(file, file.with_stem(f"{file.stem}-{number}"))
         for folder in [*folders, *([options.folder] if options.folder else [])]:
             measured: dict[str, list[tuple[float, float]]] = {}
             for number in range(options.rounds):
