@@ -5,9 +5,9 @@
                                  [--baseline ../raddino-before] [--folder FILES]
 
 Files are drawn phantoms with detector noise, as DICOM (uncompressed 12 bits, JPEG 2000, JPEG-LS, RLE, baseline JPEG),
-PNG and JPEG, each kind in a folder of its own (the ``test`` extra compresses them); ``--folder`` adds one of yours. Each
-file stands there ``--copies`` times, so that the start of the workers, half a second of processor time each, weighs as
-little as in a corpus.
+PNG and JPEG, each kind in a folder of its own (the ``test`` extra compresses them); ``--folder`` adds one of yours.
+Each file stands there ``--copies`` times, so that the start of the workers, half a second of processor time each,
+weighs as little as in a corpus.
 
 * ``now``, ``before``: ``prepare`` of this checkout and of the baseline's, which decodes in ``--workers`` processes.
 * ``plain``: one process that loops over pydicom's (or Pillow's) pixels, applies slope, intercept and polarity, takes

@@ -26,7 +26,7 @@ from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
 from raddino.images.location import exists
-from raddino.storage import URL, download, is_url, join, localised, shown_url
+from raddino.storage import download, is_url, join, localised, shown_url
 
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
@@ -285,7 +285,7 @@ def _below(base: str, paths: pd.Series) -> pd.Series:
     if not base.isascii() and strings([base]).dtype == object:
         paths = paths.astype(object)
     below = f"{base}/" + paths
-    absolute = paths.str.match(rf"/|{URL.pattern}").astype(bool)
+    absolute = (paths.str.startswith("/") | paths.str.contains("://", regex=False)).astype(bool)
     return below.mask(absolute, paths[absolute].map(lambda path: join(base, path))) if absolute.any() else below
 
 
