@@ -89,8 +89,9 @@ def read_items(
         place = within
     if place.lower().endswith((".csv", ".parquet")) and (os.path.isfile(place) or not glob.has_magic(place)):
         columns = {ours: " ".join(column.split()) for ours, column in (columns or {}).items()}
-        raw = _read(place, KNOWN.union(columns.values()))
-        return _canonical(_where(raw, columns, where, place), place, columns, source)
+        return _canonical(
+            _where(_read(place, KNOWN.union(columns.values())), columns, where, place), place, columns, source
+        )
     if columns or where is not None:
         raise ConfigError("columns and where speak of a manifest; give a .csv or .parquet file")
     passed: Counter[str] = Counter()
