@@ -89,8 +89,8 @@ def check(command, values):
         arguments.settings(values.get("set_"))
     if command == "pretrain":
         load_config(PretrainConfig, values["preset"], values["set_"])
-    source, colon, _ = str(values.get("images")).partition(":")
-    if colon:
+    source, colon, place = str(values.get("images")).partition(":")
+    if colon and not place.startswith("//"):
         known("source", source, SOURCES)
         SOURCES[source].options.model_validate(arguments.pairs("--option", values["option"], "a=b"))
 

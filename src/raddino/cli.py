@@ -27,7 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-CorpusArg = Annotated[Path, typer.Argument(help="Corpus folder made by 'raddino prepare'.", show_default=False)]
+CorpusArg = Annotated[
+    str, typer.Argument(help="Corpus folder made by 'raddino prepare', or its URL.", show_default=False)
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")]
 Workers = Annotated[
     int | None,
@@ -62,12 +64,12 @@ def prepare(
     images: Annotated[
         str,
         typer.Argument(
-            help="Folder, glob in quotes, .csv / .parquet manifest, or SOURCE:FOLDER of a public data set "
-            "('raddino sources' lists them).",
+            help="Folder, glob in quotes, zip or tar archive, DICOMDIR, .csv / .parquet manifest, a file:// s3:// or "
+            "gs:// URL of these, or SOURCE:FOLDER of a public data set ('raddino sources' lists them).",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Corpus folder to write.", show_default=False)],
+    out: Annotated[str, typer.Option(help="Corpus folder to write, or a URL.", show_default=False)],
     column: Annotated[
         list[str] | None,
         typer.Option(help="Manifest column mapping, for example patient=subject_id; repeatable."),
@@ -110,6 +112,7 @@ def prepare(
         str, typer.Option(help="What looks for it: strokes, or rapidocr (extra ocr), or tesseract.")
     ] = "strokes",
     workers: Workers = None,
+    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster (workers are then actors).")] = "local",
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
     import warnings
@@ -128,7 +131,7 @@ def prepare(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
             workers=workers,
-            source_options=source_options or None, fraction=fraction,
+            source_options=source_options or None, fraction=fraction, engine=engine,
             mend=Mending(tuple(fix or ()), text, text_engine) if fix or text != "keep" else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
@@ -138,7 +141,7 @@ def prepare(
 @app.command()
 def inspect(
     corpora: Annotated[
-        list[Path], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
+        list[str], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
     ],
     out: Annotated[
         Path | None,
@@ -180,7 +183,7 @@ def sources() -> None:
 @app.command()
 def pretrain(
     corpora: Annotated[
-        list[Path], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
+        list[str], typer.Argument(help="Corpus folders made by 'raddino prepare', or URLs.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option(help="Run folder; the same command on it continues the run.", show_default=False)
@@ -264,7 +267,7 @@ def plan(
         str, typer.Argument(help="Preset name ('raddino presets' lists them) or .yaml file.", show_default=False)
     ],
     corpus: Annotated[
-        Path | None, typer.Argument(help="Corpus folder to train on, if there is one already.", show_default=False)
+        str | None, typer.Argument(help="Corpus folder to train on, if there is one already.", show_default=False)
     ] = None,
     hardware: Annotated[
         str | None,
@@ -545,7 +548,7 @@ def predict(
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of 'raddino evaluate'.", show_default=False)],
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves to show.")] = None,
-    corpus: Annotated[Path | None, typer.Option(help="Corpus whose images to show.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus whose images to show.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder whose features to show.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML file.", show_default="report.html in the results folder")

@@ -1,5 +1,6 @@
 """Damage to files, each a pure function of the bytes and a number."""
 
+import gzip
 import io
 import json
 import random
@@ -311,6 +312,64 @@ def text_edit(data: bytes, rng: random.Random) -> bytes:
     return (text[: found.start()] + new + text[found.end() :]).encode()
 
 
+def zip_edit(data: bytes, rng: random.Random) -> bytes:
+    """A field of a zip's central directory, of a member's header or of the end: sizes, offsets, flags, names."""
+    kind = rng.choice((b"PK\x01\x02", b"PK\x01\x02", b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"))
+    at = rng.choice([found.start() for found in re.finditer(kind, data)] or [0]) + rng.choice(range(4, 48, 2))
+    size = rng.choice((2, 4))
+    held = int.from_bytes(data[at : at + size], "little")
+    value = rng.choice((*NUMBERS, held * 2, held + 1, max(held - 1, 0), held ^ 1)) % 256**size
+    return data[:at] + value.to_bytes(size, "little") + data[at + size :]
+
+
+def tar_edit(data: bytes, rng: random.Random) -> bytes:
+    """A field of a tar header, under a checksum that fits."""
+    heads = [at for at in range(0, len(data) - 511, 512) if data[at + 257 : at + 262] == b"ustar"]
+    at = rng.choice(heads or [0])
+    head = bytearray(data[at : at + 512].ljust(512, b"\0"))
+    place, values = rng.choice(
+        (
+            (0, [b"../" * 30 + b"etc/passwd", b"/etc/passwd", b"\0" * 100, b".hidden", b"1.png\0", b"\xff" * 100]),
+            (124, [b"77777777777\0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"x" * 12, b"00000000001\0", bytes(12)]),
+            (156, [bytes([kind]) for kind in b"01234567xgLKSVMDZ\0"]),
+            (345, [b"a" * 155, b"../" * 50]),
+        )
+    )
+    value = rng.choice(values)
+    head[place : place + len(value)] = value
+    head[148:156] = b"%06o\0 " % (sum(head[:148]) + 256 + sum(head[156:]))
+    return data[:at] + bytes(head) + data[at + 512 :]
+
+
+def tgz_edit(data: bytes, rng: random.Random) -> bytes:
+    """Any damage to the tar inside a gzip stream whose checksum fits, one that grows, or the stream itself."""
+    if rng.random() < 0.2:
+        return gzip.compress(gzip.decompress(data)[:512] + bytes(rng.choice((2**20, 2**27))), mtime=0)
+    return gzip.compress(rng.choice((tar_edit, flip, block, truncate))(gzip.decompress(data), rng), mtime=0)
+
+
+def dicomdir_edit(data: bytes, rng: random.Random) -> bytes:
+    """The name of a file that a DICOMDIR gives, its kind, or the length of an element."""
+    tag = rng.choice((b"\x04\x00\x00\x15CS", b"\x04\x00\x30\x14CS", b"\xfe\xff\x00\xe0", b"\x04\x00\x20\x12SQ"))
+    at = rng.choice([found.end() for found in re.finditer(re.escape(tag), data)] or [0])
+    if tag[-2:] != b"CS" or rng.random() < 0.3:
+        value = rng.choice(NUMBERS) % 65536
+        return data[:at] + value.to_bytes(2, "little") + data[at + 2 :]
+    names = (
+        b"..\\..\\etc\\passwd ",
+        b"/etc/passwd ",
+        b"IM0\\IM1 ",
+        b"\\\\\\\\\\ ",
+        b"\0\0",
+        b"",
+        b"PATIENT ",
+        b"DICOMDIR",
+    )
+    name = rng.choice(names)
+    length = int.from_bytes(data[at : at + 2], "little")
+    return data[:at] + len(name).to_bytes(2, "little") + name + data[at + 2 + length :]
+
+
 _PLAIN: tuple[Mutation, ...] = (flip, flip, overwrite, extreme, block, block, truncate, insert)
 _STRUCTURED: dict[str, tuple[Mutation, ...]] = {
     "dcm": (pixel_data, pixel_data, element),
@@ -318,6 +377,10 @@ _STRUCTURED: dict[str, tuple[Mutation, ...]] = {
     "jp2": (marker,),
     "png": (png_chunk_edit,),
     "code": (text_edit,),
+    "zip": (zip_edit,),
+    "tar": (tar_edit,),
+    "tgz": (tgz_edit,),
+    "DICOMDIR": (dicomdir_edit,),
     "json": (json_edit,),
     "yaml": (yaml_edit,),
     "csv": (csv_edit,),

@@ -101,9 +101,10 @@ class Findings:
 
 def all_seeds() -> list[Seed]:
     """Sound files of every kind."""
+    from .archives import archive_seeds
     from .folders import folder_seeds
 
-    return [*image_seeds(), *mask_seeds(), *manifest_seeds(), *folder_seeds()]
+    return [*image_seeds(), *mask_seeds(), *manifest_seeds(), *archive_seeds(), *folder_seeds()]
 
 
 def make_trials(seeds: Sequence[Seed], numbers: Sequence[int]) -> Iterator[Trial]:

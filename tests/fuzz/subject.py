@@ -61,14 +61,14 @@ def serve(connection: Connection, log: str, plant: str | None) -> None:
 
 def _keep_wall() -> None:
     """Let every ``prepare`` in this process decode behind one and the same wall, which takes a second to start."""
-    from raddino.corpus import pool, prepare  # noqa: F401 - so that no job pays for it
+    from raddino.corpus import listing, pool, prepare  # noqa: F401 - so that no job pays for it
 
     class Kept(pool.Wall):
         def __exit__(self, *_: object) -> None:
             pass
 
     kept = Kept()
-    pool.Wall = lambda: kept
+    pool.Wall = listing.Wall = lambda: kept
 
 
 def attempt(work: Callable[[], list[Outcome]], number: int) -> list[Outcome]:
@@ -102,6 +102,18 @@ def mask(folder: Path, names: list[str]) -> list[Outcome]:
         notes = corpus.manifest["warnings"].iat[0] or ""
         seen = corpus.read_mask(0, "x") if COLUMN in corpus.manifest else None
         return [Outcome("refused", notes) if seen is None else Outcome("read", "", notes, (seen,))]
+
+    return attempt(work, 1)
+
+
+def archive(folder: Path, names: list[str]) -> list[Outcome]:
+    """Pack what an archive holds, or a DICOMDIR names."""
+
+    def work() -> list[Outcome]:
+        info = (corpus := _prepare(folder / names[0], folder)).info
+        told = [note for note in info["notes"] if note.startswith("passed over")]
+        notes = "; ".join([*told, *info["warnings"], *info["skipped"]])
+        return [Outcome("traceback" if "unexpected" in notes else "read", notes, notes, _pictures(corpus))]
 
     return attempt(work, 1)
 
@@ -222,5 +234,6 @@ JOBS: dict[str, Callable[[Path, list[str]], list[Outcome]]] = {
     "images": images,
     "mask": mask,
     "manifest": manifest,
+    "archive": archive,
     **{name: opener(one) for name, one in OPENERS.items()},
 }

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-from raddino.corpus.shards import LARGEST_IMAGE, ShardReader, decode_png
+from raddino.corpus.remote import mirror
+from raddino.corpus.shards import LARGEST_IMAGE, SHARDS, ShardReader, decode_png
 from raddino.corpus.where import query
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.files import read_json, sha256
+from raddino.storage import is_url, localised, shown_url
 from raddino.tables import Kind, TableFile
 
 FORMAT = 2
@@ -59,30 +61,33 @@ class _Info(BaseModel):
 
 
 class Corpus:
-    """Images, masks and facts of one corpus folder. Picklable; each process opens its own files.
+    """Images, masks and facts of one corpus. Picklable; each process opens its own files.
 
     Attributes:
-        path: the folder.
+        path: the folder; for a corpus behind a URL one of the user's cache, see :mod:`raddino.corpus.remote`.
         info: contents of ``corpus.json``.
         manifest: one row an image, RangeIndex; absent text is None, absent numbers are NaN. Read when it is first
             asked for; columns are numbers, flags, and texts of dtype object, or ``str`` where they differ from row to
             row and none is absent.
     """
 
-    def __init__(self, path: Path, info: dict[str, Any], table: TableFile) -> None:
+    def __init__(self, path: Path, info: dict[str, Any], table: TableFile, shards: Path | str) -> None:
         self.path, self.info = path, info
         self._table, self._remedy = table, table.remedy
-        self._reader = ShardReader(path / "shards")
+        self._reader = ShardReader(shards)
         self._shards, self._places = _places(table, info["shards"])
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
-        """Open a corpus folder and check that it is whole: every file's size, the manifest's digest and places.
+        """Open a corpus and check that it is whole: every file's size, the manifest's digest and places.
+
+        Args:
+            path: the folder, or a URL.
 
         Raises:
             RaddinoError: missing, not finished, of another format version, damaged, or with bytes missing.
         """
-        path = Path(path)
+        place, path, held = _found(path)
         again = "run prepare again with the same settings"
         if not (path / "corpus.json").is_file():
             if (path / ".partial").is_dir():
@@ -91,11 +96,10 @@ class Corpus:
         again = f"delete the folder and {again}"
         info = _read_info(path / "corpus.json", again)
         sizes = {"manifest.parquet": info["manifest_bytes"]}
-        sizes |= {f"shards/{name}": size for name, size in info["shards"].items()}
+        sizes |= {f"{SHARDS}/{name}": size for name, size in info["shards"].items()}
         for name, size in sizes.items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != size:
-                raise RaddinoError(f"corpus {path}: {name} is missing or cut short; {again}")
+            if size != (held[name] if name in held else _size(path / name)):
+                raise RaddinoError(f"corpus {shown_url(place)}: {name} is missing or cut short; {again}")
         file = path / "manifest.parquet"
         if info.get("manifest_sha256") not in (None, sha256(file)):
             raise RaddinoError(f"corpus {path}: manifest.parquet is not the one that corpus.json describes; {again}")
@@ -105,7 +109,7 @@ class Corpus:
         table.check({name: "text" for name in table.kinds if name.startswith("mask_")})
         if len(table) != info["images"]:
             raise RaddinoError(f"{file} has {len(table)} rows, corpus.json says {info['images']}: {again}")
-        return cls(path, info, table)
+        return cls(path, info, table, f"{place}/{SHARDS}" if is_url(place) else path / SHARDS)
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -198,6 +202,16 @@ class Corpus:
         if where is not None:
             chosen &= query(self.manifest, where)
         return np.flatnonzero(chosen)
+
+
+def _found(path: str | Path) -> tuple[str, Path, dict[str, int]]:
+    """A corpus's place, the folder of its small files, and the sizes of what is not there."""
+    place = str(localised(path)).rstrip("/") or "/"
+    return (place, *mirror(place)) if is_url(place) else (place, Path(place), {})
+
+
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
 
 
 def _read_info(file: Path, again: str) -> dict[str, Any]:

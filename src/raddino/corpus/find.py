@@ -19,8 +19,8 @@ def find(
     source: str | None = None,
     key: str | None = None,
     source_options: dict[str, Any] | None = None,
-) -> Path:
-    """The file behind an ``id`` of a corpus's manifest or a ``hash`` of its ``skipped.csv``.
+) -> str:
+    """The location behind an ``id`` of a corpus's manifest or a ``hash`` of its ``skipped.csv``.
 
     Args:
         images: as it was given to ``prepare``, like the rest.
@@ -29,6 +29,9 @@ def find(
         source: the data set's name where the manifest gives none.
         key: for hashing identifiers, see :func:`raddino.images.phi.load_key`.
         source_options: of the data set that ``NAME:FOLDER`` names.
+
+    Returns:
+        a path, a URL, or ``ARCHIVE::MEMBER``.
 
     Raises:
         RaddinoError: no image has it, with this key.
@@ -40,5 +43,5 @@ def find(
     key = load_key(key)
     for name, origin, file in zip(table["name"], table["source"], table["file"], strict=True):
         if hash == keyed_hash(key, "image", origin, name or ""):
-            return Path(file)
+            return file
     raise RaddinoError(f"no image of {images} has the hash {hash}: give the images and the key of that corpus")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -18,6 +16,7 @@ from raddino.corpus.cells import TEXT, spread
 from raddino.corpus.identifiers import model_name, station_name
 from raddino.corpus.pack import Record
 from raddino.errors import ConfigError
+from raddino.images.location import states
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import keyed_hash, patient_hash, study_hash
 
@@ -126,7 +125,7 @@ def _devices(table: pd.DataFrame, key: str) -> dict[str, pd.Series]:
 
 
 def digest_of(items: pd.DataFrame) -> str:
-    """SHA-256 of every value; of each file its size and time of change."""
+    """SHA-256 of every value; of each file its size and time of change, and its name in an archive."""
     digest = hashlib.sha256()
     for name in items:
         digest.update(f"\0{name}\0{len(items)}\0".encode())
@@ -140,19 +139,11 @@ def _bytes(values: pd.Series) -> bytes:
         return values.where(values.notna(), np.nan).to_numpy("<f8").tobytes()
     cells = _plain(values)
     if values.name == "file":
-        cells = [_state(cell) for cell in cells]
+        cells = states(cells)
     elif str(values.name).startswith("mask_"):
-        cells = [cell and [part if is_code(part) else _state(part) for part in cell] for cell in cells]
+        files = iter(states(part for cell in cells if cell for part in cell if not is_code(part)))
+        cells = [cell and [part if is_code(part) else next(files) for part in cell] for cell in cells]
     return json.dumps(cells).encode()
-
-
-def _state(file: str) -> tuple[int, int] | None:
-    """Size and time of change, None without a file."""
-    try:
-        found = os.stat(file)
-    except (OSError, ValueError):
-        return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 def _plain(values: pd.Series) -> list[Any]:

@@ -1,17 +1,31 @@
-"""The files below a folder or a glob: links are followed once, pipes and devices never opened, all of it counted."""
+"""The files of a folder, glob, archive, DICOMDIR or URL: links followed once, no pipe opened, all of it counted."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
+
+from raddino.errors import RaddinoError
+from raddino.images.dicomdir import NAME as DICOMDIR
+from raddino.images.dicomdir import is_dicomdir, referenced_files
+from raddino.images.errors import ImageError
+from raddino.images.location import BETWEEN, is_archive, named_like_archive, open_archive
+from raddino.images.wall import Wall, seconds_for
+from raddino.storage import is_url, join, remote_files
 
 NO_FILE = "names of no regular file (dangling links, pipes, sockets, devices)"
 CLOSED = "folders that cannot be opened"
 AGAIN = "links to folders that are read already"
+DIRECTORIES = "DICOMDIR files: what lies beside them is read, whether they name it or not"
+OTHER_OBJECTS = "references of the DICOMDIR to other objects than images"
+OUTSIDE = "references of the DICOMDIR that name no file below its folder"
+BROKEN_REFERENCES = "references of the DICOMDIR to files that are not there"
 
 
 def walk(
@@ -62,10 +76,39 @@ def walk(
 
 
 def find(images: str, passed: Counter[str], skip: Path | None = None) -> Iterator[tuple[str, str]]:
-    """(absolute path, path below the root) of the files of a folder or glob, as :func:`walk` finds them.
+    """(location, name below the root) of what may be an image, see :mod:`raddino.images.location`.
 
-    The root of a glob is its longest part without signs; ``**`` stands for any folders that are not hidden.
+    Archives in a folder (known by their names and their content) give their members, in their own order. The root of a
+    glob is its longest part without signs; ``**`` stands for any folders that are not hidden. A DICOMDIR that is given
+    itself stands for the files that it names; in a folder or an archive it is passed over.
+
+    Args:
+        images: a folder, a glob, one file, an archive, a DICOMDIR, or the URL of an object or of all below it.
+        passed: counts what is passed over.
+        skip: a folder not to look into.
+
+    Raises:
+        RaddinoError: a URL that cannot be listed, or a DICOMDIR that cannot be read.
     """
+    if os.path.isfile(images) and is_dicomdir(images):
+        yield from _named(images, passed)
+        return
+    for location, name in _files(images, passed, skip):
+        alone = location in (images, os.path.abspath(images))
+        if (named_like_archive(name) or (alone and not is_url(location))) and is_archive(location):
+            yield from _members(location, name, passed)
+        elif name.rpartition("/")[2].upper() == DICOMDIR:
+            passed[DIRECTORIES] += 1
+        else:
+            yield location, name
+
+
+def _files(images: str, passed: Counter[str], skip: Path | None) -> Iterator[tuple[str, str]]:
+    """(absolute path or URL, name below the root) of the files of a folder, a glob or a URL."""
+    if is_url(images):
+        for name in remote_files(images):
+            yield (join(images.rstrip("/"), name), name) if name else (images, images.rpartition("/")[2])
+        return
     if os.path.isfile(images):
         yield os.path.abspath(images), os.path.basename(images)
         return
@@ -87,6 +130,51 @@ def find(images: str, passed: Counter[str], skip: Path | None = None) -> Iterato
             yield os.path.abspath(name), os.path.relpath(name, root)
         elif not os.path.isdir(name):
             passed[NO_FILE] += 1
+
+
+def _members(location: str, name: str, passed: Counter[str]) -> Iterator[tuple[str, str]]:
+    archive = open_archive(location)
+    passed.update(archive.passed)
+    for member in archive:
+        if member.rpartition("/")[2].upper() == DICOMDIR:
+            passed[DIRECTORIES] += 1
+        else:
+            yield f"{location}{BETWEEN}{member}", f"{name}{BETWEEN}{member}"
+
+
+def _named(dicomdir: str, passed: Counter[str]) -> Iterator[tuple[str, str]]:
+    """The files that a DICOMDIR names, each once, where they lie below its folder."""
+    try:
+        with Wall() as wall:
+            names, others = wall.call(referenced_files, dicomdir, seconds=seconds_for(dicomdir))
+    except ImageError as error:
+        raise RaddinoError(f"{dicomdir} cannot be read ({error.reason}): give the folder that it lies in") from None
+    root = os.path.realpath(os.path.dirname(dicomdir))
+    passed[OTHER_OBJECTS] += others
+    passed[OUTSIDE] += names.count(None)
+    listed = lru_cache(1024)(_listed)
+    seen = set()
+    for parts in names:
+        if parts is None:
+            continue
+        path = root
+        for part in parts:
+            path = os.path.join(path, listed(path).get(part.upper(), part))
+        if not os.path.isfile(path):
+            passed[BROKEN_REFERENCES] += 1
+        elif not os.path.realpath(path).startswith(root.rstrip("/") + "/"):
+            passed[OUTSIDE] += 1
+        elif path not in seen:
+            seen.add(path)
+            yield path, os.path.relpath(path, root)
+
+
+def _listed(folder: str) -> dict[str, str]:
+    """Names in a folder by what they are on a medium: in capitals, without a dot at their end or a version."""
+    try:
+        return {re.sub(r"(?:\.?;\d+|\.)$", "", name).upper(): name for name in sorted(os.listdir(folder))}
+    except OSError:
+        return {}
 
 
 def is_utf8(name: str) -> bool:

@@ -6,8 +6,9 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ from raddino.images.acquisition import (
     parse_year_band,
 )
 from raddino.images.facts import parse_age, parse_sex, parse_view, plausible
+from raddino.images.location import exists
+from raddino.storage import download, is_url, join, localised, shown_url
 
 CONTEXT = ("impression", "indication", "comparison", "study_order")
 """What is known around a report; the number counts a patient's studies from 0."""
@@ -70,7 +73,8 @@ PARSED: dict[str, tuple[Callable[[str], Any], str]] = {
 SET_ASIDE = frozenset(("exclude", "excluded", "ignore", "ignored", "unused"))
 """Words in a split column for images that are in no split."""
 DEFAULT_SOURCE = "local"
-PROBED = 100
+PROBED, PROBED_REMOTE = 100, 5
+MANIFEST = "manifest.csv"
 
 
 def read_items(
@@ -83,8 +87,8 @@ def read_items(
     """List what is to be packed.
 
     Args:
-        images: a folder, a glob, or a ``.csv`` / ``.parquet`` manifest (a folder with ``manifest.csv`` is
-            one).
+        images: a folder, a glob, an archive, a DICOMDIR, or a ``.csv`` / ``.parquet`` manifest (a folder with
+            ``manifest.csv`` is one); or the URL of a folder, an archive or a manifest.
         columns: ours to the manifest's column, e.g. ``{"patient": "PatientID", "label_covid": "covid19"}``;
             an empty value leaves a recognised column out.
         source: name of the data set for rows that have none.
@@ -92,32 +96,36 @@ def read_items(
         exclude: folder not to look into (the output).
 
     Returns:
-        A table with ``file`` (absolute path), ``name`` (what the image's hash is made of), raw ``patient``,
-        ``study`` and ``namespace``, ``source``, ``split``, facts, ``synthetic``, ``label_*``, ``mask_*`` (tuples of
-        absolute paths and codes, see :mod:`raddino.images.mask_codes`); text that is absent is None, names that are
-        not UTF-8 stand as :func:`os.fsdecode` gives them. ``attrs["notes"]`` says, a sentence each and without an
-        id, what was left out and how to mend it; ``attrs["unlisted"]``, where there are any, by source and label on
-        how many images a label is not known because their source never lists it. And the classes of each mask where
-        the manifest has a ``mask_<name>_classes`` column.
+        A table with ``file`` (an absolute location, see :mod:`raddino.images.location`), ``name`` (what the image's
+        hash is made of), raw ``patient``, ``study`` and ``namespace``, ``source``, ``split``, facts, ``synthetic``,
+        ``label_*``, ``mask_*`` (tuples of locations and codes, see :mod:`raddino.images.mask_codes`); text that is
+        absent is None, names that are not UTF-8 stand as :func:`os.fsdecode` gives them. ``attrs["notes"]`` says, a
+        sentence each and without an id, what was left out and how to mend it; ``attrs["unlisted"]``, where there are
+        any, by source and label on how many images a label is not known because their source never lists it. And the
+        classes of each mask where the manifest has a ``mask_<name>_classes`` column.
 
     Raises:
         RaddinoError: nothing there, paths that lead nowhere, or a table that is none.
         ConfigError: a mapping or query that does not fit the manifest, or cells that are no labels.
     """
-    path = Path(images)
-    if path.is_dir() and (path / "manifest.csv").is_file():
-        path = path / "manifest.csv"
-    if path.suffix.lower() in (".csv", ".parquet") and (path.is_file() or not glob.has_magic(str(images))):
+    place = str(localised(os.fspath(images)))
+    if exists(within := join(place.rstrip("/"), MANIFEST)):
+        place = within
+    if place.lower().endswith((".csv", ".parquet")) and (os.path.isfile(place) or not glob.has_magic(place)):
         columns = {ours: " ".join(column.split()) for ours, column in (columns or {}).items()}
         return _canonical(
-            _where(read_manifest(path, KNOWN.union(columns.values())), columns, where, path), path, columns, source
+            _where(_read(place, KNOWN.union(columns.values())), columns, where, place), place, columns, source
         )
     if columns or where is not None:
         raise ConfigError("columns and where speak of a manifest; give a .csv or .parquet file")
     passed: Counter[str] = Counter()
-    files = list(find(str(images), passed, exclude))
+    files = list(find(place, passed, exclude))
     if not files:
-        raise RaddinoError(f"no file in {images}; give a folder, a glob like 'xrays/**/*.dcm', or a manifest")
+        odd = "".join(f" ({note})" for note in said(passed))
+        raise RaddinoError(
+            f"no file in {shown_url(place)}{odd}; give a folder, a glob like 'xrays/**/*.dcm', an archive, or a "
+            "manifest"
+        )
     table = pd.DataFrame({"file": strings([file for file, _ in files]), "name": strings([name for _, name in files])})
     table = table.assign(source=source or DEFAULT_SOURCE, synthetic=False)
     table = table.assign(**dict.fromkeys(("patient", "study", "namespace", "split", *FACTS)))
@@ -137,10 +145,29 @@ def canonical_items(
     raw = raw.set_axis(raw.columns.astype(str), axis=1)
     raw.attrs = {"notes": []}
     columns = columns or {}
-    return _canonical(_where(raw, columns, where, root), root, columns, None, root.resolve())
+    return _canonical(_where(raw, columns, where, root), root, columns, None, str(root.resolve()))
 
 
-def _where(raw: pd.DataFrame, mapping: dict[str, str], where: str | None, path: Path) -> pd.DataFrame:
+def _read(place: str, known: Collection[str]) -> pd.DataFrame:
+    """The manifest at a path or URL."""
+    if not is_url(place):
+        return read_manifest(Path(place), known)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / os.path.basename(place)
+        try:
+            with copy.open("wb") as stream:
+                download(place, stream)
+        except FileNotFoundError:
+            raise RaddinoError(f"manifest {shown_url(place)} does not exist") from None
+        except OSError as error:
+            raise RaddinoError(f"manifest {shown_url(place)} cannot be fetched ({error})") from None
+        try:
+            return read_manifest(copy, known)
+        except RaddinoError as error:
+            raise RaddinoError(str(error).replace(str(copy), shown_url(place))) from None
+
+
+def _where(raw: pd.DataFrame, mapping: dict[str, str], where: str | None, path: str | Path) -> pd.DataFrame:
     """The rows that satisfy ``where``, in which cells of a CSV count as the numbers and truths that they write."""
     if where is None:
         return raw
@@ -179,7 +206,7 @@ def _keep(raw: pd.DataFrame, kept: np.ndarray | pd.Series, what: str) -> pd.Data
 
 
 def _canonical(
-    raw: pd.DataFrame, path: Path, mapping: dict[str, str], source: str | None, base: Path | None = None
+    raw: pd.DataFrame, path: str | Path, mapping: dict[str, str], source: str | None, base: str | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     chosen, notes = choose(raw, mapping)
     if "path" not in chosen:
@@ -243,7 +270,7 @@ def _canonical(
     return table, classes
 
 
-def _rows(raw: pd.DataFrame, chosen: dict[str, str], path: Path) -> pd.DataFrame:
+def _rows(raw: pd.DataFrame, chosen: dict[str, str], path: str | Path) -> pd.DataFrame:
     """Rows that name an image and are not marked as left out."""
     column = chosen["path"]
     raw = _keep(raw, text(raw[column], column, "surrogateescape").notna(), "without a path left out")
@@ -278,27 +305,27 @@ def _splits(words: pd.Series) -> pd.Series:
     return spread(parse_splits(pd.Series(different, dtype=object)).tolist(), codes, words.index)
 
 
-def _below(base: Path, paths: pd.Series) -> pd.Series:
-    """Absolute paths."""
-    if not str(base).isascii() and strings([str(base)]).dtype == object:
+def _below(base: str, paths: pd.Series) -> pd.Series:
+    """Absolute locations."""
+    if not base.isascii() and strings([base]).dtype == object:
         paths = paths.astype(object)
     below = f"{base}/" + paths
-    absolute = paths.str.startswith("/").astype(bool)
-    return below.mask(absolute, paths) if absolute.any() else below
+    absolute = (paths.str.startswith("/") | paths.str.contains("://", regex=False)).astype(bool)
+    return below.mask(absolute, paths[absolute].map(lambda path: join(base, path))) if absolute.any() else below
 
 
-def _base_folder(paths: pd.Series, manifest: Path) -> Path:
+def _base_folder(paths: pd.Series, manifest: str | Path) -> str:
     """The folder that paths are relative to: the manifest's own, its parent, or its parent's parent."""
-    folder = manifest.resolve().parent
-    candidates = [folder, folder.parent, folder.parent.parent]
-    first = paths.head(PROBED).tolist()
-    found = {base: sum(os.path.isfile(base / name) for name in first) for base in candidates}
+    folder = str(manifest) if is_url(str(manifest)) else str(Path(manifest).resolve())
+    candidates = [folder := os.path.dirname(folder) or folder for _ in range(3)]
+    first = paths.head(PROBED_REMOTE if is_url(folder) else PROBED).tolist()
+    found = {base: sum(exists(join(base, name)) for name in first) for base in candidates}
     best = max(candidates, key=lambda base: found[base])
     if not found[best]:
         raise RaddinoError(
-            f"none of the first {len(first)} paths of {manifest} leads to a file (the first is like "
+            f"none of the first {len(first)} paths of {shown_url(manifest)} leads to a file (the first is like "
             f"{re.sub(r'[^/.:]+', '…', os.path.dirname(first[0]))}/…{_suffix(first[0])}); tried as they are and "
-            f"relative to {', '.join(map(str, candidates))}"
+            f"relative to {', '.join(map(shown_url, candidates))}"
             + ("; write / in place of the backslashes" if "\\" in first[0] else "")
         )
     return best

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pandas as pd
 
@@ -28,8 +27,8 @@ def is_mask_column(values: pd.Series, column: str) -> bool:
     return 2 * int(_masks(cells).sum()) >= len(cells)
 
 
-def mask_cells(values: pd.Series, column: str, base: Path, given: bool) -> tuple[pd.Series, list[str]]:
-    """Tuples of absolute paths and codes, None where a cell is empty or no mask; and what a user has to know.
+def mask_cells(values: pd.Series, column: str, base: str, given: bool) -> tuple[pd.Series, list[str]]:
+    """Tuples of locations and codes, None where a cell is empty or no mask; and what a user has to know.
 
     Args:
         values: of the manifest's column.

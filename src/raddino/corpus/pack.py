@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,6 +20,7 @@ from raddino.corpus.splits import split_of
 from raddino.files import write_json
 from raddino.images.acquisition import ACQUISITION
 from raddino.images.errors import ImageError
+from raddino.images.location import fetch
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import patient_hash, study_hash
 from raddino.images.wall import Wall, seconds_for
@@ -152,11 +153,13 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
     """
     if recipe.frontal_only:
         check_frontal(item["view"])
-    files = [item["file"], *(part for parts in item["masks"].values() for part in parts if not is_code(part))]
+    file = fetch(item["file"])
+    masks, lost = _masks(item["masks"])
+    read = [file, *(part for parts in masks.values() for part in parts)]
     frontal_only = recipe.frontal_only and item["view"] is None
-    wanted = (item["file"], item["masks"], recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
-    rendered = wall.call(render, *wanted, seconds=seconds_for(*files))
-    notes = list(rendered.notes)
+    wanted = (file, masks, recipe.shorter_side, recipe.bits, frontal_only, recipe.secondary_capture)
+    rendered = wall.call(render, *wanted, seconds=seconds_for(*read))
+    notes = [*rendered.notes, *lost]
     if item["patient"] is None and is_placeholder(rendered.identifiers.patient or "named"):
         notes.append("PatientID is a placeholder (anonymous, unknown): counts as without a patient")
     if item["patient"] is None and re.fullmatch(SHORTENED, rendered.identifiers.patient or ""):
@@ -167,6 +170,17 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
     row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
     row |= {"sha256_masks": rendered.sha256_masks, "mended": None}
     return rendered, row
+
+
+def _masks(cells: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str | bytes]], list[str]]:
+    """What masks unite, fetched; and a note on each of which a part cannot be had."""
+    masks, lost = {}, []
+    for name, parts in cells.items():
+        try:
+            masks[name] = [part if is_code(part) else fetch(part) for part in parts]
+        except ImageError as error:
+            lost.append(f"mask {name} left out: {error.reason}")
+    return masks, lost
 
 
 def _facts(item: Record, rendered: Rendered, key: str) -> Record:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from pyarrow import ArrowException
 
 from raddino import __version__
 from raddino.config import validate
+from raddino.corpus.cluster import pack_on_cluster
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.items import Items, digest_of, fill_namespaces, pseudonymise
 from raddino.corpus.manifest import TEXTS, canonical_items, read_items
 from raddino.corpus.pack import PARTIAL, Mend, Recipe, Record, ShardTask
 from raddino.corpus.pool import pack_all
+from raddino.corpus.remote import INFO, folder_of, publish
 from raddino.corpus.seal import seal, summary
 from raddino.corpus.sources import split_spec
 from raddino.corpus.splits import check_patient_splits, check_proportions, patient_fraction
@@ -27,6 +30,7 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.files import lock, owner_only, write_text
 from raddino.images.phi import keyed_hash, load_key
 from raddino.progress import bar
+from raddino.storage import is_url, localised, remote_sizes, shown_url
 
 __all__ = ["prepare", "summary"]
 
@@ -57,6 +61,7 @@ def prepare(
     source_options: dict[str, Any] | None = None,
     fraction: float = 1.0,
     mend: Mend | None = None,
+    engine: str = "local",
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
@@ -65,9 +70,10 @@ def prepare(
     nothing.
 
     Args:
-        images: a folder, a glob, a ``.csv`` / ``.parquet`` manifest (also a folder that holds
-            ``manifest.csv``), or ``NAME:FOLDER`` with a data set of :data:`raddino.corpus.sources.SOURCES`.
-        out: the corpus folder, new or from an interrupted run.
+        images: a folder, a glob, an archive, a DICOMDIR, a ``.csv`` / ``.parquet`` manifest (also a folder that holds
+            ``manifest.csv``), the URL of one of these, or ``NAME:FOLDER`` with a data set of
+            :data:`raddino.corpus.sources.SOURCES`.
+        out: the corpus folder, new or from an interrupted run; or a URL, to which a finished corpus is copied.
         columns: our column to the manifest's, see :func:`raddino.corpus.manifest.read_items`.
         source: the data set's name where the manifest gives none.
         namespace: whose patient numbers they are, where the manifest gives none: one number in one namespace is one
@@ -78,7 +84,7 @@ def prepare(
         secondary_capture: take DICOM Secondary Capture too, see :func:`raddino.images.admit.admit`; a data set that was
             published as such takes it without being asked.
         key: for hashing identifiers, see :func:`raddino.images.phi.load_key`.
-        workers: processes; None for one a core. The result does not depend on it.
+        workers: processes; None for one a core. The result does not depend on it. Under Ray: actors.
         where: pandas query that rows of the manifest must satisfy.
         splits: proportions of train, val and test for patients whose split the manifest does not give.
         seed: of those splits, and of ``fraction``.
@@ -88,13 +94,20 @@ def prepare(
             images count singly.
         mend: what is done to images before they are packed, for example
             :class:`raddino.inspection.mend.Mending`; None for nothing.
+        engine: ``"ray"`` spreads the shards over a Ray cluster whose machines see the images and ``out`` under the
+            same names (extra ``cluster``); the corpus is the same to the byte.
 
     Raises:
         RaddinoError: nothing to read, ``out`` holds something else or another process writes it, a patient stands
             in two splits, no image left, or the corpus cannot be written.
     """
-    out = Path(out)
+    url = str(out).rstrip("/") if is_url(out := localised(out)) else None
+    out = Path(out) if url is None else folder_of(url, "staged")
     check_proportions(splits)
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"engine takes local or ray, got {engine!r}")
+    if engine == "ray" and str(images).startswith("memory:"):
+        raise ConfigError("memory:// URLs are of one process: engine ray needs files, or URLs that all machines see")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     if os.path.lexists(out) and not out.is_dir():
@@ -126,24 +139,42 @@ def prepare(
         made_by["fraction"] = fraction
     check_patient_splits(items)
     plan = keyed_hash(key, "plan", f"{FORMAT} {__version__} {recipe.model_dump_json()} {digest_of(items)}")
-    corpus = _finished(out, plan)
+    corpus = _published(url, plan) if url else _finished(out, plan)
     if corpus is not None:
         return corpus
     info = {"preparation": recipe.model_dump(mode="json"), "plan": plan, **made_by}
     private = bool(items[list(TEXTS)].notna().any(axis=None))
+    pack = partial(pack_on_cluster, private=private) if engine == "ray" else pack_all
     tasks = _tasks(out, items, recipe, key, mend)
     with _written_whole(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with owner_only(private), lock(out / PARTIAL, BUSY.format(out)):
+        with owner_only(url is not None):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        with owner_only(private or url is not None), lock(out / PARTIAL, BUSY.format(out)):
             if _finished(out, plan) is None:  # still, now that no other process can end it
                 _begin(out, plan, private)
                 todo = [task for task in tasks if not task.record.is_file()]
                 done = len(items) - sum(len(task.items) for task in todo)
                 with bar("prepare", total=len(items), done=done) as shown:
-                    pack_all(todo, workers, shown)
+                    pack(todo, workers, shown)
                 seal(out, tasks, repeated, classes, info)
             shutil.rmtree(out / PARTIAL, ignore_errors=True)
-    return Corpus.open(out)
+    if url:
+        publish(out, url)
+    return Corpus.open(url or out)
+
+
+def _published(url: str, plan: str) -> Corpus | None:
+    """The corpus at a URL where it is complete.
+
+    Raises:
+        RaddinoError: it is another one.
+    """
+    if INFO not in remote_sizes(url):
+        return None
+    corpus = Corpus.open(url)
+    if corpus.info.get("plan") != plan:
+        raise RaddinoError(OTHER.format(shown_url(url)))
+    return corpus
 
 
 def _finished(out: Path, plan: str) -> Corpus | None:

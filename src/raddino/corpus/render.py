@@ -45,8 +45,8 @@ class Rendered:
 
 
 def render(
-    file: str,
-    masks: Mapping[str, Sequence[str]],
+    file: str | bytes,
+    masks: Mapping[str, Sequence[str | bytes]],
     shorter_side: int,
     bits: int,
     frontal_only: bool,
@@ -55,8 +55,8 @@ def render(
     """Read and prepare one image and its masks, each of which unites files and codes.
 
     Args:
-        file: the image.
-        masks: name to files and codes; one that does not fit is left out with a note.
+        file: the image's path or bytes.
+        masks: name to codes and files, by paths or bytes; one that does not fit is left out with a note.
         shorter_side: pixels.
         bits: 8 or 16.
         frontal_only: set aside what its header calls lateral or oblique.
@@ -110,13 +110,13 @@ def joint_digest(masks: dict[str, np.ndarray]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _mask(parts: Sequence[str], source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+def _mask(parts: Sequence[str | bytes], source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
     """The greatest value that one of ``parts`` has at each pixel of ``shape``."""
     return reduce(np.maximum, (_layer(part, source_shape, shape) for part in parts))
 
 
-def _layer(part: str, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    mask = decode(part, source_shape) if is_code(part) else read_mask(part)
+def _layer(part: str | bytes, source_shape: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    mask = decode(part, source_shape) if isinstance(part, str) and is_code(part) else read_mask(part)
     aspects = mask.shape[1] / mask.shape[0], source_shape[1] / source_shape[0]
     if abs(aspects[0] / aspects[1] - 1) > MASK_ASPECT_TOLERANCE:
         raise UnreadableImage("its shape is not the image's")

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from raddino.errors import RaddinoError
+from raddino.storage import read_remote, shown_url
 
+SHARDS = "shards"
 HEADER = 512
 OPEN_FILES = 64
 COMPRESSION = 2
@@ -95,9 +97,13 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Random access to the members of shards; holds at most 64 files open, none of which is pickled."""
+    """Random access to the members of shards; holds at most 64 files open, none of which is pickled.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the shards, or the URL below which they lie.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
         self.folder = folder
         self._files: OrderedDict[str, IO[bytes]] = OrderedDict()
 
@@ -107,19 +113,25 @@ class ShardReader:
         Raises:
             RaddinoError: the shard is gone or shorter than that.
         """
+        corpus = shown_url(os.path.dirname(self.folder))
         try:
-            file = self._file(shard)  # held until it is read: another thread may drop it from the table meanwhile
-            data = os.pread(file.fileno(), length, offset)
+            data = self._range(shard, offset, length)
         except FileNotFoundError:
-            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is missing; prepare it again") from None
+            raise RaddinoError(f"shard {shard} of corpus {corpus} is missing; prepare it again") from None
         if len(data) != length:
-            raise RaddinoError(f"shard {shard} of corpus {self.folder.parent} is cut short; prepare it again")
+            raise RaddinoError(f"shard {shard} of corpus {corpus} is cut short; prepare it again")
         return data
 
-    def _file(self, shard: str) -> IO[bytes]:
-        file = self._files.get(shard)
+    def _range(self, shard: str, offset: int, length: int) -> bytes:
+        if isinstance(self.folder, str):
+            return read_remote(f"{self.folder}/{shard}", offset, offset + length)
+        file = self._file(self.folder / shard)  # held until it is read: another thread may drop it from the table
+        return os.pread(file.fileno(), length, offset)
+
+    def _file(self, path: Path) -> IO[bytes]:
+        file = self._files.get(path.name)
         if file is None:
-            file = self._files[shard] = open(self.folder / shard, "rb")  # noqa: SIM115
+            file = self._files[path.name] = open(path, "rb")  # noqa: SIM115
             while len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
         return file

@@ -21,6 +21,7 @@ import numpy as np
 
 from raddino.images.errors import UnreadableImage
 from raddino.images.raster import LARGEST_PIXELS
+from raddino.storage import join
 
 EMPTY = "empty:"
 FOREGROUND = 255
@@ -40,10 +41,10 @@ def is_code(part: str) -> bool:
     return CODE.match(part) is not None
 
 
-def split_cell(cell: str, folder: Path) -> tuple[str, ...]:
-    """The parts that a cell unites: codes, and files as paths below ``folder``."""
+def split_cell(cell: str, folder: str | Path) -> tuple[str, ...]:
+    """The parts that a cell unites: codes, and files as locations below ``folder``."""
     parts = cell.removeprefix("union:").split("|") if cell.startswith("union:") else [cell]
-    return tuple(part if is_code(part) else str(folder / part) for part in map(str.strip, parts))
+    return tuple(part if is_code(part) else join(folder, part) for part in map(str.strip, parts))
 
 
 def union(parts: Iterable[str]) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from raddino.images import raster
+from raddino.images.archive import check_size
 from raddino.images.decode import COMPLAINT
 from raddino.images.errors import NotARadiograph, UnreadableImage
 from raddino.images.intensity import to_grey
@@ -14,7 +15,6 @@ from raddino.images.wall import printed
 
 __all__ = ["read_image", "read_mask", "to_grey"]
 
-LARGEST_FILE = 2**29
 LARGEST_ASPECT = 8
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -29,11 +29,11 @@ SIGNATURES = {
 MASK_SIGNATURES = {**SIGNATURES, b"GIF87a": "GIF", b"GIF89a": "GIF"}
 
 
-def read_image(path: str | Path, secondary_capture: bool = False) -> Radiograph:
+def read_image(file: str | Path | bytes, secondary_capture: bool = False) -> Radiograph:
     """Read DICOM, PNG, JPEG, JPEG 2000, TIFF, or a raw image of the JSRT into calibrated grey.
 
     Args:
-        path: the file.
+        file: its path, or its bytes.
         secondary_capture: take DICOM Secondary Capture in grey too, see :func:`raddino.images.admit.admit`.
 
     Returns:
@@ -45,7 +45,7 @@ def read_image(path: str | Path, secondary_capture: bool = False) -> Radiograph:
         UnreadableImage: missing, damaged, truncated, of another format, or over a size limit.
         NotARadiograph: readable and set aside (colour, CT, a hand, several frames, a strip).
     """
-    data = _bytes(Path(path))
+    data = _bytes(file)
     kind = sniff(data)
     if kind == "DICOM":
         from raddino.images.dicom import read_dicom
@@ -65,13 +65,13 @@ def read_image(path: str | Path, secondary_capture: bool = False) -> Radiograph:
     return radiograph
 
 
-def read_mask(path: str | Path) -> np.ndarray:
+def read_mask(file: str | Path | bytes) -> np.ndarray:
     """The values of a mask file (PNG, TIFF, JPEG, JPEG 2000 or GIF), (H, W) uint8 or uint16, exactly as stored.
 
     Raises:
         UnreadableImage: missing, damaged, or not one channel of whole numbers.
     """
-    data = _bytes(Path(path))
+    data = _bytes(file)
     kind = sniff(data, MASK_SIGNATURES)
     if kind in ("DICOM", "JSRT"):
         raise UnreadableImage("mask is a DICOM file or a raw image of the JSRT")
@@ -98,12 +98,14 @@ def sniff(data: bytes, signatures: dict[bytes, str] = SIGNATURES) -> str:
     raise UnreadableImage("not a DICOM, PNG, JPEG, JPEG 2000 or TIFF file")
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(file: str | Path | bytes) -> bytes:
+    if isinstance(file, bytes):
+        return file
+    path = Path(file)
     try:
         if not path.is_file():
             raise UnreadableImage("file not found")
-        if path.stat().st_size > LARGEST_FILE:
-            raise UnreadableImage(f"file of more than {LARGEST_FILE // 2**20} MiB")
+        check_size(path.stat().st_size)
         return path.read_bytes()
     except OSError:
         raise UnreadableImage("file cannot be opened") from None

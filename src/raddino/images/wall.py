@@ -131,9 +131,10 @@ class Wall:
         return _Ended(KILLED if status in (-signal.SIGKILL, -signal.SIGTERM) else ENDED)
 
 
-def seconds_for(*files: str | os.PathLike[str]) -> int:
-    """Processor time that decoding files may take: 8 s, and 1 s more for each MiB."""
-    sizes = (os.path.getsize(file) for file in files if os.path.isfile(file))
+def seconds_for(*files: str | os.PathLike[str] | bytes) -> int:
+    """Processor time that decoding files, by their paths or bytes, may take: 8 s, and 1 s more for each MiB."""
+    paths = (file for file in files if not isinstance(file, bytes) and os.path.isfile(file))
+    sizes = [*(len(file) for file in files if isinstance(file, bytes)), *map(os.path.getsize, paths)]
     return SECONDS + SECONDS_PER_MIB * (sum(sizes) >> 20)
 
 

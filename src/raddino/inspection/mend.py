@@ -10,7 +10,7 @@ import numpy as np
 from raddino.corpus.pack import Record
 from raddino.corpus.render import Rendered, digest, joint_digest
 from raddino.corpus.shards import decode_png, encode_png
-from raddino.errors import ConfigError, did_you_mean
+from raddino.errors import ConfigError, counted, did_you_mean
 from raddino.images.errors import ImageError, NotARadiograph
 from raddino.inspection.geometry import SURE, Geometry, sure_move
 from raddino.inspection.moves import MOVES, Move
@@ -51,7 +51,7 @@ class Mending:
         return {"fix": list(self.fix), "sure": sure, "text": self.text, "engine": self.engine}
 
     def __call__(self, images: list[tuple[Rendered, Record]]) -> list[tuple[Rendered, Record] | ImageError]:
-        """Images and rows with what is sure undone, or why one is set aside; ``mended`` in the row says what was done."""
+        """Images and rows after it, or why one is set aside; ``mended`` in the row says what was done."""
         upright = self._put_right(images) if "geometry" in self.fix and images else images
         return [image if self.text == "keep" else self._without_text(*image) for image in upright]
 
@@ -69,7 +69,7 @@ class Mending:
         places = sum(box["kind"] == "identifier" for box in record["text_boxes"])
         changed = replace(rendered, png=encode_png(kept), sha256=digest(kept))
         return changed, _noted(
-            {**row, "sha256": changed.sha256}, "text was blanked", f"text was blanked in {places} places"
+            {**row, "sha256": changed.sha256}, "text was blanked", f"text was blanked in {counted(places, 'place')}"
         )
 
 

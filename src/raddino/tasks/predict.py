@@ -66,7 +66,7 @@ def predict(
     has no value) and ``note`` (not for clinical use; what reading noticed).
 
     Args:
-        images: a file, a folder, a glob, or a manifest as for ``prepare``.
+        images: a file, or a folder, a glob, an archive, a DICOMDIR, a manifest or a URL as for ``prepare``.
         probes: folders ``RESULTS/probes/TASK/ENCODER``.
         out: the CSV file; an earlier one is replaced.
         encoder: spec of the probes' encoder, where it is not to be had from the spec in the probe.

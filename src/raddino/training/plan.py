@@ -133,7 +133,7 @@ def plan(
             f"assumed: shorter side {config.views.global_size}, longer {ASPECT:g} times as long, 1 byte a pixel"
         )
     else:
-        corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
+        corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
         rows = training_rows(corpus, config)
         table, images = corpus.manifest.iloc[rows], len(rows)
         stored = float(table["length"].mean())

@@ -122,7 +122,7 @@ def _train(
         )
     check_trackers(track)
     parallel.check(config.batch_size, config.accumulate)
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(Path(corpus))
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
     config = decided(config, place).model_copy(update={"precision": computing_precision(config.precision, place)})
     rows = training_rows(corpus, config)
     if parallel.first:

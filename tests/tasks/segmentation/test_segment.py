@@ -71,6 +71,25 @@ def test_png_at_the_size_of_the_image_and_again(tmp_path, images):
     assert (out / "below" / "b.png.png").stat().st_mtime_ns == before[out / "below" / "b.png.png"]
 
 
+def test_members_of_an_archive_are_segmented_as_files_are(tmp_path, images):
+    model = model_in(tmp_path, EXCLUSIVE)
+    segment(images, model, tmp_path / "files", device="cpu")
+    archive = shutil.make_archive(str(tmp_path / "x"), "gztar", images)
+    done = segment(archive, model, tmp_path / "members", device="cpu")
+    assert (done.written, sum(done.skipped.values())) == (2, 1)
+    for name in ("a.png", "below/b.png"):
+        before, after = tmp_path / "files" / f"{name}.png", tmp_path / "members" / f"x.tar.gz::{name}.png"
+        assert before.read_bytes() == after.read_bytes()
+
+
+def test_dicom_seg_of_a_member_is_refused_by_name(tmp_path):
+    pytest.importorskip("highdicom")
+    sample(tmp_path / "made", 1, size=96, format="dicom", workers=1)
+    archive = shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "made" / "images")
+    with pytest.raises(RaddinoError, match="DICOM SEG is written of files only"):
+        segment(archive, model_in(tmp_path, OVERLAPPING), tmp_path / "out", format="dicom-seg", device="cpu")
+
+
 def test_names_that_are_not_utf8_keep_their_bytes(tmp_path, images):
     try:
         shutil.copy(images / "a.png", images / os.fsdecode(b"M\xfc.png"))

@@ -19,6 +19,7 @@ from raddino.corpus.listing import is_utf8, walk
 from raddino.corpus.splits import patient_fraction
 from raddino.errors import ConfigError, RaddinoError
 from raddino.registry import Registry
+from raddino.storage import is_url
 
 PHYSIONET = "PhysioNet Credentialed Health Data License 1.5.0"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -251,7 +252,7 @@ def split_spec(spec: str | Path) -> tuple[Source, Path] | None:
         RaddinoError: what stands before the colon looks like a source's name and is none.
     """
     name, colon, place = str(spec).partition(":")
-    if os.path.exists(spec) or (glob.has_magic(str(spec)) and name not in SOURCES):
+    if is_url(spec) or os.path.exists(spec) or (glob.has_magic(str(spec)) and name not in SOURCES):
         return None
     if name not in SOURCES and not (colon and LIKE_A_NAME.fullmatch(name)):
         return None

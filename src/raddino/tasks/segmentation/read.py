@@ -1,7 +1,6 @@
 """A file as the segmentation model sees it: what runs behind the wall, where other people's bytes are decoded."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,14 +19,20 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def read_prepared(file: Path, shorter_side: int | None, secondary_capture: bool = False, bits: int = 8) -> Prepared:
-    """Read one file.
+def read_prepared(
+    file: str | bytes, shorter_side: int | None, secondary_capture: bool = False, bits: int = 8
+) -> Prepared:
+    """Read one file, by its path or bytes.
 
     Raises:
         ImageError: it is unreadable or set aside.
     """
     radiograph = read_image(file, secondary_capture)
     height, width = radiograph.pixels.shape
-    with file.open("rb") as stream:
-        kind = sniff(stream.read(HEADER))
+    kind = sniff(file if isinstance(file, bytes) else _head(file))
     return Prepared(to_grey(radiograph, shorter_side, bits), (height, width), kind == "DICOM", radiograph.warnings)
+
+
+def _head(file: str) -> bytes:
+    with open(file, "rb") as stream:
+        return stream.read(HEADER)

@@ -18,7 +18,9 @@ from PIL import Image
 from raddino.corpus.manifest import read_items
 from raddino.errors import ConfigError, RaddinoError, commonest
 from raddino.files import draft_of, is_free, read_json, write_text, writing
+from raddino.images.dicomdir import is_dicomdir
 from raddino.images.errors import ImageError, UnreadableImage
+from raddino.images.location import fetch, is_archive
 from raddino.images.wall import Wall, seconds_for
 from raddino.progress import bar
 from raddino.tasks.segmentation.contours import PALETTE, draw_contours
@@ -70,7 +72,7 @@ def segment(
     does what is missing.
 
     Args:
-        images: a file, a folder, a glob, or a manifest as for ``prepare``.
+        images: a file, or a folder, a glob, an archive, a DICOMDIR, a manifest or a URL as for ``prepare``.
         model: folder of a segmentation model, ``RESULTS/models/TASK/ENCODER``.
         out: a new folder, or one that an earlier call with the same model, format, ``carry_header`` and
             ``drop_islands`` wrote.
@@ -133,7 +135,7 @@ def segment(
 
 def _write(
     place: Path,
-    file: Path,
+    file: str,
     read: Prepared,
     model: SegmentationModel,
     format: str,
@@ -144,6 +146,8 @@ def _write(
     """All files of one image, masks first."""
     if format == "dicom-seg" and not read.dicom:
         raise UnreadableImage("DICOM SEG is written of DICOM files only")
+    if format == "dicom-seg" and not os.path.isfile(file):
+        raise UnreadableImage("DICOM SEG is written of files only, not of archives or URLs: unpack or fetch it")
     found = model.predict(read.grey)
     exclusive = model.record.options.exclusive
     large = np.stack([_resized(one, read.stored) for one in found])
@@ -151,7 +155,7 @@ def _write(
     masks = np.stack([(bits >> position & 1).astype(bool) for position in range(len(model.names))])
     if format == "dicom-seg":
         seg = _with(place, ".seg.dcm")
-        write_dicom_seg(seg, file, masks, model.names, model.digest, carry_header=carry_header)
+        write_dicom_seg(seg, Path(file), masks, model.names, model.digest, carry_header=carry_header)
     elif exclusive:
         numbers = np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]
         _save_png(_with(place, ".png"), (masks * numbers).max(0))
@@ -164,12 +168,13 @@ def _write(
 
 
 def read_ahead(
-    todo: Sequence[tuple[str, Path]], shorter_side: int | None, secondary_capture: bool, bits: int = 8
-) -> Iterator[tuple[str, Path, Prepared | ImageError]]:
-    """Files read behind walls, a few ahead, in order; an error stands in the place of an image."""
+    todo: Sequence[tuple[str, str]], shorter_side: int | None, secondary_capture: bool, bits: int = 8
+) -> Iterator[tuple[str, str, Prepared | ImageError]]:
+    """Locations read behind walls, a few ahead, in order; an error stands in the place of an image."""
 
-    def read(file: Path, wall: Wall) -> Prepared | ImageError:
+    def read(location: str, wall: Wall) -> Prepared | ImageError:
         try:
+            file = fetch(location)
             return wall.call(read_prepared, file, shorter_side, secondary_capture, bits, seconds=seconds_for(file))
         except ImageError as error:
             return error
@@ -249,14 +254,15 @@ def _files(place: str, model: SegmentationModel, format: str, contours: bool) ->
     return [place + suffix for suffix in [*suffixes, *([".contours.png"] if contours else [])]]
 
 
-def listed(images: str | Path, out: Path) -> dict[str, Path]:
-    """Files by the names that their masks get; one file by its own, whatever signs it holds; none of ours."""
+def listed(images: str | Path, out: Path) -> dict[str, str]:
+    """Locations by the names that their masks get; one file by its own, whatever signs it holds; none of ours."""
     text = os.fspath(images)
-    if os.path.isfile(text) and not text.lower().endswith((".csv", ".parquet")):
-        return {Path(text).name: Path(text)}
+    many = text.lower().endswith((".csv", ".parquet")) or is_archive(text) or is_dicomdir(text)
+    if os.path.isfile(text) and not many:
+        return {Path(text).name: text}
     table, inside = read_items(text, exclude=out)[0], out.resolve()
-    named = zip(map(_place, table["name"]), map(Path, table["file"]), strict=True)
-    return {place: file for place, file in named if inside not in file.resolve().parents}
+    named = zip(map(_place, table["name"]), table["file"], strict=True)
+    return {place: file for place, file in named if inside not in Path(file).resolve().parents}
 
 
 def _place(name: str) -> str:
