@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from raddino.inspection.holdings import OLDEST, THE_REST, UNKNOWN, groups_of
+from raddino.inspection.holdings import OLDEST, THE_REST, UNKNOWN, groups_of, present
 from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.ranking import Floats, auroc, stratified_auroc
 from raddino.metrics.scales import effective_patients, scale_of
@@ -21,7 +21,7 @@ from raddino.progress import bar
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
-COMPARED = ("source", "split", "manufacturer")
+COMPARED = ("source", "corpus", "split", "manufacturer")
 FEWEST_PATIENTS = 30
 """Of a group that is compared."""
 MOST_COMPARED = 6
@@ -31,6 +31,8 @@ MOST_IMAGES, MOST_EMBEDDED = 2000, 500
 FEWEST_KNOWN = 10
 """Images of either group on which a fact is known, for its own AUROC."""
 FOLDS, SEED, RESAMPLES = 5, 0, 1000
+WIDER = (1 + FOLDS / (FOLDS - 1)) ** 0.5
+"""Standard deviation over that of the resamples: training images of the folds overlap (Nadeau and Bengio 2003)."""
 CLEARLY = 0.9
 SIZE, GREY, CONTENT, FACTS = "image size", "grey values", "content", "facts"
 GREYS = {"intensity": ("mean", "std", "entropy"), "exposure": ("bright", "dark", "contrast", "border")}
@@ -49,7 +51,7 @@ class Told:
         kind: ``"image size"``, ``"grey values"`` or ``"content"``.
         images, patients: of both that the probe saw.
         auroc: out of fold, among pairs of images of one fold; 0.5 where the input says nothing.
-        low, high: its 95 % interval over patients, for the probes as they were fitted.
+        low, high: its 95 % interval over patients, widened by :data:`WIDER`.
         inputs: single inputs by falling AUROC, each taken in the direction that tells more; of images on which they
             are known. Those of the kind, and what the manifest says of the image (``"facts"``).
     """
@@ -103,7 +105,7 @@ def drift(
     kinds = {kind: table for kind, table in inputs_of(frame, measures).items() if len(table.columns)}
     facts = kinds.pop(FACTS, pd.DataFrame(index=frame.index))
     whose = _patients(frame)
-    pairs = [(by, groups, pair) for by in COMPARED if by in frame for groups in [groups_of(frame, by)]
+    pairs = [(by, groups, pair) for by in present(frame, COMPARED) for groups in [groups_of(frame, by)]
              for pair in combinations(compared_groups(groups, whose), 2)]  # fmt: skip
     told = []
     with bar("drift", total=len(pairs)) as shown:
@@ -136,7 +138,7 @@ def content_of(corpora: Sequence[Corpus], manifest: pd.DataFrame, cache: Path | 
 
     frame = manifest.reset_index(drop=True)
     chosen = np.zeros(len(frame), bool)
-    for by in (name for name in COMPARED if name in frame):
+    for by in present(frame, COMPARED):
         groups = groups_of(frame, by)
         for name in compared_groups(groups, _patients(frame)):
             chosen[draw(np.flatnonzero(groups == name), MOST_EMBEDDED)] = True
@@ -211,7 +213,9 @@ def _told(
     compute = partial(stratified_auroc, target, score, fold)
     value = float(compute(None))
     samples = PatientBootstrap(patients, RESAMPLES, SEED).distribution(compute)
-    found = interval(value, samples, effective_patients(patients, target), scale_of("auroc"), n=len(target))
+    found = interval(
+        value, value + WIDER * (samples - value), effective_patients(patients, target), scale_of("auroc"), n=len(target)
+    )
     bounds = [round(float(number), 5) for number in (value, found.low, found.high)]
     return Told(by, one, other, kind, len(target), len(np.unique(patients)), *bounds, tuple(ranking))
 

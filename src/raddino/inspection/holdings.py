@@ -5,7 +5,7 @@ Groups are those of the sources, splits, machines and years; nothing in a table 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from raddino.inspection.drift import Told
 
 GROUPED = (
-    "source", "split", "manufacturer", "model", "station", "detector", "portable", "patient_position", "year_band",
+    "source", "corpus", "split", "manufacturer", "model", "station", "detector", "portable", "patient_position",
+    "year_band",
 )  # fmt: skip
 """Columns whose values are compared, where a manifest has them."""
 FACTS = (
@@ -58,13 +59,14 @@ def holdings(manifest: pd.DataFrame, measures: Mapping[str, pd.DataFrame] | None
       check ``intensity`` was made.
 
     Args:
-        manifest: a row an image, with ``source``, ``split``, ``patient``, ``height``, ``width`` and ``length``.
+        manifest: a row an image, with ``source``, ``split``, ``patient``, ``height``, ``width`` and ``length``, and of
+            several corpora with ``corpus`` (their numbers, from 0).
         measures: as :attr:`raddino.inspection.inspect.Inspection.measures`.
     """
     frame = manifest.reset_index(drop=True)
     grey = (measures or {}).get("intensity")
     tables: dict[str, list[pd.DataFrame]] = {}
-    for by in ("all", *(name for name in GROUPED if name in frame and frame[name].notna().any())):
+    for by in ("all", *present(frame, GROUPED)):
         groups = pd.Series("all", frame.index) if by == "all" else pd.Series(groups_of(frame, by), frame.index)
         for name, table in _tables_of(frame, groups.rename("group"), grey).items():
             table.insert(0, "by", by)
@@ -72,9 +74,21 @@ def holdings(manifest: pd.DataFrame, measures: Mapping[str, pd.DataFrame] | None
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
+def present(manifest: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Those columns of ``names`` that say something; corpora only where they are not the sources."""
+    known = [name for name in names if name in manifest and manifest[name].notna().any()]
+    if "corpus" in known:
+        pairs, corpora = manifest[["corpus", "source"]].drop_duplicates(), manifest["corpus"].nunique()
+        if corpora == 1 or len(pairs) == corpora == manifest["source"].nunique():
+            known.remove("corpus")
+    return known
+
+
 def groups_of(manifest: pd.DataFrame, by: str) -> np.ndarray:
     """(N,) name of each image's group by one column; hashes are cut, and the smallest groups are one."""
     values = manifest[by]
+    if by == "corpus":
+        values = "corpus " + (values + 1).astype(str)
     if by == "portable":
         values = values.map({1: "portable", 0: "not portable"})
     named = values.astype(object).where(values.notna() & (values != ""), UNKNOWN).astype(str)

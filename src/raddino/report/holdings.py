@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from raddino.inspection.drift import Told
     from raddino.inspection.holdings import Tables
 
-DRAWN = ("source", "manufacturer", "year_band")
+DRAWN = ("source", "corpus", "manufacturer", "year_band")
 """Columns whose groups get figures and label tables of their own."""
 MOST_LABELS, MOST_LINES, LONGEST = 20, 24, 22
 MOST_SAID = 6
@@ -166,7 +166,8 @@ def _labels_sheet(tables: Tables, by: str) -> Sheet | None:
         return None
     cells = {(row.label, row.group): f"{row.positive} of {row.known} ({row.prevalence:.1%})"
              for row in table.itertuples()}  # fmt: skip
-    rows = [[label, *(cells.get((label, group), ABSENT) for group in groups)] for label in _by_positives(table).index]
+    labels = _by_positives(table).index
+    rows = [[_named(label), *(cells.get((label, group), ABSENT) for group in groups)] for label in labels]
     return Sheet(f"Labels by {_named(by)}: positive of known (prevalence)", ["label", *groups], rows)
 
 
@@ -299,7 +300,7 @@ def _draw_prevalence(axes: Axes, table: pd.DataFrame, labels: list[str], groups:
         shares = table[table["group"] == group].set_index("label")["prevalence"].reindex(labels)
         at = [line - 0.42 + tall * (place + 0.5) for line in range(len(labels))]
         axes.barh(at, shares.fillna(0), height=tall, color=hue(place), label=_short(group))
-    axes.set_yticks(range(len(labels)), [_short(label.replace("_", " ")) for label in labels])
+    axes.set_yticks(range(len(labels)), [_short(_named(label)) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("prevalence")
