@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from raddino.errors import counted
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 DRAWN = ("source", "corpus", "manufacturer", "year_band")
 """Columns whose groups get figures and label tables of their own."""
 MOST_LABELS, MOST_LINES, LONGEST = 20, 24, 22
+BESIDE, LINE = 14, 0.17
+"""Letters of a name that has room beside another in a legend, and inches of a line."""
+HEIGHT = 2.6
 MOST_SAID = 6
 """Sentences on the terminal and on the page; the table has the rest."""
 ABSENT = "–"
@@ -210,16 +214,30 @@ def _told_sheet(told: Sequence[Told]) -> Sheet | None:
     return Sheet("What tells groups apart (bold: the interval lies above 0.5)", columns, rows, strong)
 
 
+def _columns(names: Collection[str]) -> int:
+    """Of a legend."""
+    return 2 if max(map(len, names), default=0) <= BESIDE else 1
+
+
+def _taller(names: Collection[str]) -> float:
+    """Inches that a legend of more than one line takes from the axes."""
+    return LINE * (-(-len(names) // _columns(names)) - 1)
+
+
 def _histograms(tables: Tables, by: str, stamp: str) -> Drawing | None:
-    groups = _order(tables, by)[: len(HUES)]
-    lines = [(group, _of(tables, "greys", by, group)) for group in groups]
-    found = [(group, table["histogram"].iloc[0]) for group, table in lines if len(table)]
-    if not found:
+    table, colours = _of(tables, "greys", by), _colours(tables, by)
+    if not len(table):
         return None
+    draw = partial(_draw_histograms, histograms=table.set_index("group")["histogram"], colours=colours)
     return Drawing(
-        f"Grey values by {_named(by)}", svg(partial(_draw_histograms, found=found), stamp=stamp),
+        f"Grey values by {_named(by)}", svg(draw, height=HEIGHT + _taller(colours), stamp=stamp),
         "Mean share of the pixels in each of 32 bins over the whole range." + _left_out(tables, by),
     )  # fmt: skip
+
+
+def _colours(tables: Tables, by: str) -> dict[str, int]:
+    """Groups that are drawn, to their palette numbers."""
+    return {group: place for place, group in enumerate(_order(tables, by)[: len(HUES)])}
 
 
 def _left_out(tables: Tables, by: str) -> str:
@@ -227,13 +245,14 @@ def _left_out(tables: Tables, by: str) -> str:
     return f" The largest {len(HUES)}; {left} more are in the table." if left > 0 else ""
 
 
-def _draw_histograms(axes: Axes, found: list[tuple[str, list[float]]]) -> None:
-    for place, (group, shares) in enumerate(found):
-        centres = [(bin_ + 0.5) / len(shares) for bin_ in range(len(shares))]
+def _draw_histograms(axes: Axes, histograms: pd.Series, colours: dict[str, int]) -> None:
+    for group, place in colours.items():
+        shares = histograms[group]
+        centres = (np.arange(len(shares)) + 0.5) / len(shares)
         axes.plot(centres, shares, color=hue(place), linestyle=dash(place), label=_short(group))
     axes.set(xlabel="grey value, share of the range", ylabel="share of pixels", xlim=(0, 1))
     axes.set_ylim(bottom=0)
-    legend(axes)
+    legend(axes, _columns(colours))
 
 
 def _ages(tables: Tables, stamp: str) -> Drawing | None:
@@ -244,26 +263,25 @@ def _ages(tables: Tables, stamp: str) -> Drawing | None:
     if not len(shown):
         return None
     left = int(people["patients"].sum() - shown["patients"].sum())
-    groups = [group for group in _order(tables, "source")[: len(HUES)]]
-    draw = partial(_draw_ages, shown=shown, groups=groups)
+    colours = {group: place for group, place in _colours(tables, "source").items() if group in set(shown["group"])}
+    draw = partial(_draw_ages, shown=shown, colours=colours)
     return Drawing(
-        "Age and sex", svg(draw, stamp=stamp),
-        f"Patients by decade, women to the left. {counted(left, 'patient')} of unknown age or sex left out.",
+        "Age and sex", svg(draw, height=HEIGHT + _taller(colours), stamp=stamp),
+        f"Patients by decade, women to the left. {counted(left, 'patient')} of unknown age or sex left out."
+        + _left_out(tables, "source"),
     )  # fmt: skip
 
 
-def _draw_ages(axes: Axes, shown: pd.DataFrame, groups: list[str]) -> None:
-    import numpy as np
-
+def _draw_ages(axes: Axes, shown: pd.DataFrame, colours: dict[str, int]) -> None:
     reach = [0.0]
     for sex, sign in (("F", -1), ("M", 1)):
         start = np.zeros(len(DECADES))
-        for place, group in enumerate(groups):
+        for group, place in colours.items():
             chosen = shown[(shown["sex"] == sex) & (shown["group"] == group)]
             if not len(chosen):
                 continue
             width = chosen.set_index("age")["patients"].reindex(DECADES).fillna(0).to_numpy()
-            label = _short(group) if group not in axes.get_legend_handles_labels()[1] else None
+            label = None if _short(group) in axes.get_legend_handles_labels()[1] else _short(group)
             axes.barh(range(len(DECADES)), sign * width, left=sign * start, color=hue(place), height=0.8, label=label)
             start = start + width
         reach.append(float(start.max()))
@@ -272,40 +290,39 @@ def _draw_ages(axes: Axes, shown: pd.DataFrame, groups: list[str]) -> None:
     axes.set(xlim=(-most, most), xlabel="women · patients · men", ylabel="years")
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.axvline(0, color=hue(6), linewidth=0.8)
-    handles, labels = axes.get_legend_handles_labels()
-    if len(dict(zip(labels, handles, strict=True))) > 1:
-        legend(axes)
+    if len(colours) > 1:
+        legend(axes, _columns(colours))
 
 
 def _prevalence(tables: Tables, by: str, stamp: str) -> Drawing | None:
     table = _of(tables, "labels", by)
-    groups = [group for group in _order(tables, by)[: len(HUES)] if len(table) and group in set(table["group"])]
-    if not groups:
+    if not len(table):
         return None
-    table = table[table["group"].isin(groups)]
+    colours = {group: place for group, place in _colours(tables, by).items() if group in set(table["group"])}
+    table = table[table["group"].isin(colours)]
     most = _by_positives(table)
     labels = most.index[:MOST_LABELS].tolist()
     left = len(most) - len(labels)
-    draw = partial(_draw_prevalence, table=table, labels=labels, groups=groups)
+    draw = partial(_draw_prevalence, table=table, labels=labels, colours=colours)
     rest = f" The {len(labels)} with most positives; {left} more are in the table." if left else ""
     return Drawing(
-        f"Labels by {_named(by)}", svg(draw, height=1.2 + 0.19 * len(labels), stamp=stamp),
+        f"Labels by {_named(by)}", svg(draw, height=1.2 + _taller(colours) + 0.19 * len(labels), stamp=stamp),
         f"Share of positives among the images on which the label is known.{rest}{_left_out(tables, by)}",
     )  # fmt: skip
 
 
-def _draw_prevalence(axes: Axes, table: pd.DataFrame, labels: list[str], groups: list[str]) -> None:
-    tall = 0.84 / len(groups)
-    for place, group in enumerate(groups):
+def _draw_prevalence(axes: Axes, table: pd.DataFrame, labels: list[str], colours: dict[str, int]) -> None:
+    tall = 0.84 / len(colours)
+    for nth, (group, place) in enumerate(colours.items()):
         shares = table[table["group"] == group].set_index("label")["prevalence"].reindex(labels)
-        at = [line - 0.42 + tall * (place + 0.5) for line in range(len(labels))]
+        at = np.arange(len(labels)) - 0.42 + tall * (nth + 0.5)
         axes.barh(at, shares.fillna(0), height=tall, color=hue(place), label=_short(group))
     axes.set_yticks(range(len(labels)), [_short(_named(label)) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("prevalence")
-    if len(groups) > 1:
-        legend(axes)
+    if len(colours) > 1:
+        legend(axes, _columns(colours))
 
 
 def _told_figure(told: Sequence[Told], stamp: str) -> Drawing | None:
