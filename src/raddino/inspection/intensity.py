@@ -47,7 +47,7 @@ class Intensity:
             distance = distances(np.stack(measures["histogram"].iloc[rows].tolist()))
             limit = _limit(distance)
             for row in np.flatnonzero(distance > limit):
-                said = f"{distance[row]:.0%} of the range from its source, usually at most {limit:.0%}"
+                said = f"{distance[row]:.1%} of the range from its source, usually at most {limit:.1%}"
                 yield Finding(int(rows[row]), "odd-intensity", said=said)
 
 
