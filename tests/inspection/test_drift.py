@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from packed_corpus import pack
 from raddino.inspection import drift as module
-from raddino.inspection.drift import compared_groups, content_of, draw, drift, inputs_of, ranked
+from raddino.inspection.drift import Told, compared_groups, content_of, draw, drift, inputs_of, ranked
 from raddino.inspection.inspect import inspect
 
 PATIENTS = 100
@@ -58,16 +58,16 @@ def test_two_halves_of_one_source_are_not_told_apart():
     assert sum(inside) >= 35  # 95 % intervals: fewer with a probability of 1.4 %
 
 
-@pytest.mark.parametrize("shift", [1.0, 4.0])
+@pytest.mark.parametrize("shift", [1.0, 4.0, -4.0])
 def test_a_planted_brightness_is_named_first_with_its_closed_form(shift):
     told = by_kind(drift(*planted(bright=shift, patients=300)))
     grey = told["grey values"]
     kind, name, value = grey.inputs[0]
     assert (kind, name) == ("grey values", "mean")
-    assert value == pytest.approx(norm.cdf(shift / np.sqrt(2)), abs=0.03)
+    assert value == pytest.approx(norm.cdf(abs(shift) / np.sqrt(2)), abs=0.03)
     assert grey.auroc == pytest.approx(value, abs=0.03)
     assert grey.low <= grey.auroc <= grey.high
-    assert ("are told apart" if shift > 1 else "are partly told apart") in grey.said
+    assert ("are told apart" if abs(shift) > 1 else "are partly told apart") in grey.said
     assert f"most by mean ({value:.2f})" in grey.said
     assert not told["image size"].low > 0.5
     assert "a and b are not told apart from image size" in told["image size"].said
@@ -111,7 +111,7 @@ def test_content_of_rows_that_were_embedded_only():
     one = by_kind(drift(manifest, {}, content))["content"]
     assert one.images == len(manifest) / 2
     assert one.auroc == 1
-    content[25:] = np.nan
+    content[50:-50] = np.nan  # 13 patients of either source are left
     assert "content" not in by_kind(drift(manifest, {}, content))
 
 
@@ -141,6 +141,14 @@ def test_equal_images_are_not_told_apart():
     manifest, _ = planted()
     (size,) = drift(manifest.assign(height=9, width=9), {})
     assert (size.auroc, size.low, size.high) == (0.5, 0.5, 0.5)
+
+
+def test_what_the_interval_does_not_exclude_is_not_said():
+    unsure = Told("source", "a", "b", "content", 90, 80, auroc=0.6, low=0.45, high=0.75, inputs=())
+    assert unsure.said == "a and b are not told apart from content (AUROC 0.60, 95 % interval 0.45 to 0.75)"
+    unknown = Told("source", "a", "b", "content", 90, 80, auroc=0.6, low=float("nan"), high=float("nan"), inputs=())
+    assert "not told apart" in unknown.said
+    assert unknown.row()["low"] is None
 
 
 def test_patients_of_both_groups():
