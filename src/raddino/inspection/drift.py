@@ -216,8 +216,8 @@ def _told(
     found = interval(
         value, value + WIDER * (samples - value), effective_patients(patients, target), scale_of("auroc"), n=len(target)
     )
-    bounds = [round(float(number), 5) for number in (value, found.low, found.high)]
-    return Told(by, one, other, kind, len(target), len(np.unique(patients)), *bounds, tuple(ranking))
+    area, low, high = (round(float(number), 5) for number in (value, found.low, found.high))
+    return Told(by, one, other, kind, len(target), len(np.unique(patients)), area, low, high, tuple(ranking))
 
 
 def _out_of_fold(x: np.ndarray, target: Floats, patients: np.ndarray) -> tuple[Floats, np.ndarray]:

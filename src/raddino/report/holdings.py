@@ -59,7 +59,8 @@ def holdings_part(tables: Tables, told: Sequence[Told] = (), stamp: str = "") ->
         told: of :func:`raddino.inspection.drift.drift`.
         stamp: words on each figure.
     """
-    figures, sheets = [], []
+    figures: list[Drawing | None] = []
+    sheets: list[Sheet | None] = []
     for by in (by for by in dict.fromkeys(tables["counts"]["by"]) if by != "all"):
         sheets.append(_groups_sheet(tables, by))
         if by in DRAWN:
