@@ -140,19 +140,24 @@ def prepare(
 
 @app.command()
 def inspect(
-    corpora: Annotated[
-        list[str], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)
-    ],
+    corpora: Annotated[list[str], typer.Argument(help="Corpus folders made by 'raddino prepare'.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for inspect.csv and inspect.html.",
+            help="Folder for inspect.csv, inspection.json and inspect.html.",
             show_default="inspection in the first corpus",
         ),
     ] = None,
     check: Annotated[
         list[str] | None, typer.Option(help="A check to make; repeatable.", show_default="all of them")
     ] = None,
+    drift: Annotated[
+        bool, typer.Option(help="Ask whether sources, splits and manufacturers are told apart by size and grey values.")
+    ] = True,
+    drift_features: Annotated[
+        bool,
+        typer.Option("--drift-features", help="Ask it of what raddino-tiny sees, too: at most 500 images of each."),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where anything of severity error is found.")
     ] = False,
@@ -160,15 +165,30 @@ def inspect(
 ) -> None:
     """Look for what is wrong in a corpus' pixels, before anything is trained on it."""
     from raddino.corpus.dataset import Corpus
+    from raddino.errors import ConfigError
+    from raddino.inspection.drift import content_of
+    from raddino.inspection.drift import drift as probe
+    from raddino.inspection.holdings import holdings, write_holdings
     from raddino.inspection.inspect import inspect as run
     from raddino.inspection.inspect import summary, write_csv
+    from raddino.report.holdings import holdings_text
     from raddino.report.inspection import write_page
 
+    if drift_features and not drift:
+        raise ConfigError("--drift-features asks what --no-drift leaves out: give one of them")
     opened = [Corpus.open(path) for path in corpora]
     found = run(opened, checks=check, workers=workers)
+    held = holdings(found.manifest, found.measures)
+    content = content_of(opened, found.manifest) if drift_features else None
+    told = probe(found.manifest, found.measures, content) if drift else []
     folder = out or opened[0].path / "inspection"
-    print(summary(found))
-    print(f"inspected: {write_csv(found, folder / 'inspect.csv')}, {write_page(found, folder / 'inspect.html')}")
+    print(f"{summary(found)}\n{holdings_text(held, told)}")
+    written = [
+        write_csv(found, folder / "inspect.csv"),
+        write_holdings(folder / "inspection.json", held, told if drift else None),
+        write_page(found, folder / "inspect.html", held=held, told=told),
+    ]
+    print(f"inspected: {', '.join(map(str, written))}")
     raise typer.Exit(int(strict and found.worst == "error"))
 
 

@@ -61,7 +61,7 @@ def test_a_corpus_of_upright_pictures_is_the_one_without_mending(drawn, tmp_path
 def named() -> list[np.ndarray]:
     """A picture without text, and one with a name, both from 0 to 255."""
     plain = chestlike()
-    return [full_range(plain), full_range(burned(plain, "DOE JANE 19.03.1961"))]
+    return [full_range(plain), full_range(burned(plain, "DOE JANE 19.03.1961", (20, 60))[0])]
 
 
 def full_range(image: np.ndarray) -> np.ndarray:

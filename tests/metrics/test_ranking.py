@@ -121,3 +121,24 @@ def test_bad_input_is_refused(y, score, message):
 def test_threshold_without_negatives_is_refused():
     with pytest.raises(ValueError, match="no negatives"):
         ranking.threshold_at_specificity([1, 1], [0.2, 0.3], 0.9)
+
+
+def test_stratified_is_the_share_of_pairs_within_strata():
+    draw = np.random.default_rng(2)
+    target, score, strata = draw.integers(0, 2, 40), draw.normal(size=40).round(1), draw.choice(list("abc"), 40)
+    won = pairs = 0.0
+    for i in np.flatnonzero(target == 1):
+        for j in np.flatnonzero((target == 0) & (strata == strata[i])):
+            pairs += 1
+            won += (score[i] > score[j]) + 0.5 * (score[i] == score[j])
+    assert ranking.stratified_auroc(target, score, strata) == pytest.approx(won / pairs)
+    counts = draw.integers(0, 3, (5, 40)).astype(float)
+    for row, value in zip(counts, ranking.stratified_auroc(target, score, strata, counts), strict=True):
+        drawn = np.repeat(np.arange(40), row.astype(int))
+        assert value == pytest.approx(float(ranking.stratified_auroc(target[drawn], score[drawn], strata[drawn])))
+    assert np.isnan(ranking.stratified_auroc(np.array([0, 1]), np.array([0.1, 0.2]), np.array(["a", "b"])))
+
+
+def test_one_stratum_is_the_plain_auroc():
+    target, score = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.1, 0.9, 0.3, 0.8])
+    assert ranking.stratified_auroc(target, score, np.array(["a"] * 5)) == pytest.approx(roc_auc_score(target, score))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -27,12 +27,14 @@ class Inspection:
         manifest: theirs, one below the other; ``corpus`` is the corpus' number and ``row`` the row in it.
         checks: that were made.
         findings: by severity, then reason, then falling probability.
+        measures: by check, what it measured, row by row beside the manifest.
     """
 
     corpora: list[Corpus]
     manifest: pd.DataFrame
     checks: list[Check]
     findings: list[Finding]
+    measures: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def reasons(self) -> dict[str, tuple[Severity, str]]:
@@ -81,14 +83,14 @@ def inspect(
         [corpus.manifest.assign(corpus=number, row=range(len(corpus))) for number, corpus in enumerate(corpora)],
         ignore_index=True,
     )
+    joined = {check.name: pd.concat([tables[check.name] for tables in measured], ignore_index=True) for check in chosen}
     findings = []
     for check in chosen:
-        joined = pd.concat([tables[check.name] for tables in measured], ignore_index=True)
-        for finding in check.judge(manifest, joined):
+        for finding in check.judge(manifest, joined[check.name]):
             if finding.reason not in check.reasons:
                 raise RaddinoError(f"check {check.name!r} found {finding.reason!r}, which is none of its reasons")
             findings.append(finding)
-    inspection = Inspection(list(corpora), manifest, chosen, findings)
+    inspection = Inspection(list(corpora), manifest, chosen, findings, joined)
     order = list(inspection.reasons)
     findings.sort(key=lambda one: (order.index(one.reason), -(one.probability or 0), one.row))
     return inspection

@@ -29,6 +29,30 @@ def auroc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None)
     return ratio(area.sum(-1), true[..., -1] * false[..., -1])
 
 
+def stratified_auroc(
+    target: ArrayLike, score: ArrayLike, strata: np.ndarray, weights: ArrayLike | None = None
+) -> Floats:
+    """AUROC over pairs within strata: the strata's AUROCs weighted by positives times negatives.
+
+    Args:
+        target, score: as :func:`auroc`.
+        strata: (N,) names.
+        weights: (..., N); None means ones.
+
+    Returns:
+        (...), NaN where no stratum has both classes.
+    """
+    y, s, w = checked(target, score, weights)
+    won, pairs = np.zeros(w.shape[:-1]), np.zeros(w.shape[:-1])
+    for name in sorted(set(strata)):
+        inside = strata == name
+        part, labels = w[..., inside], y[inside]
+        count = (part @ labels) * (part @ (1 - labels))
+        won = won + np.where(count > 0, np.nan_to_num(auroc(labels, s[inside], part)) * count, 0)
+        pairs = pairs + count
+    return ratio(won, pairs)
+
+
 def auprc(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None = None) -> Floats:
     """Average precision (step-wise, ``sklearn.metrics.average_precision_score``), never the trapezoid.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ import numpy as np
 from raddino.errors import counted
 from raddino.files import owner_only, write_text
 from raddino.report.gallery import facts, showable
+from raddino.report.holdings import holdings_part
 from raddino.report.page import Sheet
 from raddino.report.style import OUTLINES, THEME, data_uri, stamp_of
 
 if TYPE_CHECKING:
     from raddino.inspection.base import Finding, Severity
+    from raddino.inspection.drift import Told
+    from raddino.inspection.holdings import Tables
     from raddino.inspection.inspect import Inspection
 
 MOST, SIDE = 24, 220
@@ -43,17 +47,26 @@ class Contact:
     hidden: int
 
 
-def write_page(inspection: Inspection, path: Path, sheets: list[Sheet] | None = None) -> Path:
+def write_page(
+    inspection: Inspection,
+    path: Path,
+    sheets: list[Sheet] | None = None,
+    held: Tables | None = None,
+    told: Sequence[Told] = (),
+) -> Path:
     """Write the page, readable by its owner alone: it shows what may be burned into the pixels.
 
     Args:
         inspection: images of credentialed sources are counted and not shown.
         path: the HTML file.
         sheets: further tables, shown behind the first.
+        held: of :func:`raddino.inspection.holdings.holdings`, shown at the end.
+        told: of :func:`raddino.inspection.drift.drift`, shown with it.
     """
     import jinja2
 
     synthetic = {corpus.info["synthetic"] for corpus in inspection.corpora}
+    stamp = stamp_of(synthetic.pop() if len(synthetic) == 1 else "mixed")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -66,8 +79,9 @@ def write_page(inspection: Inspection, path: Path, sheets: list[Sheet] | None = 
         contacts=contacts,
         clean=[reason for reason in inspection.reasons if reason not in {one.reason for one in contacts}],
         sheets=sheets or [],
+        holdings=holdings_part(held, told, stamp) if held else None,
         theme=THEME,
-        synthetic=stamp_of(synthetic.pop() if len(synthetic) == 1 else "mixed"),
+        synthetic=stamp,
     )
     with owner_only():
         write_text(path, page)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from analysis_context import X, context_of, invented, only_rows
-from raddino.benchmark.analyses.confounders import confounders, stratified_auroc
+from raddino.benchmark.analyses.confounders import confounders
 
 
 def planted(tmp_path, **change):
@@ -42,27 +42,6 @@ def test_confounder_alone_is_the_auroc_of_its_groups(tmp_path):
     assert row["value"] == pytest.approx(roc_auc_score(manifest["label_x"], manifest["view"] == "AP"))
     assert row["encoder"] is None
     assert "enc:none" in row["signature"]
-
-
-def test_stratified_is_the_share_of_pairs_within_strata():
-    draw = np.random.default_rng(2)
-    target, score, strata = draw.integers(0, 2, 40), draw.normal(size=40).round(1), draw.choice(list("abc"), 40)
-    won = pairs = 0.0
-    for i in np.flatnonzero(target == 1):
-        for j in np.flatnonzero((target == 0) & (strata == strata[i])):
-            pairs += 1
-            won += (score[i] > score[j]) + 0.5 * (score[i] == score[j])
-    assert stratified_auroc(target, score, strata) == pytest.approx(won / pairs)
-    counts = draw.integers(0, 3, (5, 40)).astype(float)
-    for row, value in zip(counts, stratified_auroc(target, score, strata, counts), strict=True):
-        drawn = np.repeat(np.arange(40), row.astype(int))
-        assert value == pytest.approx(float(stratified_auroc(target[drawn], score[drawn], strata[drawn])))
-    assert np.isnan(stratified_auroc(np.array([0, 1]), np.array([0.1, 0.2]), np.array(["a", "b"])))
-
-
-def test_one_stratum_is_the_plain_auroc(tmp_path):
-    target, score = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.1, 0.9, 0.3, 0.8])
-    assert stratified_auroc(target, score, np.array(["a"] * 5)) == pytest.approx(roc_auc_score(target, score))
 
 
 def test_a_constant_confounder_is_said_to_be(tmp_path):

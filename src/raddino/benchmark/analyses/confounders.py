@@ -24,7 +24,7 @@ from raddino.benchmark.analyses.subgroups import suppression
 from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.errors import RaddinoError
 from raddino.metrics.bootstrap import interval
-from raddino.metrics.ranking import Floats, auroc, ratio
+from raddino.metrics.ranking import Floats, auroc, stratified_auroc
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Examples, Statistic, TaskConfig
 from raddino.tasks.probes import fit_linear_probe
 
@@ -63,28 +63,6 @@ def confounders(context: Context) -> list[Row]:
             if examples.config.kind == "binary" and not confounder.is_target_of(examples.config):
                 rows += _with_and_without(context, examples, confounder)
     return rows
-
-
-def stratified_auroc(target: Floats, score: Floats, strata: np.ndarray, weights: Floats | None = None) -> Floats:
-    """AUROC over pairs within strata: the strata's AUROCs weighted by positives times negatives.
-
-    Args:
-        target, score: as :func:`raddino.metrics.ranking.auroc`.
-        strata: (N,) names.
-        weights: (..., N); None means ones.
-
-    Returns:
-        (...), NaN where no stratum has both classes.
-    """
-    drawn = np.ones(len(target)) if weights is None else np.asarray(weights, dtype=np.float64)
-    won, pairs = np.zeros(drawn.shape[:-1]), np.zeros(drawn.shape[:-1])
-    for name in sorted(set(strata)):
-        inside = strata == name
-        part, y = drawn[..., inside], target[inside]
-        count = (part @ y) * (part @ (1 - y))
-        won = won + np.where(count > 0, np.nan_to_num(auroc(y, score[inside], part)) * count, 0)
-        pairs = pairs + count
-    return ratio(won, pairs)
 
 
 def _readable(context: Context, confounder: Attribute, used: np.ndarray) -> list[Row]:
