@@ -51,6 +51,10 @@ class Head(nn.Module):
         hidden: width of the one hidden layer of each part.
     """
 
+    mean: Tensor
+    scale: Tensor
+    temperature: Tensor
+
     def __init__(self, width: int, hidden: int = 64) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
