@@ -3,10 +3,10 @@
 One file a check, which registers itself; :data:`FILES` names them.
 """
 
-from raddino.inspection import exposure, geometry
+from raddino.inspection import duplicates, exposure, geometry
 from raddino.inspection.base import CHECKS, Check, Finding
 
-FILES = (geometry, exposure)
+FILES = (geometry, exposure, duplicates)
 """Modules that registered their checks when they were imported."""
 
 __all__ = ["CHECKS", "FILES", "Check", "Finding"]
