@@ -193,7 +193,7 @@ def _closest(thumbnails: np.ndarray, others: np.ndarray, window: Window) -> np.n
 
 def _weighed(cosines: np.ndarray) -> np.ndarray:
     """Cosines (..., COSINES, COSINES) as descriptors (..., COSINES² - 1) of norm 1."""
-    flat = cosines.reshape(*cosines.shape[:-2], -1)
+    flat = cosines.reshape(*cosines.shape[:-2], COSINES * COSINES)
     even, odd = _weights()
     weighed = np.concatenate([flat[..., EVEN] @ even, flat[..., ODD] @ odd], -1).astype(np.float32)
     length = np.linalg.norm(weighed, axis=-1, keepdims=True)
