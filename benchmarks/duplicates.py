@@ -119,17 +119,19 @@ def plant(images: list[np.ndarray], small: np.ndarray, held: np.ndarray, peer: s
     chosen = np.random.default_rng(SEED).choice(held, PLANTED, replace=False)
     natural, _ = find_copies(small)
     print(f"among the images themselves: {int((natural != np.arange(len(small))).sum())} copies")
-    print("| copies | found | recall | false |" + (" imagededup PHash: found | recall | false |" if peer else ""))
-    print("|---|---|---|---|" + ("---|---|---|" if peer else ""))
+    planted = {}
     for number, (name, change) in enumerate(CHANGES.items()):
         rng = np.random.default_rng([SEED, number])
-        copies = [change(images[row], rng) for row in chosen]
+        planted[name] = [change(images[row], rng) for row in chosen]
+    print("| copies | found | recall | false |")
+    print("|---|---|---|---|")
+    for name, copies in planted.items():
         first, _ = find_copies(np.concatenate([small, [thumbnail(copy) for copy in copies]]))
         mates = {row: set(np.flatnonzero(first == first[row]).tolist()) for row in range(len(small), len(first))}
-        cells = told(mates, chosen, natural, len(images))
-        if peer:
-            cells += told(ask_peer(peer, images + copies, len(images)), chosen, natural, len(images))
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name} | {' | '.join(told(mates, chosen, natural, len(images)))} |", flush=True)
+    if peer:
+        for name, mates in ask_peer(peer, images, planted).items():
+            print(f"| imagededup PHash: {name} | {' | '.join(told(mates, chosen, natural, len(images)))} |")
 
 
 def told(mates: dict[int, set[int]], chosen: np.ndarray, natural: np.ndarray, number: int) -> list[str]:
@@ -147,22 +149,32 @@ def told(mates: dict[int, set[int]], chosen: np.ndarray, natural: np.ndarray, nu
     return [f"{found} of {len(mates)}", f"{found / len(mates):.1%} ({low:.1%} to {high:.1%})", str(false)]
 
 
-def ask_peer(peer: str, images: list[np.ndarray], number: int) -> dict[int, set[int]]:
-    """What imagededup's PHash at its own threshold pairs with each copy; positions from ``number`` on are copies."""
+def ask_peer(
+    peer: str, images: list[np.ndarray], planted: dict[str, list[np.ndarray]]
+) -> dict[str, dict[int, set[int]]]:
+    """What imagededup's PHash pairs with each copy, at its own threshold of 10 bits; by kind of copy."""
     words = (
-        "import json, sys; from imagededup.methods import PHash\n"
-        "found = PHash(verbose=False).find_duplicates(image_dir=sys.argv[1], max_distance_threshold=10,"
-        " num_enc_workers=0, num_dist_workers=0)\n"
+        "import glob, json, sys; from imagededup.methods import PHash\n"
+        "method = PHash(verbose=False)\n"
+        "coded = {part: {name.split('/')[-1][:-4]: method.encode_image(image_file=name)"
+        " for name in sorted(glob.glob(f'{sys.argv[1]}/{part}/*.png'))} for part in sys.argv[3:]}\n"
+        "found = {part: method.find_duplicates(encoding_map=coded['all'] | coded[part], max_distance_threshold=10,"
+        " num_dist_workers=0) for part in sys.argv[4:]}\n"
         "json.dump(found, open(sys.argv[2], 'w'))"
     )
+    number = len(images)
     with tempfile.TemporaryDirectory() as folder:
-        for row, image in enumerate(images):
-            Image.fromarray(np.ascontiguousarray(image)).save(Path(folder, f"{row:06}.png"), compress_level=1)
+        parts = {"all": images} | {str(kind): copies for kind, copies in enumerate(planted.values())}
+        for part, pictures in parts.items():
+            Path(folder, part).mkdir()
+            for row, image in enumerate(pictures, start=0 if part == "all" else number):
+                Image.fromarray(np.ascontiguousarray(image)).save(Path(folder, part, f"{row}.png"), compress_level=1)
         answer = Path(folder, "answer.json")
-        subprocess.run([peer, "-c", words, folder, str(answer)], check=True, capture_output=True)
+        subprocess.run([peer, "-c", words, folder, str(answer), *parts], check=True, capture_output=True)
         found = json.loads(answer.read_text())
     return {
-        row: {int(Path(name).stem) for name in found[f"{row:06}.png"]} | {row} for row in range(number, len(images))
+        name: {row: {*map(int, found[str(kind)][str(row)]), row} for row in range(number, number + len(copies))}
+        for kind, (name, copies) in enumerate(planted.items())
     }
 
 

@@ -102,6 +102,13 @@ def prepare(
         list[str] | None,
         typer.Option(help="geometry: undo turns and inversion that the picture surely shows; repeatable."),
     ] = None,
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Copies of one picture: ignore, report how many, draw the split of their patients together, or "
+            "refuse those in two splits."
+        ),
+    ] = "ignore",
     workers: Workers = None,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
@@ -120,7 +127,7 @@ def prepare(
         corpus = run(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
-            workers=workers,
+            workers=workers, duplicates=duplicates,
             source_options=source_options or None, fraction=fraction, mend=Mending(tuple(fix)) if fix else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
@@ -199,6 +206,12 @@ def pretrain(
         list[str] | None,
         typer.Option(help="Most training images of a source, for example synthetic=5000; repeatable."),
     ] = None,
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Training images of which a copy stands in another split: ignore, leave-out, or refuse to train."
+        ),
+    ] = "ignore",
     device: Device = "auto",
     workers: Workers = None,
     fork: Annotated[
@@ -231,7 +244,7 @@ def pretrain(
     overrides = [*(set_ or []), *([f"init={json.dumps(init)}"] if init is not None else [])]
     config = load_config(PretrainConfig, preset, overrides)
     opened: Corpus = Corpus.open(corpora[0])
-    if len(corpora) > 1 or weight or cap:
+    if len(corpora) > 1 or weight or cap or duplicates != "ignore":
         weights = {
             name: arguments.number("--weight", value)
             for name, value in arguments.pairs("--weight", weight, "nih=2").items()
@@ -240,7 +253,7 @@ def pretrain(
             name: int(arguments.number("--cap", value))
             for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
         }
-        opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
+        opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed, duplicates)
     encoder = run(
         opened, out, config, device=device, workers=workers, fork=fork, fit=fit,
         track=arguments.names("--track", track) or (),

@@ -57,6 +57,7 @@ def prepare(
     source_options: dict[str, Any] | None = None,
     fraction: float = 1.0,
     mend: Mend | None = None,
+    duplicates: str = "ignore",
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
@@ -88,10 +89,11 @@ def prepare(
             images count singly.
         mend: what is done to images before they are packed, for example
             :class:`raddino.inspection.mend.Mending`; None for nothing.
+        duplicates: what to do about copies of one picture, see :data:`raddino.corpus.copies.Policy`.
 
     Raises:
         RaddinoError: nothing to read, ``out`` holds something else or another process writes it, a patient stands
-            in two splits, no image left, or the corpus cannot be written.
+            in two splits, copies do and are refused, no image left, or the corpus cannot be written.
     """
     out = Path(out)
     check_proportions(splits)
@@ -103,6 +105,7 @@ def prepare(
     secondary_capture = secondary_capture or (spec is not None and spec[0].secondary_capture)
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
     values |= {"secondary_capture": secondary_capture, "splits": tuple(splits), "seed": seed}
+    values["duplicates"] = duplicates
     if mend is not None:
         values["mended"] = mend.settings
     recipe = validate(Recipe, values)
