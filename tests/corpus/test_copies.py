@@ -62,7 +62,7 @@ def test_a_given_split_is_kept_and_the_others_follow():
 
 def test_given_splits_that_contradict_are_refused():
     rows = rows_of((0, "a", "train"), (0, "b", "test"), (1, "c", None))
-    with pytest.raises(RaddinoError, match="^2 images have a copy in another split, so"):
+    with pytest.raises(RaddinoError, match=r"^2 images have a copy in another split, so"):
         settle(rows, "together", SHARES, 0)
 
 
@@ -75,7 +75,7 @@ def test_report_and_refuse_change_nothing():
         "patient)"
     ]
     assert [row["split"] for row in rows] == before
-    with pytest.raises(RaddinoError, match="^3 images have a copy"):
+    with pytest.raises(RaddinoError, match=r"^3 images have a copy"):
         settle(rows_of((0, a, None), (0, c, None), (0, c, None)), "refuse", SHARES, 0)
     assert settle(rows_of((0, a, None), (1, c, None), (1, c, None)), "refuse", SHARES, 0) == [
         "1 image too many: copies of others (0 images have one in another split, 0 images have one under another "

@@ -106,10 +106,11 @@ def combine(
             ``"refuse"`` stops where there are such, ``"ignore"`` does not look.
 
     Raises:
-        ConfigError: another word for duplicates, a source that no corpus has, a weight or cap that is not positive, a cap below the images of
-            one patient, or corpora of 8 and 16 bits.
-        RaddinoError: an image (one id, or the same pixels) in two corpora, a patient in two splits, or corpora of
-            which that cannot be seen, because the patients of one namespace were hashed with two keys.
+        ConfigError: another word for duplicates, a source that no corpus has, a weight or cap that is not positive, a
+            cap below the images of one patient, or corpora of 8 and 16 bits.
+        RaddinoError: an image (one id, or the same pixels) in two corpora, a patient in two splits, copies that are in
+            two and refused, or corpora of which that cannot be seen, because the patients of one namespace were hashed
+            with two keys.
     """
     weights, caps = dict(weights or {}), dict(caps or {})
     if duplicates not in DUPLICATES:

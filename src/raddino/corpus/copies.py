@@ -117,8 +117,8 @@ def said(first: np.ndarray, table: pd.DataFrame, refuse: bool) -> list[str]:
     if not copies:
         return []
     return [
-        f"{counted(copies, 'image')} too many: copies of others ({counted(torn, 'image', 'have')} one in another split, "
-        f"{counted(shared, 'image', 'have')} one under another patient)"
+        f"{counted(copies, 'image')} too many: copies of others ({counted(torn, 'image', 'have')} one in another "
+        f"split, {counted(shared, 'image', 'have')} one under another patient)"
     ]
 
 

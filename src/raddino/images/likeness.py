@@ -130,7 +130,7 @@ def find_copies(
             np.maximum.at(nearest, other, alike)
         advance(len(here))
     first = _joined(len(distinct), *(np.concatenate(ends) for ends in zip(*links, strict=True)))
-    blank = ~whole.any(1)[place]
+    blank = (np.abs(whole).sum(1) == 0)[place]
     twice = (np.bincount(place, minlength=len(distinct)) > 1)[place]
     alone = np.arange(len(thumbnails))
     likest = np.where(blank, 0, np.where(twice, 1, nearest[place]))
