@@ -157,7 +157,7 @@ def ask_peer(
         "import glob, json, sys; from imagededup.methods import PHash\n"
         "method = PHash(verbose=False)\n"
         "coded = {part: {name.split('/')[-1][:-4]: method.encode_image(image_file=name)"
-        " for name in sorted(glob.glob(f'{sys.argv[1]}/{part}/*.png'))} for part in sys.argv[3:]}\n"
+        " for name in sorted(glob.glob(f'{sys.argv[1]}/{part}/*.bmp'))} for part in sys.argv[3:]}\n"
         "found = {part: method.find_duplicates(encoding_map=coded['all'] | coded[part], max_distance_threshold=10,"
         " num_dist_workers=0) for part in sys.argv[4:]}\n"
         "json.dump(found, open(sys.argv[2], 'w'))"
@@ -168,7 +168,7 @@ def ask_peer(
         for part, pictures in parts.items():
             Path(folder, part).mkdir()
             for row, image in enumerate(pictures, start=0 if part == "all" else number):
-                Image.fromarray(np.ascontiguousarray(image)).save(Path(folder, part, f"{row}.png"), compress_level=1)
+                Image.fromarray(np.ascontiguousarray(image)).save(Path(folder, part, f"{row}.bmp"))
         answer = Path(folder, "answer.json")
         subprocess.run([peer, "-c", words, folder, str(answer), *parts], check=True, capture_output=True)
         found = json.loads(answer.read_text())

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from cloudy import picture
 from raddino.images import likeness
-from raddino.images.likeness import SIDE, descriptors, find_copies, from_text, thumbnail, to_text
+from raddino.images.likeness import COPY, SIDE, descriptors, find_copies, from_text, thumbnail, to_text
 
 
 def compressed(image: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_a_copy_is_found_among_others(others, change, copy_first):
     assert first[-1] == 0
     assert np.array_equal(first[:-1], np.arange(len(others) + 1))
     assert (alike > 0).tolist() == [True, *[False] * len(others), True]
-    assert 0.94 <= alike[0] == alike[-1] <= 1.0001
+    assert COPY <= alike[0] == alike[-1] <= 1.0001
 
 
 def test_clusters_and_blocks_do_not_depend_on_where_they_are_cut(others, monkeypatch):

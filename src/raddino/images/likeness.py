@@ -25,7 +25,7 @@ EMPTY = 0.012
 """Of the range: standard deviation below which a row or column at the edge is trimmed."""
 CANDIDATE = 0.70
 """Least likeness at which windows are looked for more closely."""
-COPY = 0.94
+COPY = 0.96
 """Least likeness of copies; docs/results/duplicates.md has what is found and what is false at it."""
 BLOCK = 512
 WEIGHTS = Path(__file__).parent / "likeness.npy"
