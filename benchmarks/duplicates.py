@@ -183,7 +183,7 @@ def different(small: np.ndarray, patients: np.ndarray) -> None:
     whole = descriptors(small)
     best: dict[tuple[int, int], float] = {}
     for start in range(0, len(small), likeness.BLOCK):
-        for one, other, alike in likeness._copies(small[start : start + likeness.BLOCK], whole, start, 0.7):
+        for one, other, alike in likeness._copies(small[start : start + likeness.BLOCK], small, whole, start, 0.7):
             for a, b, value in zip(one.tolist(), other.tolist(), alike.tolist(), strict=True):
                 if patients[a] != patients[b]:
                     best[min(a, b), max(a, b)] = max(value, best.get((min(a, b), max(a, b)), 0))

@@ -124,7 +124,7 @@ def find_copies(
     advance(len(thumbnails) - len(distinct))
     for start in range(0, len(distinct), BLOCK):
         here = distinct[start : start + BLOCK]
-        for one, other, alike in _copies(here, whole, start, least):
+        for one, other, alike in _copies(here, distinct, whole, start, least):
             links.append((one, other))
             np.maximum.at(nearest, one, alike)
             np.maximum.at(nearest, other, alike)
@@ -146,9 +146,17 @@ def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _copies(
-    here: np.ndarray, whole: np.ndarray, start: int, least: float
+    here: np.ndarray, everyone: np.ndarray, whole: np.ndarray, start: int, least: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions of pictures and of their copies with the likeness; ``here`` are those from ``start`` on."""
+    """Positions of pictures and of their copies with the likeness.
+
+    Args:
+        here: thumbnails from ``start`` on.
+        everyone: all thumbnails.
+        whole: their descriptors.
+        start: position of the first of ``here``.
+        least: likeness.
+    """
     upside, across = here[:, ::-1], here.swapaxes(1, 2)
     trials = [(here, window) for window in WINDOWS] + [(turned, WHOLE) for turned in (upside, across, across[:, ::-1])]
     for pictures, window in trials:
@@ -157,7 +165,7 @@ def _copies(
             one, other = one[later], other[later]
             for at in range(0, len(one), BLOCK):
                 some, others = one[at : at + BLOCK], other[at : at + BLOCK]
-                alike = _closest(pictures[some], whole[others], window)
+                alike = _closest(pictures[some], everyone[others], window)
                 copies = alike >= least
                 yield some[copies] + start, others[copies], alike[copies]
 
@@ -173,12 +181,13 @@ def _candidates(some: np.ndarray, whole: np.ndarray, start: int) -> Iterator[tup
             yield one, two + at
 
 
-def _closest(thumbnails: np.ndarray, others: np.ndarray, window: Window) -> np.ndarray:
-    """Likeness (P,) of descriptors with windows of thumbnails, the best near ``window``; axis by axis, twice."""
+def _closest(thumbnails: np.ndarray, copies: np.ndarray, window: Window) -> np.ndarray:
+    """Likeness (P,) of thumbnails with windows of thumbnails, the best near ``window``; axis by axis, twice."""
     small = thumbnails.astype(np.float32)
+    whole = _cosines(*WHOLE[:2]) @ copies.astype(np.float32) @ _cosines(*WHOLE[2:]).T
+    others = _weighed(whole)
     steps = np.stack([_cosines(*step) for step in STEPS])
     rows, columns = (np.broadcast_to(_cosines(*ends), (len(small), COSINES, SIDE)) for ends in (window[:2], window[2:]))
-    alike = np.zeros(len(small))
     for _ in range(2):
         across = small @ columns.swapaxes(1, 2)
         tried = _weighed(np.einsum("gks,psc->pgkc", steps, across, optimize=True))
@@ -187,7 +196,27 @@ def _closest(thumbnails: np.ndarray, others: np.ndarray, window: Window) -> np.n
         down = rows @ small
         tried = _weighed(np.einsum("pks,gcs->pgkc", down, steps, optimize=True))
         scores = likeness(tried, others[:, None])
-        columns, alike = steps[scores.argmax(1)], scores.max(1)
+        columns = steps[scores.argmax(1)]
+    return _least_of_turns(rows @ small @ columns.swapaxes(1, 2), whole)
+
+
+def _least_of_turns(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Likeness (P,) of cosines (P, COSINES, COSINES) where both are turned in one way, the least over the turns.
+
+    The weights know what upright chests have in common. Chests that lie have something else in common, which is not in
+    the way once both are turned upright.
+    """
+    sign = (-1.0) ** np.arange(COSINES)
+    product = _weighed(one) * _weighed(other)
+    mirrored = product[:, :HALF].sum(1) * product[:, HALF:].sum(1) < 0
+    other = np.where(mirrored[:, None, None], other * sign, other)
+    alike = likeness(_weighed(one), _weighed(other))
+    for turn in (
+        lambda cosines: cosines * sign[:, None],
+        lambda cosines: cosines.swapaxes(1, 2),
+        lambda cosines: cosines.swapaxes(1, 2) * sign[:, None],
+    ):
+        alike = np.minimum(alike, likeness(_weighed(turn(one)), _weighed(turn(other))))
     return alike
 
 
