@@ -120,3 +120,16 @@ def test_text_is_read_back_and_other_text_refused():
     for wrong in ("", "AAAA", to_text(small)[:-4], "é" * 8):
         with pytest.raises(ValueError):  # noqa: PT011
             from_text(wrong)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_chests_that_lie_are_not_copies_of_one_another(turns):
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    lungs = sum(np.exp(-(((x - side) / 0.3) ** 4) - (y / 0.7) ** 4) for side in (-0.45, 0.45))
+    chest = 0.4 * np.exp(-((x / 0.15) ** 2)) + 0.3 * y - lungs
+    chests = [chest + picture(seed, (96, 96)) / 510 for seed in range(30)]
+    stored = [np.rot90(np.round(255 * (one - one.min()) / np.ptp(one)).astype(np.uint8), turns) for one in chests]
+    thumbnails = np.stack([thumbnail(image) for image in stored])
+    assert np.array_equal(find_copies(thumbnails)[0], np.arange(30))
+    alike = likeness.likeness(descriptors(thumbnails)[:, None], descriptors(thumbnails))[np.triu_indices(30, 1)]
+    assert (alike.max() >= COPY) == (turns == 1)  # which is why both are turned upright
