@@ -111,6 +111,13 @@ def prepare(
     text_engine: Annotated[
         str, typer.Option(help="What looks for it: strokes, or rapidocr (extra ocr), or tesseract.")
     ] = "strokes",
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Copies of one picture: ignore, report how many, draw the split of their patients together, or "
+            "refuse those in two splits."
+        ),
+    ] = "ignore",
     workers: Workers = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster (workers are then actors).")] = "local",
 ) -> None:
@@ -130,7 +137,7 @@ def prepare(
         corpus = run(
             images, out, columns=columns or None, source=source, namespace=namespace, shorter_side=shorter_side,
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
-            workers=workers,
+            workers=workers, duplicates=duplicates,
             source_options=source_options or None, fraction=fraction, engine=engine,
             mend=Mending(tuple(fix or ()), text, text_engine) if fix or text != "keep" else None,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
@@ -230,6 +237,12 @@ def pretrain(
         list[str] | None,
         typer.Option(help="Most training images of a source, for example synthetic=5000; repeatable."),
     ] = None,
+    duplicates: Annotated[
+        str,
+        typer.Option(
+            help="Training images of which a copy stands in another split: ignore, leave-out, or refuse to train."
+        ),
+    ] = "ignore",
     device: Device = "auto",
     workers: Workers = None,
     fork: Annotated[
@@ -263,7 +276,7 @@ def pretrain(
     overrides = [*(set_ or []), *([f"init={json.dumps(init)}"] if init is not None else [])]
     config = load_config(PretrainConfig, preset, overrides)
     opened: Corpus = Corpus.open(corpora[0])
-    if len(corpora) > 1 or weight or cap:
+    if len(corpora) > 1 or weight or cap or duplicates != "ignore":
         weights = {
             name: arguments.number("--weight", value)
             for name, value in arguments.pairs("--weight", weight, "nih=2").items()
@@ -272,7 +285,7 @@ def pretrain(
             name: int(arguments.number("--cap", value))
             for name, value in arguments.pairs("--cap", cap, "nih=5000").items()
         }
-        opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed)
+        opened = combine([opened, *map(Corpus.open, corpora[1:])], weights, caps, config.seed, duplicates)
     encoder = run(
         opened, out, config, device=device, workers=workers, fork=fork, fit=fit,
         track=arguments.names("--track", track) or (),

@@ -7,13 +7,17 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from raddino.corpus.copies import leave_out, refuse_torn
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.splits import check_patient_splits, patients_within
 from raddino.errors import ConfigError, RaddinoError, counted, did_you_mean
+
+DUPLICATES = ("ignore", "leave-out", "refuse")
 
 
 class CombinedCorpus(Corpus):
@@ -31,6 +35,7 @@ class CombinedCorpus(Corpus):
         weights: dict[str, float],
         caps: dict[str, int],
         seed: int,
+        duplicates: str = "ignore",
     ) -> None:
         self.parts, self._weights = list(parts), weights
         self._place = [(part, int(row)) for part, chosen in zip(parts, rows, strict=True) for row in chosen]
@@ -38,7 +43,14 @@ class CombinedCorpus(Corpus):
         tables = [part.manifest.iloc[chosen] for part, chosen in zip(parts, rows, strict=True)]
         self.manifest = _stack(tables)
         kinds = {part.info["synthetic"] for part in parts}
-        made_of = {"parts": [part.fingerprint for part in parts], "weights": weights, "caps": caps, "seed": seed}
+        made_of: dict[str, Any] = {
+            "parts": [part.fingerprint for part in parts],
+            "weights": weights,
+            "caps": caps,
+            "seed": seed,
+        }
+        if duplicates == "leave-out":
+            made_of["duplicates"] = duplicates
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
         self.info = {
             **made_of,
@@ -79,6 +91,7 @@ def combine(
     weights: Mapping[str, float] | None = None,
     caps: Mapping[str, int] | None = None,
     seed: int = 0,
+    duplicates: str = "ignore",
 ) -> CombinedCorpus:
     """Join corpora for training.
 
@@ -89,14 +102,20 @@ def combine(
         caps: by source, greatest number of its *train* images, whole patients drawn by hash; a smaller cap takes
             a part of what a larger one takes. Validation and test images stay.
         seed: of the caps.
+        duplicates: ``"leave-out"`` reads every image and trains without those of which a copy stands in another split,
+            ``"refuse"`` stops where there are such, ``"ignore"`` does not look.
 
     Raises:
-        ConfigError: a source that no corpus has, a weight or cap that is not positive, a cap below the images of
-            one patient, or corpora of 8 and 16 bits.
-        RaddinoError: an image (one id, or the same pixels) in two corpora, a patient in two splits, or corpora of
-            which that cannot be seen, because the patients of one namespace were hashed with two keys.
+        ConfigError: another word for duplicates, a source that no corpus has, a weight or cap that is not positive, a
+            cap below the images of one patient, or corpora of 8 and 16 bits.
+        RaddinoError: an image (one id, or the same pixels) in two corpora, a patient in two splits, copies that are in
+            two and refused, or corpora of which that cannot be seen, because the patients of one namespace were hashed
+            with two keys.
     """
     weights, caps = dict(weights or {}), dict(caps or {})
+    if duplicates not in DUPLICATES:
+        hint = did_you_mean(duplicates, DUPLICATES)
+        raise ConfigError(f"duplicates must be {', '.join(DUPLICATES)}; got {duplicates!r}.{hint}")
     if not corpora:
         raise ConfigError("nothing to combine: give at least one corpus")
     _check(corpora, weights, caps)
@@ -105,7 +124,11 @@ def combine(
     for source, limit in caps.items():
         rows = _capped(corpora, rows, source, limit, seed)
     _check_distinct(corpora, rows)
-    combined = CombinedCorpus(corpora, rows, weights, caps, seed)
+    if duplicates == "refuse":
+        refuse_torn(corpora, rows)
+    elif duplicates == "leave-out":
+        rows = leave_out(corpora, rows)
+    combined = CombinedCorpus(corpora, rows, weights, caps, seed, duplicates)
     check_patient_splits(combined.manifest)
     return combined
 

@@ -12,14 +12,16 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from raddino.config import Config
+from raddino.corpus.copies import UNSETTLED, Policy
 from raddino.corpus.identifiers import SHORTENED, is_placeholder, model_name, station_name
 from raddino.corpus.manifest import CONTEXT
 from raddino.corpus.render import Rendered, check_frontal, render
-from raddino.corpus.shards import ShardWriter
+from raddino.corpus.shards import ShardWriter, decode_png
 from raddino.corpus.splits import split_of
 from raddino.files import write_json
 from raddino.images.acquisition import ACQUISITION
 from raddino.images.errors import ImageError
+from raddino.images.likeness import thumbnail, to_text
 from raddino.images.location import fetch
 from raddino.images.mask_codes import is_code
 from raddino.images.phi import patient_hash, study_hash
@@ -43,6 +45,7 @@ class Recipe(Config):
         splits: proportions of train, val and test for patients without a given split.
         seed: of the split.
         mended: what was done to images before they were packed.
+        duplicates: what was done about copies of one picture, see :data:`raddino.corpus.copies.Policy`.
     """
 
     shorter_side: int = Field(default=518, ge=16, le=8192)
@@ -52,6 +55,7 @@ class Recipe(Config):
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
     mended: Record = Field(default_factory=dict)
+    duplicates: Policy = "ignore"
 
 
 class Mend(Protocol):
@@ -112,7 +116,7 @@ def pack_shard(task: ShardTask, wall: Wall, advance: Callable[[], None] = lambda
             if isinstance(prepared, ImageError):
                 skipped.append({"hash": name, "reason": prepared.reason})
             else:
-                rows.append(_write(writer, task.name, *prepared))
+                rows.append(_write(writer, task, *prepared))
             advance()
         size = writer.close()
     except BaseException:
@@ -166,6 +170,8 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
         notes.append("PatientID lost its digits in a spreadsheet: different patients may have become one")
     row = _facts(item, rendered, key)
     row["split"] = item["split"] or split_of(row["patient"], recipe.splits, recipe.seed)
+    if recipe.duplicates != "ignore":
+        row["drawn"] = item["split"] is None
     row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
     row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
     row |= {"sha256_masks": rendered.sha256_masks, "mended": None}
@@ -196,13 +202,19 @@ def _facts(item: Record, rendered: Rendered, key: str) -> Record:
     return {**row, "patient": patient or item["id"], "namespace": space if patient else None}
 
 
-def _write(writer: ShardWriter, shard: str, rendered: Rendered, row: Record) -> Record:
-    """Append the members of one image; returns its row with their places."""
+def _write(writer: ShardWriter, task: ShardTask, rendered: Rendered, row: Record) -> Record:
+    """Append the members of one image; returns its row with their places.
+
+    A split that may change until the corpus is whole stands in the manifest alone.
+    """
     offset, length = writer.add(f"{row['id']}.png", rendered.png)
     places = {}
     for name, png in rendered.masks.items():
         at, size = writer.add(f"{row['id']}.mask_{name}.png", png)
-        places[f"mask_{name}"] = f"{shard}:{at}:{size}"
-    facts = {name: value for name, value in row.items() if value is not None}
+        places[f"mask_{name}"] = f"{task.name}:{at}:{size}"
+    open_facts = (*UNSETTLED, "split") if task.recipe.duplicates == "together" else UNSETTLED
+    facts = {name: value for name, value in row.items() if value is not None and name not in open_facts}
     writer.add(f"{row['id']}.json", json.dumps(facts, sort_keys=True).encode())
-    return {**row, "shard": shard, "offset": offset, "length": length, **places}
+    if task.recipe.duplicates != "ignore":
+        row = {**row, "thumbnail": to_text(thumbnail(decode_png(rendered.png, rendered.shape)))}
+    return {**row, "shard": task.name, "offset": offset, "length": length, **places}

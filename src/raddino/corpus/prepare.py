@@ -62,6 +62,7 @@ def prepare(
     fraction: float = 1.0,
     mend: Mend | None = None,
     engine: str = "local",
+    duplicates: str = "ignore",
 ) -> Corpus:
     """Read, prepare and pack images into a corpus folder.
 
@@ -96,10 +97,11 @@ def prepare(
             :class:`raddino.inspection.mend.Mending`; None for nothing.
         engine: ``"ray"`` spreads the shards over a Ray cluster whose machines see the images and ``out`` under the
             same names (extra ``cluster``); the corpus is the same to the byte.
+        duplicates: what to do about copies of one picture, see :data:`raddino.corpus.copies.Policy`.
 
     Raises:
         RaddinoError: nothing to read, ``out`` holds something else or another process writes it, a patient stands
-            in two splits, no image left, or the corpus cannot be written.
+            in two splits, copies do and are refused, no image left, or the corpus cannot be written.
     """
     url = str(out).rstrip("/") if is_url(out := localised(out)) else None
     out = Path(out) if url is None else folder_of(url, "staged")
@@ -116,6 +118,7 @@ def prepare(
     secondary_capture = secondary_capture or (spec is not None and spec[0].secondary_capture)
     values: Record = {"shorter_side": shorter_side, "bits": bits, "frontal_only": frontal_only}
     values |= {"secondary_capture": secondary_capture, "splits": tuple(splits), "seed": seed}
+    values["duplicates"] = duplicates
     if mend is not None:
         values["mended"] = mend.settings
     recipe = validate(Recipe, values)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from raddino import __version__
+from raddino.corpus.copies import settle
 from raddino.corpus.dataset import FORMAT, Corpus
 from raddino.corpus.identifiers import dominant_patient
 from raddino.corpus.manifest import CONTEXT, FACTS, TEXTS
@@ -44,7 +45,8 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
         made_by: entries on settings, kept as they are.
 
     Raises:
-        RaddinoError: no image was packed, a patient stands in two splits, or a record is damaged.
+        RaddinoError: no image was packed, a patient stands in two splits, copies do and are refused, or a record is
+            damaged.
     """
     records = [read_json(task.record, f"delete {task.out} and run prepare again", sealed=True) for task in tasks]
     rows = [row for record in records for row in record["rows"]]
@@ -57,8 +59,10 @@ def seal(out: Path, tasks: list[ShardTask], skipped: list[Record], classes: dict
     known = sorted(
         {space for row, space in zip(rows, spaces, strict=True) if space is not None and not row["synthetic"]}
     )
+    recipe = tasks[0].recipe
+    copies = settle(rows, recipe.duplicates, recipe.splits, recipe.seed)
     manifest = _manifest(rows)
-    notes = _notes(manifest, spaces.count(None))
+    notes = [*_notes(manifest, spaces.count(None)), *copies]
     check_patient_splits(manifest)
     with draft_of(out / "manifest.parquet") as draft:
         manifest.to_parquet(draft, index=False)
