@@ -102,7 +102,8 @@ def known(what, value, names, path=None):
 
 def flags(command=None):
     of = COMMANDS.values() if command is None else [COMMANDS[command]]
-    return {"--help"} | {flag for one in of for parameter in one.params for flag in parameter.opts}
+    named = (parameter for one in of for parameter in one.params)
+    return {"--help"} | {flag for parameter in named for flag in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def flags_of_tools():

@@ -6,7 +6,7 @@ The functions behind the commands carry the commands' names and are imported on 
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
     raddino.evaluate(...), raddino.segment(...), raddino.predict(...), raddino.report(...), raddino.compare(...)
     raddino.leaderboard(...), raddino.export(...), raddino.verify(...), raddino.plan(...), raddino.combine(...)
-    raddino.audit(...), raddino.load_encoder(...)
+    raddino.inspect(...), raddino.audit(...), raddino.load_encoder(...)
 """
 
 import importlib
@@ -26,6 +26,7 @@ _HOMES = {
     "compare": "raddino.benchmark.compare",
     "leaderboard": "raddino.benchmark.leaderboard",
     "export": "raddino.encoders.export",
+    "inspect": "raddino.inspection.inspect",
     "audit": "raddino.audit.audit",
     "verify": "raddino.training.verify",
     "plan": "raddino.training.plan",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from raddino.errors import counted
 from raddino.inspection.base import Finding, Severity, Value, register
 from raddino.inspection.text import find_text
 
@@ -31,7 +32,7 @@ class Text:
         for row, boxes in enumerate(measures["identifiers"]):
             if len(boxes):
                 yield Finding(
-                    row, "text", said=f"{len(boxes)} places", boxes=tuple((b[0], b[1], b[2], b[3]) for b in boxes)
+                    row, "text", said=counted(len(boxes), "place"), boxes=tuple((b[0], b[1], b[2], b[3]) for b in boxes)
                 )
 
 
