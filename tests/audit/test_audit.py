@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 
+import numpy as np
 import pytest
 
 from raddino import cli
@@ -14,6 +15,8 @@ from raddino.audit.account import audit_text, write_audit
 from raddino.audit.audit import audit
 from raddino.audit.texts import NAMES_FILES
 from raddino.errors import ConfigError, RaddinoError
+from raddino.sample.generate import sample
+from raddino.tasks.segmentation.dicom_seg import write_dicom_seg
 
 WORD = "Zqvorhees77"
 
@@ -180,3 +183,15 @@ def test_segment_and_predict_may_name_their_files_and_nothing_else_may(artefact,
     (artefact / "segment.json").write_text('{"other": "x"}', encoding="utf-8")
     (artefact / "skipped.csv").write_text(f"image,why\n{WORD}.dcm,no pixel data\n", encoding="utf-8")
     assert len(audit(artefact, strings=strings).found) == 2
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_segmentation_that_carries_its_sources_header_is_found(tmp_path, artefact, carry):
+    pytest.importorskip("highdicom")
+    sample(tmp_path / "made", 1, size=48, format="dicom", workers=1)
+    file = next((tmp_path / "made" / "images").glob("*.dcm"))
+    write_dicom_seg(artefact / "a.dcm", file, np.ones((1, 48, 48), bool), ["left lung"], "abc", carry_header=carry)
+    done = audit(artefact, sources=[file])
+    assert any(place.endswith("PatientName") for place in (one.place for one in done.found)) == carry
+    assert any(one.place.endswith("PatientID") and one.stated for one in done.findings)
+    assert done.clean == (not carry)
