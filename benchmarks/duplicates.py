@@ -171,7 +171,7 @@ def ask_peer(
                 Image.fromarray(np.ascontiguousarray(image)).save(Path(folder, part, f"{row}.bmp"))
         answer = Path(folder, "answer.json")
         subprocess.run([peer, "-c", words, folder, str(answer), *parts], check=True, capture_output=True)
-        found = json.loads(answer.read_text())
+        found = json.loads(answer.read_text(encoding="utf-8"))
     return {
         name: {row: {*map(int, found[str(kind)][str(row)]), row} for row in range(number, number + len(copies))}
         for kind, (name, copies) in enumerate(planted.items())

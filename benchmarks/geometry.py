@@ -246,7 +246,7 @@ def main() -> None:
     torch.set_num_threads(1)
     corpus, drawn = Corpus.open(told.corpus), Corpus.open(told.sample)
     source = corpus.manifest["source"].to_numpy()
-    turned = set(told.turned.read_text().split()) if told.turned else set()
+    turned = set(told.turned.read_text(encoding="utf-8").split()) if told.turned else set()
     upright = ~corpus.manifest["id"].isin(turned).to_numpy()
     real = {
         name: gather(corpus, np.flatnonzero((source == name) & upright), told.copies, 1, told.cache / f"{name}.pt")

@@ -205,7 +205,7 @@ def main() -> None:
         )
     print({k: v for k, v in result.items() if k not in ("table", "missed")})
     if args.out:
-        args.out.write_text(json.dumps(result, indent=1))
+        args.out.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def taught_fonts() -> list[Path]:
 
 def bank(data: Path, own: Path | None) -> Bank:
     """Images of Kermany and of the training split of NIH, each with (H, W) bool where it holds text of its own."""
-    boxes = json.loads(own.read_text()) if own else {}
+    boxes = json.loads(own.read_text(encoding="utf-8")) if own else {}
     rows = pd.read_csv(data / "manifest.csv", low_memory=False)
     rows = rows[(rows["source"] == "kermany") | ((rows["source"] == "nih") & (rows["split"] == "train"))]
     out = []
@@ -425,7 +425,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "own":
-        args.out.write_text(json.dumps(own_text(args.inputs[0])))
+        args.out.write_text(json.dumps(own_text(args.inputs[0])), encoding="utf-8")
     elif args.what == "write":
         write(args.inputs[0], args.inputs[1], json.loads(args.record), args.out)
     else:

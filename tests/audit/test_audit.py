@@ -162,7 +162,7 @@ def test_many_members_are_one_row(artefact, strings):
     import io
     import tarfile
 
-    with tarfile.open(artefact / "a.tar", "w") as archive:
+    with tarfile.open(artefact / "a.tar", "w", encoding="utf-8") as archive:
         for n in range(50):
             info = tarfile.TarInfo(f"{n}.json")
             data = json.dumps({"patient": WORD}).encode()

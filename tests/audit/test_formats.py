@@ -65,7 +65,7 @@ def described(about, of=None):
 
 def tar(name="a.txt", data=b"", **header):
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
         info = tarfile.TarInfo(name)
         info.size = len(data)
         for key, value in header.items():

@@ -86,7 +86,7 @@ def leak(kind: str, out: Path, word: str) -> None:
         import io
         import tarfile
 
-        with tarfile.open(next((out / "corpus/shards").glob("*.tar")), "a") as archive:
+        with tarfile.open(next((out / "corpus/shards").glob("*.tar")), "a", encoding="utf-8") as archive:
             archive.addfile(tarfile.TarInfo(f"{word}.png"), io.BytesIO())
     elif kind == "safetensors metadata":
         file = out / "run/encoder/model.safetensors"

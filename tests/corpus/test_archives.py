@@ -101,7 +101,7 @@ def test_a_name_that_promises_an_archive_and_is_none(images, tmp_path):
 
 
 def test_what_archives_hold_besides_is_said(images, tmp_path):
-    with tarfile.open(tmp_path / "x.tar", "w") as made:
+    with tarfile.open(tmp_path / "x.tar", "w", encoding="utf-8") as made:
         made.add(images / "png/Doe_Jane_00.png", "1.png")
         made.addfile(tarfile.TarInfo("MEDIA/DICOMDIR"))
         for name in ("Doe_John.png", "Roe.png"):

@@ -94,7 +94,7 @@ def test_a_zip_written_to_a_pipe_and_of_64_bits(tmp_path, content):
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in content.items():
-            with made.open(zipfile.ZipInfo(name), "w", force_zip64=True) as stream:
+            with made.open(zipfile.ZipInfo(name), "w", force_zip64=True, encoding="utf-8") as stream:
                 stream.write(data)
     (tmp_path / "x").write_bytes(pipe.data)
     check(tmp_path / "x", content)
@@ -214,7 +214,7 @@ def test_what_is_passed_over(tmp_path, make):
         with zipfile.ZipFile(path, "a") as made:
             made.writestr("1.png", b"new")
     else:
-        with tarfile.open(path, "a") as made:
+        with tarfile.open(path, "a", encoding="utf-8") as made:
             info = tarfile.TarInfo("1.png")
             info.size = 3
             made.addfile(info, io.BytesIO(b"new"))

@@ -181,7 +181,7 @@ def test_the_file_holds_the_tables_and_no_patient(manifest, tmp_path):
     assert data["drift"] is None
     whole = data["holdings"]["counts"][0]
     assert (whole["by"], whole["images"]) == ("all", 400)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert not any(f'"{value}"' in text for name in ("id", "patient", "study") for value in manifest[name])
     assert "1" * 20 not in text
     json.loads(text)

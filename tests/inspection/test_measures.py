@@ -90,7 +90,7 @@ def test_a_damaged_part_is_refused(corpus, harm):
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(corpus, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RaddinoError, match="a file stands where a folder should be"):
         measure(corpus, [Counting()], cache=tmp_path / "file", workers=1)
 
@@ -108,7 +108,8 @@ def test_a_killed_process_is_one_line_and_the_rest_goes_on(corpus):
         "class Slow:\n"
         "    name, version, reasons = 'slow', 1, {}\n"
         "    def measure(self, images):\n"
-        f"        pathlib.Path({str(corpus.path.parent)!r}, f'{{os.getpid()}}.pid').touch(); time.sleep(60)\n"
+        f"        pathlib.Path({str(corpus.path.parent)!r}, f'{{os.getpid()}}.pid').touch(); time.sleep(60)\n",
+        encoding="utf-8",
     )
     where = os.pathsep.join([str(slow.parent), *sys.path])
     process = subprocess.Popen(

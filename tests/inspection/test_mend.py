@@ -90,7 +90,7 @@ def test_pictures_with_text_are_set_aside_with_their_reason(named, tmp_path):
     assert corpus.info["skipped"] == {SET_ASIDE: 1}
     skipped = pd.read_csv(corpus.path / "skipped.csv")
     assert skipped["reason"].tolist() == [SET_ASIDE]
-    assert "DOE" not in (corpus.path / "skipped.csv").read_text()
+    assert "DOE" not in (corpus.path / "skipped.csv").read_text(encoding="utf-8")
 
 
 def test_what_is_kept_is_not_looked_at(named, tmp_path, monkeypatch):

@@ -146,7 +146,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert "<even> and odd are told apart from image size alone (AUROC 1.00" in out
     data = read_json(tmp_path / "out/inspection.json", "again", sealed=True)
     assert [one["kind"] for one in data["drift"]] == ["image size", "grey values"]
-    page = (tmp_path / "out/inspect.html").read_text()
+    page = (tmp_path / "out/inspect.html").read_text(encoding="utf-8")
     assert "What the archive holds" in page
     assert "&lt;even&gt; and odd are told apart" in page
     assert "<even>" not in page

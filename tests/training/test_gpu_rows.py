@@ -55,6 +55,6 @@ def test_rows_measure_what_is_compiled_beside_what_is_not(gpu, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so():
-    done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(FILE)], capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("no GPU here: nothing was run")
