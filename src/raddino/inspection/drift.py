@@ -108,7 +108,7 @@ def drift(
     pairs = [(by, groups, pair) for by in present(frame, COMPARED) for groups in [groups_of(frame, by)]
              for pair in combinations(compared_groups(groups, whose), 2)]  # fmt: skip
     told = []
-    with bar("drift", total=len(pairs)) as shown:
+    with bar("drift", total=len(pairs), silent=not pairs) as shown:
         for by, groups, (one, other) in pairs:
             rows = np.sort(np.concatenate([draw(np.flatnonzero(groups == name), MOST_IMAGES) for name in (one, other)]))
             target = (groups[rows] == other).astype(np.float64)
