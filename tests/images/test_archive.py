@@ -91,10 +91,10 @@ def test_a_zip_written_to_a_pipe_and_of_64_bits(tmp_path, content):
             self.data += bytes(data)
             return len(data)
 
-    pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
+    pipe, writing = Pipe(), "w"
+    with zipfile.ZipFile(pipe, writing, zipfile.ZIP_DEFLATED) as made:
         for name, data in content.items():
-            with zipfile.ZipFile.open(made, zipfile.ZipInfo(name), "w", force_zip64=True) as stream:
+            with made.open(zipfile.ZipInfo(name), writing, force_zip64=True) as stream:
                 stream.write(data)
     (tmp_path / "x").write_bytes(pipe.data)
     check(tmp_path / "x", content)
