@@ -126,8 +126,12 @@ def prepare(
 
     from raddino.corpus.prepare import prepare as run
     from raddino.corpus.prepare import summary
-    from raddino.inspection.mend import Mending
 
+    mend = None
+    if fix or text != "keep":
+        from raddino.inspection.mend import Mending
+
+        mend = Mending(tuple(fix or ()), text, text_engine)
     columns = arguments.pairs("--column", column, "patient=subject_id")
     source_options = {
         key: arguments.value(text) for key, text in arguments.pairs("--option", option, "readers=any").items()
@@ -139,7 +143,7 @@ def prepare(
             bits=bits, frontal_only=frontal_only, secondary_capture=secondary_capture, where=where, seed=seed,
             workers=workers, duplicates=duplicates,
             source_options=source_options or None, fraction=fraction, engine=engine,
-            mend=Mending(tuple(fix or ()), text, text_engine) if fix or text != "keep" else None,
+            mend=mend,
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))

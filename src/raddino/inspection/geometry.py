@@ -15,6 +15,8 @@ SURE = {"turned": 0.8, "inverted": 0.8, "mirrored": 0.9, "lateral": 0.95, "front
 """Least probability of a finding; docs/results/geometry.md has what is found and what is false at these."""
 MOST_TILT = 10.0
 """Degrees."""
+VIEWS = ("PA", "AP", "LATERAL", "OTHER")
+"""What a picture may show; the last is no chest radiograph."""
 FRONTAL = ("PA", "AP", "FRONTAL")
 HEADER = "stored turned or mirrored"
 """How a note of :mod:`raddino.images.orientation` begins."""
@@ -89,7 +91,7 @@ def _likeliest(moves: np.ndarray, part: str) -> tuple[int, float]:
 def _judged(row: int, measured: pd.Series, view: object, notes: str) -> Iterator[Finding]:
     moves, views = (
         np.asarray(measured["moves"]),
-        dict(zip(("PA", "AP", "LATERAL", "OTHER"), measured["views"], strict=True)),
+        dict(zip(VIEWS, measured["views"], strict=True)),
     )
     if views["OTHER"] >= SURE["other"]:
         yield Finding(row, "not-a-chest", views["OTHER"])

@@ -18,12 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raddino.encoders.base import Encoder
+from raddino.inspection.geometry import VIEWS
 from raddino.inspection.moves import MOVES
 
 SHIPPED = Path(__file__).parent / "shipped" / "geometry" / "head.safetensors"
 ENCODER = "raddino-tiny"
-VIEWS = ("PA", "AP", "LATERAL", "OTHER")
-"""What a picture may show; the last is no chest radiograph."""
 POOLED = 4
 """Cells on a side over which patch tokens are averaged."""
 

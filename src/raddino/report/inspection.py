@@ -13,7 +13,6 @@ from raddino.errors import counted
 from raddino.files import owner_only, write_text
 from raddino.report.gallery import facts, showable
 from raddino.report.holdings import holdings_part
-from raddino.report.page import Sheet
 from raddino.report.style import OUTLINES, THEME, data_uri, stamp_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ class Contact:
 def write_page(
     inspection: Inspection,
     path: Path,
-    sheets: list[Sheet] | None = None,
     held: Tables | None = None,
     told: Sequence[Told] = (),
 ) -> Path:
@@ -59,7 +57,6 @@ def write_page(
     Args:
         inspection: images of credentialed sources are counted and not shown.
         path: the HTML file.
-        sheets: further tables, shown behind the first.
         held: of :func:`raddino.inspection.holdings.holdings`, shown at the end.
         told: of :func:`raddino.inspection.drift.drift`, shown with it.
     """
@@ -78,7 +75,6 @@ def write_page(
         f"{counted(len({one.row for one in inspection.findings}), 'image')} with a finding",
         contacts=contacts,
         clean=[reason for reason in inspection.reasons if reason not in {one.reason for one in contacts}],
-        sheets=sheets or [],
         holdings=holdings_part(held, told, stamp) if held else None,
         theme=THEME,
         synthetic=stamp,
