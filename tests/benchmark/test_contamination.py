@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from raddino.arguments import several
-from raddino.benchmark.contamination import GRAVITY, Tested, contamination, declare
+from raddino.benchmark.contamination import GRAVITY, Tested, contamination, declare, recognised
 from raddino.encoders import load as _load  # noqa: F401  (registers the families)
 from raddino.encoders.base import ENCODERS, Provenance
+from raddino.encoders.seen_images import SeenImages
 from raddino.errors import ConfigError
 
 
@@ -119,6 +121,45 @@ def test_images_of_other_splits_than_test_were_seen_by_who_trained_on_them():
     record = Provenance(sources=["nih", "kermany"], supervision="self-supervised", corpora={"f": ["train"]})
     tested = Tested(["nih", "kermany"], ["f"], beyond_test=["kermany"])
     assert contamination(record, tested) == {"nih": "held out", "kermany": "image seen"}
+
+
+def digested(**sources: list[str]) -> pd.DataFrame:
+    """Rows of a manifest, one an image of each source, with what stands for its pixels."""
+    rows = [(source, pixels) for source, images in sources.items() for pixels in images]
+    return pd.DataFrame(rows, columns=["source", "sha256"], dtype=object)
+
+
+def test_test_images_are_recognised_by_source():
+    seen = SeenImages.of(digested(any=["a", "b", "c"]))
+    tested = Tested(["nih", "cohen"], ["f"], images=digested(nih=["a", "x", "b"], cohen=["y"]))
+    assert recognised(seen, tested) == {"nih": {"images": 3, "seen": 2}, "cohen": {"images": 1, "seen": 0}}
+    assert recognised(None, tested) is None
+    assert recognised(seen, Tested(["nih"], ["f"])) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (seen(["nih"], corpora={"f": ["train"]}), "recognised"),
+        (seen([]), "recognised"),
+        (seen(None, "unknown"), "recognised"),
+        (seen(["nih"]), "image seen"),
+        (seen(["nih"], "labels"), "label seen"),
+    ],
+)
+def test_what_was_recognised_makes_a_word_graver_and_never_milder(record, told):
+    tested = Tested(["nih"], ["f"])
+    without = contamination(record, tested)
+    assert contamination(record, tested, {"nih": {"images": 9, "seen": 1}}) == {"nih": told}
+    assert contamination(record, tested, {"nih": {"images": 9, "seen": 0}}) == without
+    assert contamination(record, tested, {"cohen": {"images": 9, "seen": 9}}) == without
+    assert contamination(record, tested, None) == without
+
+
+def test_what_was_recognised_cannot_be_declared_away():
+    identities = {"a": {"contamination": {"nih": "recognised"}, "seen": "recognised"}}
+    with pytest.raises(ConfigError, match="a was trained on test images of nih, known by their pixels: leave it out"):
+        declare(identities, {"a": ["nih"]})
 
 
 def test_a_corpus_is_known_within_a_combination():

@@ -231,6 +231,17 @@ def test_what_was_seen_is_said_with_its_meaning_and_reference(tmp_path: Path) ->
     assert [page.attributes[i + 1][2] for i in warned] == [MEANING["partly seen"]]
 
 
+def test_how_many_test_images_were_recognised_stands_beside_the_word(tmp_path: Path) -> None:
+    counts = {"nih": {"images": 30, "seen": 4}, "rsna": {"images": 9, "seen": 0}}
+    told = {"name": "ours", "contamination": {"nih": "recognised", "rsna": "clean"}, "recognised": counts}
+    bare = {"format": 1, "rows": [], "absent": [], "corpus": {"sources": {"nih": 5, "rsna": 7}}}
+    written = write_results(tmp_path, bare | {"encoders": [told | {"seen": "recognised"}]}, None)
+    text = Page(report(written).read_text(encoding="utf-8")).text
+    assert "recognised (4 of 30 by content)" in text
+    assert "of 9 by content" not in text
+    assert f"recognised : {MEANING['recognised']}" in text
+
+
 def test_out_and_errors(results: Path, tmp_path: Path) -> None:
     out = report(results, out=tmp_path / "page.html")
     assert out == tmp_path / "page.html"

@@ -6,17 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
 from raddino.benchmark.contamination import Tested, contamination
+from raddino.benchmark.plan import load_encoders
+from raddino.benchmark.sites import Population
 from raddino.config import validate
+from raddino.corpus.prepare import prepare
+from raddino.corpus.view import CorpusView
 from raddino.encoders.base import Provenance
 from raddino.encoders.export import export
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import SHIPPED
+from raddino.encoders.seen_images import FILE as SEEN_IMAGES
 from raddino.errors import RaddinoError
-from raddino.training.pretrain import PretrainConfig, pretrain
+from raddino.training.pretrain import PretrainConfig, pretrain, training_rows
 from raddino.training.seen import at_step, initial_record, run_record
 
 
@@ -127,6 +133,57 @@ def test_before_the_first_step_the_record_is_that_of_the_initial_weights(corpus)
         "mimic-cxr": "label seen",
         "synthetic": "image seen",
     }
+
+
+def test_images_are_recognised_through_exports_resumes_and_chains(trained, unrecorded, corpus, tiny, tmp_path):
+    table = corpus.manifest
+    in_training = (table["split"] == "train").to_numpy()
+    assert np.array_equal(load_encoder(str(trained)).seen.holds(table), in_training)
+    assert load_encoder(str(trained.parent / "initial")).seen is None
+    export(str(trained), tmp_path / "hf", "huggingface")
+    others = CorpusView(corpus, np.flatnonzero(table["split"] != "train"))
+    for number, init in enumerate(
+        [trained, trained.parent / "checkpoints/step_2", tmp_path / "hf", tmp_path / "hf/model.safetensors"]
+    ):
+        values = tiny | {"init": str(init), "splits": ["val", "test"], "batch_size": 4}
+        second = run(others, tmp_path / str(number), values)
+        assert load_encoder(str(second)).seen.holds(table).all()
+        assert np.array_equal(load_encoder(str(second.parent / "initial")).seen.holds(table), in_training)
+    forked = tiny | {"init": str(trained), "splits": ["test"], "batch_size": 4}
+    assert load_encoder(str(run(others, tmp_path / "0", forked, fork=True))).seen.holds(table).all()
+    unknown = run(others, tmp_path / "u", tiny | {"init": str(unrecorded), "splits": ["val", "test"], "batch_size": 4})
+    assert np.array_equal(load_encoder(str(unknown)).seen.holds(table), ~in_training)
+
+
+def test_the_same_run_writes_the_same_digests(trained, corpus, tiny, tmp_path):
+    again = run(corpus, tmp_path / "run", tiny)
+    assert (again / SEEN_IMAGES).read_bytes() == (trained / SEEN_IMAGES).read_bytes()
+    assert (again / SEEN_IMAGES).read_bytes() == (again.parent / SEEN_IMAGES).read_bytes()
+
+
+def test_a_fraction_is_seen_and_no_more(corpus, tiny, tmp_path):
+    encoder = load_encoder(str(run(corpus, tmp_path / "run", tiny | {"fraction": 0.5, "batch_size": 4})))
+    rows = training_rows(corpus, validate(PretrainConfig, tiny | {"fraction": 0.5, "batch_size": 4}))
+    assert np.array_equal(np.flatnonzero(encoder.seen.holds(corpus.manifest)), rows)
+
+
+def test_neither_size_nor_source_nor_patient_hides_an_image(trained, corpus, tmp_path):
+    """The files of the training corpus, packed by someone else in another way."""
+    files = corpus.path.parent / "sample"
+    table = pd.read_csv(files / "manifest.csv", dtype=str)
+    theirs = pd.DataFrame({"path": [str(files / path) for path in table["path"]], "split": "test"})
+    theirs = theirs.assign(source="elsewhere", patient_id=[f"p{number}" for number in range(len(table))])
+    theirs.to_csv(tmp_path / "manifest.csv", index=False)
+    other = prepare(tmp_path / "manifest.csv", tmp_path / "other", shorter_side=40, workers=1)
+    tested = Population(other, (), other.manifest).tested()
+    _, identities, _ = load_encoders(tested, [str(trained), "hog"], None, "cpu")
+    found = identities["trained"]
+    in_training = int((corpus.manifest["split"] == "train").sum())
+    assert found["recognised"] == {"elsewhere": {"images": len(other), "seen": in_training}}
+    assert found["contamination"] == {"elsewhere": "recognised"}
+    assert found["seen"] == "recognised"
+    assert identities["hog"]["recognised"] is None
+    assert identities["hog"]["seen"] == "clean"
 
 
 def test_a_record_of_other_weights_or_a_damaged_one_is_refused(trained, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raddino.benchmark.contamination import Tested, contamination, gravest
+from raddino.benchmark.contamination import Tested, contamination, gravest, recognised
 from raddino.benchmark.schema import check_metrics
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
 from raddino.errors import RaddinoError
@@ -144,13 +144,14 @@ def identify(name: str, encoder: Encoder | None, spec: str | Path | Encoder, tes
         tested: what it is judged on.
 
     Returns:
-        among others ``contamination`` by source and ``seen``, the gravest of it.
+        among others ``contamination`` by source, ``seen``, the gravest of it, and ``recognised``, counts by source.
     """
     word = spec_word(spec) if isinstance(spec, str | Path) else spec.name
     family = word.partition(":")[0]
     provenance = ENCODERS[family].provenance if family in ENCODERS else Provenance(sources=None)
     provenance = encoder.provenance if encoder else provenance
-    by_source = contamination(provenance, tested)
+    found = recognised(getattr(encoder, "seen", None), tested)
+    by_source = contamination(provenance, tested, found)
     return {
         "name": name,
         "spec": word,
@@ -159,6 +160,7 @@ def identify(name: str, encoder: Encoder | None, spec: str | Path | Encoder, tes
         "grid": encoder.grid if encoder else None,
         "provenance": provenance.to_dict(),
         "contamination": by_source,
+        "recognised": found,
         "seen": gravest(by_source),
     }
 

@@ -74,6 +74,11 @@ class _Row(_Part):
     drop: _Drop | None = None
 
 
+class _Recognised(_Part):
+    images: int
+    seen: int
+
+
 class _Encoder(_Part):
     name: str
     seen: str = ""
@@ -81,6 +86,7 @@ class _Encoder(_Part):
     dim: int | None = None
     provenance: dict[str, Any] | None = None
     contamination: dict[str, str] | None = None
+    recognised: dict[str, _Recognised] | None = None
 
 
 class _Used(_Part):

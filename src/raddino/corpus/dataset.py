@@ -29,7 +29,7 @@ NEEDED: dict[str, Kind] = {
 }
 OPTIONAL: dict[str, Kind] = {
     **dict.fromkeys(("study", "view", "sex", "report", "impression", "indication", "comparison", "licence"), "text"),
-    **dict.fromkeys(("warnings", "mended", "sha256", "sha256_masks"), "text"),
+    **dict.fromkeys(("warnings", "mended", "sha256", "sha256_source", "sha256_masks"), "text"),
     **dict.fromkeys(("manufacturer", "model", "station", "detector", "year_band", "patient_position"), "text"),
     **dict.fromkeys(("age", "weight", "bmi", "kvp", "exposure_index", "portable", "study_order"), "number"),
 }

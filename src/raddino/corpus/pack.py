@@ -174,6 +174,7 @@ def prepare_image(item: Record, recipe: Recipe, key: str, wall: Wall) -> tuple[R
         row["drawn"] = item["split"] is None
     row |= {"height": rendered.shape[0], "width": rendered.shape[1], **item["labels"]}
     row |= {"warnings": "; ".join(notes) or None, "sha256": rendered.sha256}
+    row["sha256_source"] = rendered.sha256_source
     row |= {"sha256_masks": rendered.sha256_masks, "mended": None}
     return rendered, row
 

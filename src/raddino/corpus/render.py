@@ -17,6 +17,7 @@ from raddino.images.read import read_image, read_mask
 from raddino.images.types import Facts, Identifiers
 
 MASK_ASPECT_TOLERANCE = 0.02
+THINNED = 256
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Rendered:
         png: the image.
         shape: its (height, width).
         sha256: :func:`digest` of its pixels.
+        sha256_source: :func:`source_digest` of the file's.
         masks: name to PNG, at the image's size.
         sha256_masks: joint digest of the masks; None without any.
         facts: of the file's header.
@@ -37,6 +39,7 @@ class Rendered:
     png: bytes
     shape: tuple[int, int]
     sha256: str
+    sha256_source: str
     masks: dict[str, bytes]
     sha256_masks: str | None
     facts: Facts
@@ -80,6 +83,7 @@ def render(
         encode_png(image),
         (image.shape[0], image.shape[1]),
         digest(image),
+        source_digest(radiograph.pixels),
         {name: encode_png(mask) for name, mask in fitting.items()},
         joint_digest(fitting) if fitting else None,
         radiograph.facts,
@@ -102,6 +106,12 @@ def digest(array: np.ndarray) -> str:
     """SHA-256 of an array's type, shape and little-endian values."""
     header = f"{array.dtype.name}{array.shape}".encode()
     return hashlib.sha256(header + array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def source_digest(pixels: np.ndarray) -> str:
+    """:func:`digest` of calibrated pixels as they lie in the file, thinned to a few hundred a side."""
+    every = max(1, min(pixels.shape) // THINNED)
+    return digest(np.ascontiguousarray(pixels[::every, ::every]))
 
 
 def joint_digest(masks: dict[str, np.ndarray]) -> str:

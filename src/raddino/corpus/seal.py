@@ -24,7 +24,7 @@ from raddino.images.phi import key_name
 PLACES = ("shard", "offset", "length")
 COLUMNS = (
     *("id", *PLACES, "height", "width", "source", "patient", "study", "split", *FACTS),
-    *("synthetic", "warnings", "mended", "sha256", "sha256_masks"),
+    *("synthetic", "warnings", "mended", "sha256", "sha256_source", "sha256_masks"),
 )
 YOUNGER = (*CONTEXT, *ACQUISITION, "mended")
 """Columns that count in the fingerprint only where an image has them, as corpora made before them have."""
@@ -88,7 +88,7 @@ def fingerprint(manifest: pd.DataFrame) -> str:
     Those of :data:`YOUNGER` count where an image has them.
     """
     unsaid = {column for column in YOUNGER if column in manifest and manifest[column].isna().all()}
-    left_out = unsaid.union(PLACES)
+    left_out = unsaid.union(PLACES, ("sha256_source",))
     content = [column for column in manifest if column not in left_out and not column.startswith("mask_")]
     text = manifest[sorted(content)].sort_values("id").to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -114,7 +114,7 @@ def export(
         overwrite: replace an earlier export at ``out``.
 
     Returns:
-        ``out``, with the files of the format, ``README.md`` and ``export.json``.
+        ``out``, with the files of the format, ``README.md``, ``export.json`` and what is on record of the images seen.
 
     Raises:
         ConfigError: unknown precision, or ``out`` is taken.
@@ -133,6 +133,8 @@ def export(
         facts = chosen.write(original, folder, precision)
         difference = _compare(format, chosen, folder, original, LIMITS[precision])
         _describe(folder, format, chosen, original, facts, precision, difference)
+        if original.seen:
+            original.seen.save(folder)
     return out
 
 

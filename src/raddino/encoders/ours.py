@@ -20,6 +20,7 @@ from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Encoder, Family, Features, Provenance, fingerprint
 from raddino.encoders.card import model_card
 from raddino.encoders.preparation import Preparation
+from raddino.encoders.seen_images import SeenImages
 from raddino.encoders.weights import Weights
 from raddino.errors import RaddinoError
 from raddino.files import draft_folder, read_json, sha256, write_json
@@ -36,6 +37,9 @@ SETTINGS = ("config.json", "preprocessor_config.json")
 
 class VitEncoder:
     """A frozen vision transformer on grey images: shorter side resized, centre cropped, normalised.
+
+    Attributes:
+        seen: the images that it was trained on, as far as they are on record beside its weights.
 
     Args:
         model: one input channel.
@@ -65,6 +69,7 @@ class VitEncoder:
         self.preparation = preparation or Preparation(size, size, (mean,), (std,), crop_start="down")
         self.name, self.provenance = name, provenance
         self.dim = model.config.embed_dim
+        self.seen: SeenImages | None = None
         side = size // model.config.patch_size
         self.grid: tuple[int, int] | None = (side, side)
 
@@ -91,7 +96,9 @@ class VitEncoder:
                 raise RaddinoError(f"{folder}: {file[:40]} is not the file that raddino.json describes; save it again")
         record = _recorded(folder / "raddino.json", about)
         told = name or about.get("name") or folder.resolve().name
-        return cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
+        encoder = cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
+        encoder.seen = SeenImages.load(folder)
+        return encoder
 
     @classmethod
     def of(
@@ -237,7 +244,9 @@ def load_dinov2(
     read_config(name, weights, ("dinov2", "dinov2_with_registers"))
     backbone = load_backbone(weights.path)
     record = weights.record(known, *weight_files(weights))
-    return VitEncoder.of(backbone, read_preparation(name, weights, published), name, record, device)
+    encoder = VitEncoder.of(backbone, read_preparation(name, weights, published), name, record, device)
+    encoder.seen = SeenImages.load(weights.path)
+    return encoder
 
 
 def _own_preparation(folder: Path, backbone: Backbone) -> Preparation:
@@ -281,6 +290,7 @@ def save_encoder(
     name: str,
     provenance: Provenance,
     shorter_side: int | None = None,
+    seen: SeenImages | None = None,
 ) -> Path:
     """Write an encoder folder that ``transformers.AutoModel.from_pretrained`` loads without raddino.
 
@@ -292,6 +302,7 @@ def save_encoder(
         name: shown in tables.
         provenance: what was seen; goes into ``raddino.json`` and the model card.
         shorter_side: pixels that it is resized to before the crop; None for ``size``.
+        seen: the images that it was trained on; goes into a file of its own.
     """
     config, state = to_huggingface(model)
     preprocessor = {
@@ -323,6 +334,8 @@ def save_encoder(
             "provenance": provenance.to_dict() | {"sha256": digest},
         }
         write_json(draft / "raddino.json", about)
+        if seen:
+            seen.save(draft)
         preparation = Preparation(size, size, (mean,), (std,), crop_start="down")
         card = model_card(name, model, preparation, replace(provenance, sha256=digest))
         (draft / "README.md").write_text(card, encoding="utf-8")

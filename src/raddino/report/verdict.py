@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, UNKNOWN
+from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, RECOGNISED, UNKNOWN
 from raddino.report.tables import SIGNIFICANT, Block, Cell, Line
 
 SMALL_CLASS = 50
@@ -14,6 +14,7 @@ SMALL_CLASS = 50
 CAVEATS = {
     LABELS: "{name} was pre-trained on images and labels of {sources}, and the test images may be among them.",
     IMAGES: "{name} was pre-trained on images of {sources}, and the test images may be among them.",
+    RECOGNISED: "{name} was pre-trained on some of the very test images of {sources}, known by their pixels.",
     PARTLY: "{name} was pre-trained on a part of {sources}, and the test images may be in it.",
     MAY_BE: "{name} may have been pre-trained on images of {sources}: a data set that it saw may hold some.",
     UNKNOWN: "What {name} had seen of {sources} is not known.",

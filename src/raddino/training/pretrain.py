@@ -24,6 +24,8 @@ from raddino.device import resolve_device
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import VitEncoder, save_encoder
+from raddino.encoders.seen_images import FILE as SEEN_IMAGES
+from raddino.encoders.seen_images import SeenImages
 from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.heap import kept_pages
@@ -45,7 +47,7 @@ from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import DataParallel, together, whole
 from raddino.training.schedule import Schedule
-from raddino.training.seen import ENVIRONMENT, at_step, run_record, synthetic
+from raddino.training.seen import ENVIRONMENT, at_step, images_seen, initial_images, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
 from raddino.training.trackers import Tracking, check_trackers
 from raddino.views.randomness import integer
@@ -143,7 +145,7 @@ def _train(
     with lock(out, busy) if parallel.first else nullcontext(), tracking:
         task.to(place).train()
         optimizer = build_optimizer(task.student, config.optim)
-        record, done = Provenance(), 0
+        record, seen, done = Provenance(), None, 0
         if parallel.first:
             environment = _environment(corpus, rows, place, parallel)
             told = _read_json(out / ENVIRONMENT, "restore it, or give another --out")
@@ -155,9 +157,12 @@ def _train(
                 tidy(out / "checkpoints", config.keep_checkpoints, config.keep_every)
                 load_checkpoint(out / "checkpoints", done, task, optimizer)
             record = run_record(config, corpus, rows, told, trained=bool(done))
+            seen = images_seen(config, corpus, rows, out, trained=bool(done))
+            seen.save(out)
             _write_identity(out, config, environment | {"provenance": record.to_dict()})
             if not done:
-                _export(out / "initial", task.teacher.backbone, config, record, 0)
+                before = initial_images(config.init) if config.init else None
+                _export(out / "initial", task.teacher.backbone, config, record, 0, before)
         done = parallel.number(done)
         if parallel.size > 1:
             parallel.alike(training_state(task, optimizer))
@@ -182,7 +187,7 @@ def _train(
             ids=corpus.manifest["id"].to_numpy(),
             device=place,
             encoder=lambda name: _encoder(task, config, place, name),
-            export=lambda step, backbone: _export(out / "encoder", backbone, config, record, step),
+            export=lambda step, backbone: _export(out / "encoder", backbone, config, record, step, seen),
         )
         micro = config.batch_size // config.accumulate
         grid = (config.views.global_size // config.vit.patch_size,) * 2
@@ -292,7 +297,7 @@ def _filled(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_WRITTEN_FIRST = {".lock", ENVIRONMENT}
+_WRITTEN_FIRST = {".lock", ENVIRONMENT, SEEN_IMAGES}
 
 
 def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
@@ -357,10 +362,18 @@ def training_rows(corpus: Corpus, config: PretrainConfig) -> np.ndarray:
     return rows
 
 
-def _export(folder: Path, backbone: VisionTransformer, config: PretrainConfig, record: Provenance, step: int) -> None:
+def _export(
+    folder: Path,
+    backbone: VisionTransformer,
+    config: PretrainConfig,
+    record: Provenance,
+    step: int,
+    seen: SeenImages | None,
+) -> None:
     save_encoder(
         folder, backbone, size=config.views.global_size, mean=config.views.mean, std=config.views.std,
         name="trained" if step else "initial", provenance=at_step(record, step, config.batch_size),
+        seen=seen,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from raddino.corpus.dataset import Corpus
 from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.export import RECORD
 from raddino.encoders.load import load_encoder
+from raddino.encoders.seen_images import SeenImages
 from raddino.encoders.weights import RANDOM_MARKER
 from raddino.errors import RaddinoError
 from raddino.files import read_json, sha256
@@ -21,6 +22,7 @@ from raddino.training.settings import PretrainConfig
 OWN, EXPORTED = "raddino.json", RECORD
 ENVIRONMENT = "environment.json"
 REMEDY = "restore the file"
+UNRECORDED = "no record"
 
 
 def run_record(
@@ -87,6 +89,32 @@ def initial_record(named: str | Path) -> Provenance:
     return _unrecorded(digest)
 
 
+def images_seen(config: PretrainConfig, corpus: Corpus, rows: np.ndarray, out: Path, trained: bool) -> SeenImages:
+    """Digests of the images that a run trains on, with those of what it goes on from or started from.
+
+    Args:
+        config, corpus, rows, trained: see :func:`run_record`.
+        out: the run's folder.
+
+    Raises:
+        RaddinoError: those on record are damaged.
+    """
+    before = SeenImages.load(out) if trained else initial_images(config.init) if config.init else None
+    table = corpus.manifest.iloc[rows]
+    return before.adding(table) if before else SeenImages.of(table)
+
+
+def initial_images(named: str | Path) -> SeenImages | None:
+    """Digests beside weights to start from, see :func:`initial_record`; None where there are none."""
+    init = Path(named)
+    if not init.exists() and str(named).partition(":")[0] in ENCODERS:
+        return getattr(load_encoder(str(named), "cpu"), "seen", None)
+    if is_checkpoint(init):
+        return SeenImages.load(init.parents[1])
+    recorded = init.is_dir() or initial_record(init).note != UNRECORDED
+    return SeenImages.load(init if init.is_dir() else init.parent) if recorded else None
+
+
 def at_step(record: Provenance, step: int, batch_size: int) -> Provenance:
     """The record of a run's weights after ``step`` steps; before the first, of those that it started from."""
     last = record.before[0] if record.before else None
@@ -103,7 +131,7 @@ def synthetic(values: Any) -> bool | str:
 
 
 def _unrecorded(digest: str) -> Provenance:
-    return Provenance(sources=None, supervision="unknown", sha256=digest or None, note="no record")
+    return Provenance(sources=None, supervision="unknown", sha256=digest or None, note=UNRECORDED)
 
 
 def _json(file: Path) -> dict[str, Any]:
