@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +20,18 @@ from safetensors.torch import save_file
 
 from raddino import files
 from raddino.errors import RaddinoError, UnwritableError
-from raddino.files import check_writable, draft_folder, draft_of, is_free, lock, read_json, sha256, write_text, writing
+from raddino.files import (
+    check_writable,
+    draft_folder,
+    draft_of,
+    is_free,
+    lock,
+    read_json,
+    scratch_folder,
+    sha256,
+    write_text,
+    writing,
+)
 
 
 @contextmanager
@@ -301,3 +313,30 @@ def test_json_that_is_not_there_or_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_JSON", 4)
     with pytest.raises(RaddinoError, match="more than 0 MiB"):
         read_json(tmp_path / "x.json", "run it again")
+
+
+def test_a_scratch_folder_is_gone_afterwards_and_others_that_nobody_holds_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(files, "mkdtemp", lambda prefix: tempfile.mkdtemp(prefix=prefix, dir=tmp_path))
+    dead = tmp_path / f"{files.SCRATCH}abcdefgh"
+    foreign = [tmp_path / name for name in (f"{files.SCRATCH}mine", f"{files.SCRATCH}unlocked", "raddino-abcdefgh")]
+    for folder in (dead, *foreign):
+        (folder / "deep").mkdir(parents=True)
+    for folder in (dead, foreign[0], foreign[2]):
+        (folder / ".lock").touch()
+    with scratch_folder() as place:
+        assert rights(place) == 0o700
+        assert not dead.exists()
+        (place / "socket").touch()
+        with scratch_folder() as other:
+            assert other != place
+        assert (place / "socket").exists()
+        assert not other.exists()
+    assert sorted(tmp_path.iterdir()) == sorted(foreign)
+    assert all((folder / "deep").is_dir() for folder in foreign)
+
+
+def test_the_path_of_a_socket_in_a_scratch_folder_is_short():
+    with scratch_folder() as place:
+        inside = place / "pymp-abcdefgh" / "listener-abcdefgh"
+        assert len(str(inside)) - len(tempfile.gettempdir()) < 52

@@ -10,7 +10,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -120,6 +120,9 @@ def prepare(
     ] = "ignore",
     workers: Workers = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster (workers are then actors).")] = "local",
+    then_inspect: Annotated[
+        bool, typer.Option("--inspect", help="Look for what is wrong in the finished corpus, as 'raddino inspect'.")
+    ] = False,
 ) -> None:
     """Read X-ray files (DICOM, PNG, JPEG, JPEG 2000, TIFF) into one patient-split corpus without identifiers."""
     import warnings
@@ -128,7 +131,7 @@ def prepare(
     from raddino.corpus.prepare import summary
 
     mend = None
-    if fix or text != "keep":
+    if fix or text != "keep" or text_engine != "strokes":
         from raddino.inspection.mend import Mending
 
         mend = Mending(tuple(fix or ()), text, text_engine)
@@ -147,6 +150,8 @@ def prepare(
             splits=tuple(arguments.number("--splits", share) for share in splits.split(",")),
         )  # fmt: skip
     print(summary(corpus))
+    if then_inspect:
+        _inspect([corpus], workers=workers)
 
 
 @app.command()
@@ -176,31 +181,20 @@ def inspect(
 ) -> None:
     """Look for what is wrong in a corpus' pixels, before anything is trained on it."""
     from raddino.corpus.dataset import Corpus
-    from raddino.errors import ConfigError
-    from raddino.inspection.drift import content_of
-    from raddino.inspection.drift import drift as probe
-    from raddino.inspection.holdings import holdings, write_holdings
-    from raddino.inspection.inspect import inspect as run
-    from raddino.inspection.inspect import summary, write_csv
-    from raddino.report.holdings import holdings_text
-    from raddino.report.inspection import write_page
 
-    if drift_features and not drift:
-        raise ConfigError("--drift-features asks what --no-drift leaves out: give one of them")
     opened = [Corpus.open(path) for path in corpora]
-    found = run(opened, checks=check, workers=workers)
-    held = holdings(found.manifest, found.measures)
-    content = content_of(opened, found.manifest) if drift_features else None
-    told = probe(found.manifest, found.measures, content) if drift else []
-    folder = out or opened[0].path / "inspection"
-    print(f"{summary(found)}\n{holdings_text(held, told)}")
-    written = [
-        write_csv(found, folder / "inspect.csv"),
-        write_holdings(folder / "inspection.json", held, told if drift else None),
-        write_page(found, folder / "inspect.html", held=held, told=told),
-    ]
-    print(f"inspected: {', '.join(map(str, written))}")
-    raise typer.Exit(int(strict and found.worst == "error"))
+    worst = _inspect(opened, out, checks=check, drift=drift, drift_features=drift_features, workers=workers)
+    raise typer.Exit(int(strict and worst == "error"))
+
+
+def _inspect(corpora: list[Any], out: Path | None = None, **options: Any) -> str | None:
+    """Inspect opened corpora, say what was found, write it, and return the gravest severity."""
+    from raddino.report.inspected import look_into
+
+    done = look_into(corpora, out, **options)
+    print(done.text)
+    print(f"inspected: {', '.join(map(str, done.write(out)))}")
+    return done.found.worst
 
 
 @app.command()

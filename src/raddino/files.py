@@ -12,10 +12,10 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir, mkdtemp
 from typing import IO, Any
 
 from raddino.errors import RaddinoError, UnwritableError
@@ -31,6 +31,8 @@ SEAL = "seal"
 _SEAL = re.compile(rb"raddino-sha256:([0-9a-f]{64})")
 DRAFTS = f".{os.getuid()}.draft"
 """Folder of unfinished files, one a user, beside what they will become; gone when none is left."""
+SCRATCH = ".raddino-"
+"""Begins the names of :func:`scratch_folder`; nothing else may be called so, and eight signs more."""
 TRIES = 100
 REMEDIES = {
     **dict.fromkeys(
@@ -136,7 +138,7 @@ def remove_folder(folder: Path) -> None:
 
 def remove_left(folder: Path) -> None:
     """Remove what killed processes left unfinished in ``folder``."""
-    _remove_left(folder / DRAFTS)
+    _remove_left((folder / DRAFTS).glob("*"))
     with suppress(OSError):
         (folder / DRAFTS).rmdir()
 
@@ -150,6 +152,23 @@ def owner_only(private: bool = True) -> Iterator[None]:
     finally:
         if before is not None:
             os.umask(before)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder in the system's temporary one, open to this user alone, which is gone when the block ends.
+
+    What killed processes left there is removed by the next one that asks. Its name is short: the path of a socket may
+    have about a hundred bytes.
+    """
+    others = Path(gettempdir()).glob(f"{SCRATCH}????????")
+    _remove_left(one for one in others if (one / LOCK).is_file())
+    place, handle = _claim(lambda: Path(mkdtemp(prefix=SCRATCH)))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        handle.close()
 
 
 def check_writable(folder: Path) -> None:
@@ -169,9 +188,15 @@ def is_free(folder: Path) -> bool:
 def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
     """A folder of this process alone on the disk of ``path``, and the rights of a new file."""
     drafts = path.parent / DRAFTS
-    _remove_left(drafts)
+    _remove_left(drafts.glob("*"))
+
+    def make() -> Path:
+        place = drafts / uuid.uuid4().hex
+        place.mkdir(parents=True)
+        return place
+
     try:
-        place, handle = _claim(drafts)
+        place, handle = _claim(make)
         try:
             yield place, stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
         finally:
@@ -182,13 +207,13 @@ def _draft_beside(path: Path) -> Iterator[tuple[Path, int]]:
             drafts.rmdir()
 
 
-def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
+def _claim(make: Callable[[], Path]) -> tuple[Path, IO[bytes]]:
     """A new folder, locked; made again where another process, as it tidies up, takes it before it is locked."""
-    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(drafts))
+    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     for _ in range(TRIES):
-        place = drafts / uuid.uuid4().hex
+        place = None
         try:
-            place.mkdir(parents=True)
+            place = make()
             handle = (place / LOCK).open("ab")
             _flock(handle)
             if (place / LOCK).exists():
@@ -196,15 +221,16 @@ def _claim(drafts: Path) -> tuple[Path, IO[bytes]]:
         except (FileNotFoundError, FileExistsError, BlockingIOError) as error:
             failure = error
         except OSError:
-            shutil.rmtree(place, ignore_errors=True)
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
             raise
     raise failure
 
 
-def _remove_left(drafts: Path) -> None:
-    """Remove drafts that no living process holds."""
+def _remove_left(places: Iterable[Path]) -> None:
+    """Remove folders that no living process holds."""
     with suppress(OSError):
-        for place in drafts.iterdir():
+        for place in places:
             with suppress(OSError), (place / LOCK).open("ab") as handle:
                 if _flock(handle):
                     shutil.rmtree(place, ignore_errors=True)

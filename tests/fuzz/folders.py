@@ -29,7 +29,9 @@ SUITE = {
     ],
     "probe": {"seeds": 1, "steps": 5, "learning_rates": [0.1], "weight_decays": [0.01]},
 }
-REDUNDANT = ("shards/", "corpus.json", "metrics.json", ".safetensors", ".parquet", ".npy")
+REDUNDANT = ("shards/", "corpus.json", "metrics.json", "inspection/", ".safetensors", ".parquet", ".npy")
+CACHES = ("cache", "inspection")
+"""Whose files are called by their contents."""
 
 
 def folder_seeds() -> list[Seed]:
@@ -54,7 +56,7 @@ def _seeds(place: Path) -> Iterator[Seed]:
     pretrain(corpus, place / "run", validate(PretrainConfig, CONFIG), device="cpu", workers=0)
     shutil.copytree(place / "run" / "encoder", place / "encoder")
     yield from _files("encoder", place / "encoder")
-    yield from _files("run", place / "run", "config.yaml", "checkpoints/*/*", "checkpoints/*/.*")
+    yield from _files("run", place / "run", "config.yaml", "*.safetensors", "checkpoints/*/*", "checkpoints/*/.*")
     numbers = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
     held = FeatureSet(numbers, numbers + 1, np.arange(6), [f"i{at}" for at in range(6)], "e", "c")
     for suffix in ("safetensors", "parquet"):
@@ -62,6 +64,9 @@ def _seeds(place: Path) -> Iterator[Seed]:
         yield from _files("features", place / suffix)
     subject.cache(place)
     yield from _files("cache", place, "cache/*/*", beside=("corpus", "encoder"))
+    subject.inspection(place)
+    yield from _files("inspection", place, "corpus/inspection/*/*/*", beside=("corpus",))
+    shutil.rmtree(place / "corpus" / "inspection")
     _model(place)
     yield from _files("model", place, "model/*", beside=("encoder",))
     (place / "suite").mkdir()
@@ -119,6 +124,6 @@ def _files(kind: str, folder: Path, *patterns: str, beside: tuple[str, ...] = ()
         data = held[name]
         if not name.endswith(NOT_TRIED):
             others = {other: content for other, content in held.items() if other != name}
-            row = f"{kind}: {'*' + file.suffix if kind == 'cache' else name}"
+            row = f"{kind}: {'*' + file.suffix if kind in CACHES else name}"
             redundant = any(mark in name for mark in REDUNDANT)
             yield Seed(kind, row, name, data, redundant=redundant, beside=others, gives=gives)

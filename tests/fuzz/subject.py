@@ -165,12 +165,12 @@ def corpus(folder: Path) -> tuple[np.ndarray, ...]:
 
 
 def encoder(folder: Path) -> tuple[np.ndarray, ...]:
-    """Features of one image by an encoder."""
+    """Features of one image by an encoder, and digests of the images that it was trained on."""
     from raddino.encoders.load import load_encoder
 
     held = load_encoder(folder, device="cpu")
     grey = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40).astype(np.uint8)
-    return (held.encode(held.preprocess([grey])).cls.numpy(),)
+    return (held.encode(held.preprocess([grey])).cls.numpy(), *_seen(held.seen))
 
 
 def features(folder: Path) -> tuple[np.ndarray, ...]:
@@ -217,18 +217,34 @@ def suite(folder: Path) -> tuple[np.ndarray, ...]:
 
 
 def run(folder: Path) -> tuple[np.ndarray, ...]:
-    """A run's config, and the teacher in its checkpoint."""
+    """A run's config, the teacher in its checkpoint, and digests of the images that it was trained on."""
     from raddino.config import load_config
+    from raddino.encoders.seen_images import SeenImages
     from raddino.training.checkpoint import checkpoint_backbone, latest_step
     from raddino.training.settings import PretrainConfig
 
     config = load_config(PretrainConfig, str(folder / "config.yaml"))
     step = latest_step(folder / "checkpoints")
     held = checkpoint_backbone(folder / "checkpoints" / f"step_{step}", config.vit)
-    return tuple(tensor.numpy() for tensor in held.state.values())
+    return (*(tensor.numpy() for tensor in held.state.values()), *_seen(SeenImages.load(folder)))
 
 
-OPENERS = {one.__name__: one for one in (corpus, encoder, features, cache, model, results, suite, run)}
+def _seen(held: Any) -> tuple[np.ndarray, ...]:
+    return () if held is None else (held.digests, np.frombuffer(held.salt, np.uint8))
+
+
+def inspection(folder: Path) -> tuple[np.ndarray, ...]:
+    """What was measured of a corpus before."""
+    from raddino.corpus.dataset import Corpus
+    from raddino.inspection import CHECKS
+    from raddino.inspection.measures import measure
+
+    held = Corpus.open(folder / "corpus")
+    measured = measure(held, [CHECKS[name] for name in ("exposure", "intensity", "duplicates")], workers=1)
+    return tuple(np.frombuffer(table.to_json().encode(), np.uint8) for table in measured.values())
+
+
+OPENERS = {one.__name__: one for one in (corpus, encoder, features, cache, model, results, suite, run, inspection)}
 """What opens each kind of folder and gives the arrays that a user would get."""
 JOBS: dict[str, Callable[[Path, list[str]], list[Outcome]]] = {
     "images": images,

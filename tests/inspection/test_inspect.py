@@ -1,11 +1,13 @@
 """Findings of several corpora in one table, one CSV, one summary; and the command line."""
 
+import shutil
+from contextlib import suppress
 from types import MappingProxyType
 
 import pandas as pd
 import pytest
 
-from packed_corpus import pack
+from packed_corpus import KEY, pack
 from raddino.errors import ConfigError, RaddinoError
 from raddino.inspection.base import CHECKS, Finding
 from raddino.inspection.inspect import inspect, summary, write_csv
@@ -103,3 +105,31 @@ def test_command(corpus, capsys, monkeypatch, tmp_path):
     assert run(corpus.path, "--check", "bright", "--workers", 1, "--strict") == 1
     assert run(corpus.path, "--check", "nothing") == 2
     assert "unknown check" in capsys.readouterr().err
+
+
+def test_prepare_ends_with_the_same_inspection(corpus, capsys, monkeypatch, tmp_path):
+    from raddino import cli
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["raddino", *map(str, words)])
+        with suppress(SystemExit):
+            cli.main()
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("RADDINO_KEY", KEY)
+    files, made = corpus.path.parent / "files.csv", tmp_path / "made"
+    words = ["prepare", files, "--out", made, "--shorter-side", 64, "--workers", 1]
+    said = run(*words, "--inspect")
+    written = {path.name: path.read_bytes() for path in (made / "inspection").iterdir() if path.is_file()}
+    assert set(written) == {"inspect.csv", "inspect.html", "inspection.json"}
+    assert run(*words) in said
+    assert said.endswith(apart := run("inspect", made, "--workers", 1))
+    assert "12 images, " in apart
+    assert written == {path.name: path.read_bytes() for path in (made / "inspection").iterdir() if path.is_file()}
+    assert run(*words, "--inspect") == said
+    shutil.rmtree(made / "inspection")
+    assert run(*words, "--inspect") == said
+
+
+def test_prepare_inspects_nothing_unless_it_is_asked(corpus):
+    assert not (corpus.path / "inspection").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,11 +67,11 @@ def test_another_version_and_another_check_are_measured_anew(corpus):
     assert newer.seen == len(corpus)
 
 
-def test_processes_do_not_change_the_result(corpus, tmp_path):
-    one = measure(corpus, [Exposure()], cache=tmp_path / "a", workers=1)
-    two = measure(corpus, [Exposure()], cache=tmp_path / "b", workers=2)
+def test_processes_do_not_change_the_result(corpus):
+    one = measure(corpus, [Exposure()], workers=1)
+    shutil.rmtree(corpus.path / "inspection")
+    two = measure(corpus, [Exposure()], workers=2)
     assert one["exposure"].equals(two["exposure"])
-    assert not (corpus.path / "inspection").exists()
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "fewer"])
@@ -89,10 +90,18 @@ def test_a_damaged_part_is_refused(corpus, harm):
         measure(corpus, [Counting()], workers=1)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(corpus, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_line_or_another_is_taken(corpus, tmp_path):
+    (corpus.path / "inspection").write_text("", encoding="utf-8")
+    with pytest.raises(RaddinoError, match="a file stands where a folder should be"):
+        measure(corpus, [Counting()], workers=1)
+    first, again = Counting(), Counting()
+    found = measure(corpus, [first], tmp_path / "spare", workers=1)
+    assert first.seen == len(corpus)
+    assert measure(corpus, [again], tmp_path / "spare", workers=1)["counting"].equals(found["counting"])
+    assert again.seen == 0
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RaddinoError, match="a file stands where a folder should be"):
-        measure(corpus, [Counting()], cache=tmp_path / "file", workers=1)
+        measure(corpus, [Counting()], tmp_path / "file", workers=1)
 
 
 def test_a_killed_process_is_one_line_and_the_rest_goes_on(corpus):

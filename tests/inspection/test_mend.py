@@ -133,6 +133,19 @@ def test_unknown_words_get_a_suggestion(given):
         Mending(**given)
 
 
+def test_an_engine_without_text_to_look_for_is_refused(capsys, monkeypatch, tmp_path):
+    from raddino import cli
+
+    with pytest.raises(ConfigError, match="'rapidocr' has nothing to do: give --text blank or quarantine"):
+        Mending(("geometry",), engine="rapidocr")
+    assert Mending(text="blank", engine="rapidocr").engine == "rapidocr"
+    monkeypatch.setattr("sys.argv", ["raddino", "prepare", "x", "--out", str(tmp_path), "--text-engine", "tesseract"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "'tesseract' has nothing to do" in capsys.readouterr().err
+
+
 def test_another_mending_is_another_corpus(named, tmp_path):
     from raddino.errors import RaddinoError
 

@@ -15,6 +15,7 @@ import pandas as pd
 from raddino.benchmark.results import AGAIN, public
 from raddino.benchmark.suite import Suite
 from raddino.config import Config, validate
+from raddino.encoders.kept_spec import kept_spec
 from raddino.errors import ConfigError, RaddinoError, did_you_mean
 from raddino.files import writing
 from raddino.tables import read_table, write_table
@@ -113,7 +114,7 @@ def run_case(name: str, job: Job) -> list[CaseScores]:
 
     Args:
         name: display name of the encoder.
-        job: with ``folder`` the result folder; the task's own is made below it.
+        job: with ``folder`` the result folder; the task's own is made below it, and ``spec`` as it may be kept there.
 
     Raises:
         RaddinoError: the work failed.
@@ -122,8 +123,10 @@ def run_case(name: str, job: Job) -> list[CaseScores]:
     task = CASE_TASKS[config.kind]
     options: Config = validate(task.options, config.options)
     own = Path("models") / slug(config.name) / slug(name)
+    folder = job.folder / own
+    spec = job.spec and kept_spec(job.spec, folder, job.folder)
     found = []
-    for cases in task.run(replace(job, options=options, folder=job.folder / own)):
+    for cases in task.run(replace(job, options=options, folder=folder, spec=spec)):
         _check(cases, job.examples)
         found.append(CaseScores(job.examples, cases, own.as_posix()))
     return found

@@ -13,6 +13,7 @@ from raddino.benchmark.cases import slug
 from raddino.benchmark.measure import Scores
 from raddino.corpus.dataset import Corpus
 from raddino.encoders.base import Encoder
+from raddino.encoders.kept_spec import kept_spec
 from raddino.features.forward import resolve_precision
 from raddino.files import draft_folder, writing
 from raddino.metrics.calibration import fit_softmax_temperature
@@ -52,8 +53,10 @@ def keep_probes(
         for task, one in by_task.items():
             row = signatures.get((encoder, task), {})
             if one.linear is not None:
-                made = _kept(corpus, one, encoder, encoders[encoder], specs[encoder], config, precision, row)
-                kept[Path(slug(task)) / slug(encoder)] = made
+                place = Path(slug(task)) / slug(encoder)
+                given = specs[encoder]
+                spec = given and kept_spec(given, folder / FOLDER / place, folder)
+                kept[place] = _kept(corpus, one, encoder, encoders[encoder], spec, config, precision, row)
     if not kept:
         with writing(folder):
             shutil.rmtree(folder / FOLDER, ignore_errors=True)

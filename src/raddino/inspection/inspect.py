@@ -56,7 +56,7 @@ def inspect(
     corpora: Sequence[Corpus],
     *,
     checks: Sequence[str] | None = None,
-    cache: Path | None = None,
+    spare: Path | None = None,
     workers: int | None = None,
 ) -> Inspection:
     """Look at every image of packed corpora, and judge them together.
@@ -64,7 +64,7 @@ def inspect(
     Args:
         corpora: at least one, each folder once.
         checks: names; None for all.
-        cache: see :func:`raddino.inspection.measures.measure`.
+        spare: see :func:`raddino.inspection.measures.measure`.
         workers: processes; None for one a core. The result does not depend on it.
 
     Raises:
@@ -78,7 +78,7 @@ def inspect(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     chosen = [CHECKS[name] for name in dict.fromkeys(checks if checks is not None else CHECKS)]
-    measured = [measure(corpus, chosen, cache, workers) for corpus in corpora]
+    measured = [measure(corpus, chosen, spare, workers) for corpus in corpora]
     manifest = pd.concat(
         [corpus.manifest.assign(corpus=number, row=range(len(corpus))) for number, corpus in enumerate(corpora)],
         ignore_index=True,

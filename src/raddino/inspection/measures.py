@@ -7,15 +7,16 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from raddino.cores import usable_cores
+from raddino.cores import end_with_parent, usable_cores
 from raddino.corpus.dataset import Corpus
-from raddino.errors import RaddinoError
-from raddino.files import check_writable, read_json, write_json
+from raddino.errors import RaddinoError, UnwritableError
+from raddino.files import check_writable, lock, read_json, write_json
 from raddino.inspection.base import Check, Value
 from raddino.progress import bar
 
@@ -24,36 +25,39 @@ Measures = dict[str, list[dict[str, Value]]]
 
 
 def measure(
-    corpus: Corpus, checks: Sequence[Check], cache: Path | None = None, workers: int | None = None
+    corpus: Corpus, checks: Sequence[Check], spare: Path | None = None, workers: int | None = None
 ) -> dict[str, pd.DataFrame]:
-    """What each check measures of each image, computed where the cache does not hold it yet.
+    """What each check measures of each image, computed where no cache holds it yet.
+
+    The cache is ``<corpus>/inspection``, keyed by the corpus' fingerprint, and by name and version of a check. While
+    one process measures, others are refused; what was measured before can be read by all.
 
     Args:
         corpus: packed.
         checks: of different names.
-        cache: folder of parts, ``<corpus>/inspection`` by default; keyed by the corpus' fingerprint, and by name and
-            version of a check.
+        spare: a second cache, for a corpus in which nothing can be written.
         workers: processes; None for one a core. The result does not depend on it.
 
     Returns:
         by check, a row an image.
 
     Raises:
-        RaddinoError: a damaged image or part, a cache that cannot be written, or a process that died.
+        RaddinoError: a damaged image or part, a cache that cannot be written or that another process is filling, or a
+            process that died.
     """
-    folder = (Path(cache) if cache else corpus.path / "inspection") / corpus.fingerprint
+    places = [place / corpus.fingerprint for place in (corpus.path / "inspection", spare) if place is not None]
     parts = [range(start, min(start + PART_IMAGES, len(corpus))) for start in range(0, len(corpus), PART_IMAGES)]
-    todo = [(part, [check for check in checks if not _file(folder, check, part).is_file()]) for part in parts]
-    todo = [(part, lacking) for part, lacking in todo if lacking]
-    if todo:
-        check_writable(folder)
-    done = len(corpus) - sum(len(part) for part, _ in todo)
-    with bar("inspect", total=len(corpus), done=done) as shown:
-        for part, lacking, measured in _run(corpus, todo, workers or usable_cores()):
-            for check in lacking:
-                write_json(_file(folder, check, part), {"measures": measured[check.name]})
-            shown.advance(len(part))
-    return {check.name: _joined(folder, check, parts) for check in checks}
+    if _lacking(places, checks, parts):
+        place = _writable(places)
+        with lock(place, f"another inspect is measuring {corpus.path}: wait for it"):
+            todo = _lacking(places, checks, parts)
+            done = len(corpus) - sum(len(part) for part, _ in todo)
+            with bar("inspect", total=len(corpus), done=done) as shown:
+                for part, lacking, measured in _run(corpus, todo, workers or usable_cores()):
+                    for check in lacking:
+                        write_json(place / _name(check, part), {"measures": measured[check.name]})
+                    shown.advance(len(part))
+    return {check.name: _joined(places, check, parts) for check in checks}
 
 
 def measure_images(checks: Sequence[Check], images: Sequence[np.ndarray]) -> Measures:
@@ -88,10 +92,11 @@ def _run(
 
 
 def _alone() -> None:
-    """Leave Ctrl-C to the parent, and one core to this process."""
+    """Leave Ctrl-C to the parent, end with it, and leave the other cores to others."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     torch.set_num_threads(1)
 
 
@@ -104,15 +109,35 @@ def _measure_part(corpus: Corpus, checks: Sequence[Check], part: range) -> Measu
     return found
 
 
-def _file(folder: Path, check: Check, part: range) -> Path:
-    return folder / f"{check.name}-{check.version}" / f"{part.start:09d}.json"
+def _name(check: Check, part: range) -> str:
+    return f"{check.name}-{check.version}/{part.start:09d}.json"
 
 
-def _joined(folder: Path, check: Check, parts: list[range]) -> pd.DataFrame:
-    remedy = f"delete {folder} and inspect again"
+def _held(places: list[Path], check: Check, part: range) -> Path | None:
+    return next((file for place in places if (file := place / _name(check, part)).is_file()), None)
+
+
+def _lacking(places: list[Path], checks: Sequence[Check], parts: list[range]) -> list[tuple[range, list[Check]]]:
+    """Parts that no place holds whole, and the checks that are to measure them."""
+    todo = [(part, [check for check in checks if _held(places, check, part) is None]) for part in parts]
+    return [(part, lacking) for part, lacking in todo if lacking]
+
+
+def _writable(places: list[Path]) -> Path:
+    """The first place in which files can be made; where there is none, the last one's error."""
+    for place in places[:-1]:
+        with suppress(UnwritableError):
+            check_writable(place)
+            return place
+    check_writable(places[-1])
+    return places[-1]
+
+
+def _joined(places: list[Path], check: Check, parts: list[range]) -> pd.DataFrame:
     measured: list[dict[str, Value]] = []
     for part in parts:
-        file = _file(folder, check, part)
+        file = _held(places, check, part) or places[-1] / _name(check, part)
+        remedy = f"delete {file.parents[1]} and inspect again"
         held = read_json(file, remedy, sealed=True)["measures"]
         if len(held) != len(part):
             raise RaddinoError(f"{file} holds {len(held)} images instead of {len(part)}: {remedy}")

@@ -31,7 +31,7 @@ class Mending:
         engine: that looks for text.
 
     Raises:
-        ConfigError: an unknown fix, policy or engine.
+        ConfigError: an unknown fix, policy or engine, or an engine for text that is kept.
     """
 
     fix: tuple[str, ...] = ()
@@ -43,6 +43,8 @@ class Mending:
         for kind, name, known in [*words, ("text engine", self.engine, tuple(ENGINES))]:
             if name not in known:
                 raise ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+        if self.text == "keep" and self.engine != Mending.engine:
+            raise ConfigError(f"the text engine {self.engine!r} has nothing to do: give --text blank or quarantine too")
 
     @property
     def settings(self) -> Record:

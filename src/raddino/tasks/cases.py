@@ -30,7 +30,7 @@ class Job:
         corpus: the evaluated corpus.
         examples: of :meth:`CaseTask.select`.
         encoder: frozen unless the options say otherwise.
-        spec: from which :func:`~raddino.encoders.load.load_encoder` makes it again; None where nothing does.
+        spec: that is kept beside what is trained, see :func:`~raddino.encoders.kept_spec.kept_spec`.
         options: the task's own settings, an instance of :attr:`CaseTask.options`.
         folder: for what is trained; the same job on it continues, or finds the work done.
         seed: of training.

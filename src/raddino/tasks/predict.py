@@ -15,6 +15,7 @@ import numpy as np
 
 from raddino.encoders.base import Encoder
 from raddino.encoders.flipped import Flipped
+from raddino.encoders.kept_spec import found_spec
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError, commonest
 from raddino.features.forward import encode_all, make_encode
@@ -174,11 +175,11 @@ def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str 
     readers: dict[tuple[str, bool, str], _Reader] = {}
     for probe, folder in zip(probes, folders, strict=True):
         record = probe.record
-        spec = given or record.spec
-        if spec is None:
+        if given is None and record.spec is None:
             raise RaddinoError(
                 f"{folder} does not say where its encoder {record.encoder!r} is: give it, with --encoder"
             )
+        spec = given or found_spec(str(record.spec), Path(folder))
         try:
             encoder = loaded[spec] = loaded.get(spec) or load_encoder(spec, device=device)
         except RaddinoError as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from raddino.cores import end_with_parent
 from raddino.corpus.dataset import Corpus
 from raddino.errors import RaddinoError
+from raddino.files import scratch_folder
 from raddino.ssl import Views
 from raddino.views import Multicrop, ViewPlan, ViewsConfig
 from raddino.views.masks import batch_masks
@@ -202,7 +206,6 @@ def make_loader(samples: Samples, collate: Collate, positions: Positions, worker
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_begin_worker,
         timeout=LOOK_SECONDS if workers else 0,
     )
 
@@ -217,24 +220,29 @@ def reading(loader: Loader) -> Iterator[Iterator[Batch]]:
     before = set(multiprocessing.active_children())
     handler = signal.getsignal(signal.SIGCHLD)
     workers: set[BaseProcess] = set()
-    try:
-        with _uninterrupted():
-            try:
-                batches = iter(loader)
-            except OSError as error:
-                raise RaddinoError(f"no loader process can be started ({error.strerror}): fewer --workers") from None
-            finally:
-                workers = set(multiprocessing.active_children()) - before
-                _on_child_end(signal.SIG_DFL)  # torch's handler raises wherever the main thread is, in a checkpoint too
-        yield _watched(batches, workers)
-    finally:
-        with _uninterrupted():
-            for worker in workers:
-                worker.kill()
-            end = time.monotonic() + END_SECONDS
-            for worker in workers:
-                worker.join(max(end - time.monotonic(), 0))
-            _on_child_end(handler)
+    with ExitStack() as places:
+        try:
+            with _uninterrupted():
+                try:
+                    if loader.num_workers:
+                        loader.worker_init_fn = partial(_begin_worker, places.enter_context(scratch_folder()))
+                    batches = iter(loader)
+                except OSError as error:
+                    raise RaddinoError(
+                        f"no loader process can be started ({error.strerror}): fewer --workers"
+                    ) from None
+                finally:
+                    workers = set(multiprocessing.active_children()) - before
+                    _on_child_end(signal.SIG_DFL)  # torch's handler raises wherever the main thread is
+            yield _watched(batches, workers)
+        finally:
+            with _uninterrupted():
+                for worker in workers:
+                    worker.kill()
+                end = time.monotonic() + END_SECONDS
+                for worker in workers:
+                    worker.join(max(end - time.monotonic(), 0))
+                _on_child_end(handler)
 
 
 def _watched(batches: Iterator[Batch | RaddinoError], workers: set[BaseProcess]) -> Iterator[Batch]:
@@ -280,19 +288,18 @@ def _on_child_end(handler: Any) -> None:
         signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
-def _begin_worker(worker: int) -> None:
-    """Leave stopping to the parent, end with it, and die of a fault without words of torch's on the terminal."""
+def _begin_worker(place: Path, worker: int) -> None:
+    """Leave stopping to the parent, end with it, and die of a fault without words of torch's on the terminal.
+
+    The sockets by which tensors are handed over lie in ``place``: multiprocessing would put them into a folder that
+    stays where a process is killed.
+    """
+    tempfile.tempdir = str(place)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGFPE):
         signal.signal(number, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    if (parent := multiprocessing.parent_process()) is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent(place)
 
 
 class Rendered(Iterator[Views]):

@@ -28,8 +28,8 @@ class ProbeRecord(BaseModel):
         task, target, kind: of the task.
         positive: the value of ``target`` that counts as 1; None where it holds 0 and 1, or numbers.
         classes: of a multiclass task.
-        encoder: its display name; fingerprint: of weights and preprocessing; spec: from which it is made again, None
-            where nothing does.
+        encoder: its display name; fingerprint: of weights and preprocessing; spec: see
+            :func:`~raddino.encoders.kept_spec.kept_spec`, None where nothing is kept.
         features, flips, precision: what is read of the encoder, and how it is computed.
         shorter_side, bits: of the corpus that was trained on; None where that is not known.
         temperature: by which outputs are divided before they become probabilities; 1 for numbers.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from raddino.config import validate
 from raddino.encoders.base import Encoder, Provenance
+from raddino.encoders.kept_spec import found_spec
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import draft_of, read_json, sha256, write_json
 from raddino.tasks.segmentation.learning import TRUNK
@@ -40,7 +41,7 @@ class ModelRecord:
     Attributes:
         options: the task's settings.
         names: of the classes, in the order of the bits.
-        spec: from which the encoder is made again; None where nothing does.
+        spec: of the encoder, see :func:`~raddino.encoders.kept_spec.kept_spec`; None where nothing is kept.
         encoder: ``name``, ``fingerprint`` and ``provenance`` of the encoder as it was before any fine-tuning.
         key: names data, settings and encoder of the training.
         shorter_side: pixels to which the training images were reduced; None where that is not known.
@@ -207,7 +208,7 @@ def _encoder(folder: Path, record: ModelRecord, given: Encoder | str | None, dev
     if given is None and record.spec is None:
         raise RaddinoError(f"{folder} does not say where its encoder {name!r} is: give it, with encoder= or --encoder")
     if given is None or isinstance(given, str):
-        spec = given or str(record.spec)
+        spec = given or found_spec(str(record.spec), folder)
         try:
             encoder = load_encoder(spec, device=device)
         except RaddinoError as error:
