@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from raddino.images.calibrate import calibrate
 from raddino.images.dicom import read_dicom
 from raddino.images.errors import UnreadableImage
 
@@ -105,3 +106,22 @@ def test_unknown_voi_functions_are_told(make_dicom, ramp):
     for function, told in (("LINEAR", 0), ("LINEAR_EXACT", 0), ("linear", 0), ("GAMMA", 1)):
         radiograph = read_dicom(make_dicom(ramp, VOILUTFunction=function, WindowCenter="5", WindowWidth="3"))
         assert len(radiograph.warnings) == told
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize(
+    "rescale", [(1, 0), (1, -1024), (-1, 0), (-1, 4095), (2, 3), (0.5, 0), (1, 0.1), (1.0001, -7), (600, 1), (1, 2**24)]
+)
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_float32_is_worked_in_only_where_it_changes_no_bit(kind, rescale, photometric):
+    limits = np.iinfo(kind)
+    stored = np.linspace(limits.min, limits.max, 5000).astype(kind).reshape(50, 100)
+    stored[0, :3] = 0, limits.min, limits.max
+    header = Dataset()
+    header.PhotometricInterpretation, header.RescaleSlope, header.RescaleIntercept = (photometric, *rescale)
+    exact = stored.astype(np.float64) * rescale[0] + rescale[1]
+    expected = (-exact if photometric == "MONOCHROME1" else exact).astype(np.float32)
+    pixels, _ = calibrate(stored, header)
+    assert pixels.dtype == np.float32
+    assert pixels.tobytes() == expected.tobytes()
+    assert not np.shares_memory(pixels, stored)

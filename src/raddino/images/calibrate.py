@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 WORD = 2**16
+FLOAT_EXACT = 2**24
+"""Up to here float32 holds all whole numbers."""
 
 
 def calibrate(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
@@ -31,9 +33,8 @@ def calibrate(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[st
             number, or the slope is 0. A slope is never guessed: its sign turns the picture.
     """
     notes = []
-    pixels = stored.astype(np.float64)
     if dataset.get("ModalityLUTSequence"):
-        pixels, falls = _look_up(pixels, dataset.ModalityLUTSequence[0], dataset)
+        pixels, falls = _look_up(stored.astype(np.float64), dataset.ModalityLUTSequence[0], dataset)
         notes += [_turning("ModalityLUTSequence")] * falls
     else:
         slope = _one_number(dataset, "RescaleSlope", 1.0)
@@ -42,8 +43,7 @@ def calibrate(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[st
         if "RescaleSlope" in dataset and not told(dataset, "RescaleSlope"):
             notes.append("RescaleSlope is empty and was taken as 1")
         notes += [_turning("negative RescaleSlope")] * (slope < 0)
-        pixels = pixels * slope
-        pixels += _one_number(dataset, "RescaleIntercept", 0.0)
+        pixels = _scaled(stored, slope, _one_number(dataset, "RescaleIntercept", 0.0))
     function = text(dataset, "VOILUTFunction").upper()
     if dataset.get("VOILUTSequence"):
         pixels, falls = _look_up(pixels, dataset.VOILUTSequence[0], dataset)
@@ -52,14 +52,25 @@ def calibrate(stored: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[st
         center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
         if center is not None and width and width > 0:
             with np.errstate(over="ignore"):
-                pixels = 1 / (1 + np.exp(-4 * (pixels - center) / width))
+                pixels = 1 / (1 + np.exp(-4 * (pixels.astype(np.float64) - center) / width))
         else:
             notes.append("sigmoid window cannot be read and was not applied")
     elif function not in ("", "LINEAR", "LINEAR_EXACT"):
         notes.append("VOILUTFunction is not known and was not applied")
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
         pixels = -pixels
-    return pixels.astype(np.float32), notes
+    return pixels.astype(np.float32, copy=False), notes
+
+
+def _scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """``stored * slope + intercept``: float32 where all of it is whole numbers that float32 holds, else float64."""
+    largest = max(-int(stored.min()), int(stored.max())) * abs(slope) + abs(intercept)
+    whole = slope.is_integer() and intercept.is_integer() and largest <= FLOAT_EXACT
+    pixels = stored.astype(np.float32 if whole else np.float64)
+    if (slope, intercept) != (1, 0):
+        pixels *= slope
+        pixels += intercept
+    return pixels
 
 
 def _turning(what: str) -> str:

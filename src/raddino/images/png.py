@@ -43,7 +43,8 @@ def checked(data: bytes) -> tuple[bytes, list[str]]:
         notes.append(CUT)
     if not inflater.eof:
         return data, notes
-    return data[: parts[0][0]] + _chunk(b"IDAT", zlib.compress(pixels, 0)) + data[parts[-1][1] :], notes
+    whole = (data[: parts[0][0]], *_chunk(b"IDAT", zlib.compress(pixels, 0)), data[parts[-1][1] :])
+    return b"".join(whole), notes
 
 
 def deep(data: bytes) -> tuple[Image.Image, Image.Image | None]:
@@ -54,7 +55,7 @@ def deep(data: bytes) -> tuple[Image.Image, Image.Image | None]:
     """
     if data[COLOUR] == GREY_ALPHA:
         header = data[16:DEPTH] + bytes([8, RGBA]) + data[26:29]
-        data = data[:START] + _chunk(b"IHDR", header) + data[HEADER_END:]
+        data = b"".join((data[:START], *_chunk(b"IHDR", header), data[HEADER_END:]))
         return Image.open(io.BytesIO(data), formats=["PNG"]), None
     high, low = (Image.open(io.BytesIO(data), formats=["PNG"]) for _ in range(2))
     low.tile = [tile._replace(args=LOW_BYTES[low.mode]) for tile in low.tile]
@@ -81,5 +82,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         start = end
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4)
+def _chunk(name: bytes, body: bytes) -> tuple[bytes, ...]:
+    """Parts of a chunk, to be joined."""
+    return len(body).to_bytes(4), name, body, zlib.crc32(body, zlib.crc32(name)).to_bytes(4)

@@ -60,7 +60,7 @@ def read_image(file: str | Path | bytes, secondary_capture: bool = False) -> Rad
     shorter, longer = sorted(radiograph.pixels.shape)
     if longer > LARGEST_ASPECT * shorter:
         raise NotARadiograph(f"a strip: more than {LARGEST_ASPECT} times as long as wide")
-    if np.ptp(radiograph.pixels) == 0:
+    if np.ptp(radiograph.pixels[0]) == 0 and np.ptp(radiograph.pixels) == 0:  # of most pictures one row tells
         radiograph = replace(radiograph, warnings=(*radiograph.warnings, "all pixels are equal"))
     return radiograph
 
