@@ -1,7 +1,12 @@
 """What loader processes send, and views made ahead on a stream of their own."""
 
 import multiprocessing
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import fields
 from multiprocessing.reduction import ForkingPickler
 
@@ -12,8 +17,10 @@ import torch
 from acquisition_columns import with_acquisition
 from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.errors import RaddinoError
+from raddino.files import SCRATCH
 from raddino.training.loader import Batch, Rendered, Samples, make_views
 from raddino.views import Multicrop, ViewPlan, ViewsConfig
+from training.faults import of_session
 
 CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, blur=(0.5, 0.5, 0.5))
 CPU = torch.device("cpu")
@@ -201,3 +208,62 @@ def test_no_word_on_how_images_were_taken_reaches_a_batch(tmp_path):
         assert torch.equal(image, other)
         pairs = [(getattr(plan, field.name), getattr(other_plan, field.name)) for field in fields(ViewPlan)]
         assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
+
+
+READ = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from memory_corpus import toy_corpus
+from raddino.training.loader import Collate, Positions, Samples, make_loader, reading
+from raddino.views import ViewsConfig
+
+views = ViewsConfig(global_size=32, local_size=16, local_views=1)
+corpus = toy_corpus(Path(sys.argv[1]), 40)
+corpus.weights = {}
+samples = Samples(corpus, np.arange(40), views, 0)
+loader = make_loader(samples, Collate(views, 0, 4, (4, 4), True), Positions(4, 0, 100), 2, False)
+with reading(loader) as batches:
+    for number, _ in enumerate(batches):
+        print(number, flush=True)
+        time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Begins to read by two processes, with a temporary folder of its own."""
+    (tmp_path / "tmp").mkdir()
+    own = {"TMPDIR": str(tmp_path / "tmp"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
+    environment = os.environ | own | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def reader(seconds: float) -> subprocess.Popen:
+        words = [sys.executable, "-c", READ, str(tmp_path), str(seconds)]
+        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+
+    return reader
+
+
+@pytest.mark.parametrize("whom", ["parent", "all", "interrupt", "nobody"])
+def test_a_killed_reader_leaves_no_process_and_nothing_in_the_temporary_folder(begin, tmp_path, whom):
+    process = begin(0 if whom == "nobody" else 0.5)
+    for _ in range(3):
+        assert process.stdout.readline()
+    left = list((tmp_path / "tmp").iterdir())
+    assert len(left) == 1
+    assert left[0].name.startswith(SCRATCH)
+    assert len(list(left[0].glob("pymp-*/listener-*"))) == 2
+    if whom == "parent":
+        process.kill()
+    elif whom != "nobody":
+        os.killpg(process.pid, signal.SIGKILL if whom == "all" else signal.SIGINT)
+    process.stdout.read()
+    assert process.wait() == {"nobody": 0, "interrupt": -signal.SIGINT}.get(whom, -signal.SIGKILL)
+    end = time.monotonic() + 20
+    while of_session(process.pid):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    if whom == "all":
+        assert list((tmp_path / "tmp").iterdir()) == left
+        assert begin(0).communicate()[0].endswith(b"99\n")
+    assert not list((tmp_path / "tmp").iterdir())
