@@ -94,10 +94,11 @@ def test_a_changed_byte_is_noticed(place, tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "metadata"),
     [
-        ({"digests": np.zeros(2, np.uint64), "salt": np.zeros(SALT, np.uint8)}, {}),
-        ({"other": np.zeros(2, np.uint64)}, {SEAL: UNSEALED}),
-        ({"digests": np.zeros(2, np.float32), "salt": np.zeros(SALT, np.uint8)}, {SEAL: UNSEALED}),
-        ({"digests": np.zeros(2, np.uint64), "salt": np.zeros(3, np.uint8)}, {SEAL: UNSEALED}),
+        ({"digests": np.zeros((2, 8), np.uint8), "salt": np.zeros(SALT, np.uint8)}, {}),
+        ({"other": np.zeros((2, 8), np.uint8)}, {SEAL: UNSEALED}),
+        ({"digests": np.zeros(16, np.uint8), "salt": np.zeros(SALT, np.uint8)}, {SEAL: UNSEALED}),
+        ({"digests": np.zeros((2, 8), np.float32), "salt": np.zeros(SALT, np.uint8)}, {SEAL: UNSEALED}),
+        ({"digests": np.zeros((2, 8), np.uint8), "salt": np.zeros(3, np.uint8)}, {SEAL: UNSEALED}),
         (None, None),
     ],
 )
@@ -115,5 +116,5 @@ def test_a_file_of_others_is_refused(tensors, metadata, tmp_path):
 def test_any_reader_of_safetensors_opens_it(tmp_path):
     SeenImages.of(table("a")).save(tmp_path)
     with safe_open(tmp_path / FILE, framework="numpy") as opened:
-        assert opened.get_tensor("digests").shape == (2,)
+        assert opened.get_tensor("digests").shape == (2, 8)
         assert opened.get_tensor("salt").shape == (SALT,)

@@ -12,6 +12,7 @@ from pydantic import Field
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
 from raddino.tasks.base import PLACES, TEXTS, TaskConfig, target_columns
+from raddino.tasks.fine_tuning.settings import FineTuneSetting
 from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
@@ -46,6 +47,7 @@ class Suite(Config):
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
+        fine_tune: ways in which the encoders are trained on the labels too, beside the probe.
         analyses: names of :data:`raddino.benchmark.analyses.base.ANALYSES` to run after the main table.
     """
 
@@ -57,6 +59,7 @@ class Suite(Config):
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()
+    fine_tune: tuple[FineTuneSetting, ...] = ()
     analyses: tuple[str, ...] = ()
 
 

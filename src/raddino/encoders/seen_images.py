@@ -19,7 +19,8 @@ from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 FILE = "seen_images.safetensors"
 DIGESTS = ("sha256", "sha256_source")
 """Columns of a manifest: of the packed pixels, and of those of the file that they were made from."""
-SALT = 16
+SALT, LENGTH = 16, 8
+"""Bytes of the salt and of a digest."""
 REMEDY = "restore the file, or delete it: then nothing is known of these images by content"
 
 
@@ -61,7 +62,8 @@ class SeenImages:
     def save(self, folder: Path) -> None:
         """Write :data:`FILE` into a folder, whole or not at all."""
         with draft_of(folder / FILE) as draft:
-            tensors = {"digests": self.digests, "salt": np.frombuffer(self.salt, np.uint8)}
+            digests = np.frombuffer(self.digests.astype("<u8").tobytes(), np.uint8).reshape(-1, LENGTH)
+            tensors = {"digests": digests, "salt": np.frombuffer(self.salt, np.uint8)}
             save_file(tensors, draft, metadata={SEAL: UNSEALED})
             seal(draft)
 
@@ -80,14 +82,15 @@ class SeenImages:
                 raise ValueError("its seal is broken")
             with safe_open(file, framework="numpy") as opened:
                 salt, digests = opened.get_tensor("salt"), opened.get_tensor("digests")
-            if digests.dtype != np.uint64 or digests.ndim != 1 or salt.dtype != np.uint8 or salt.shape != (SALT,):
+            kinds, shapes = {salt.dtype, digests.dtype}, (salt.shape, digests.shape[1:])
+            if kinds != {np.dtype(np.uint8)} or shapes != ((SALT,), (LENGTH,)):
                 raise ValueError("other contents than digests")
         except (ValueError, SafetensorError) as error:
             raise RaddinoError(f"{file} is damaged ({' '.join(str(error).split())}): {REMEDY}") from None
-        return cls(salt.tobytes(), digests)
+        return cls(salt.tobytes(), np.frombuffer(digests.tobytes(), "<u8").astype(np.uint64))
 
     def _keyed(self, words: Iterable[str]) -> np.ndarray:
-        short = b"".join(hmac.digest(self.salt, word.encode(), "sha256")[:8] for word in words)
+        short = b"".join(hmac.digest(self.salt, word.encode(), "sha256")[:LENGTH] for word in words)
         return np.frombuffer(short, "<u8").astype(np.uint64)
 
 
