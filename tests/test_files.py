@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -317,7 +319,7 @@ def test_json_that_is_not_there_or_too_large(tmp_path, monkeypatch):
 
 def test_a_scratch_folder_is_gone_afterwards_and_others_that_nobody_holds_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(files, "mkdtemp", lambda prefix: tempfile.mkdtemp(prefix=prefix, dir=tmp_path))
+    monkeypatch.setattr(files, "LONGEST_ROOT", 1000)
     dead = tmp_path / f"{files.SCRATCH}abcdefgh"
     foreign = [tmp_path / name for name in (f"{files.SCRATCH}mine", f"{files.SCRATCH}unlocked", "raddino-abcdefgh")]
     for folder in (dead, *foreign):
@@ -336,7 +338,13 @@ def test_a_scratch_folder_is_gone_afterwards_and_others_that_nobody_holds_with_i
     assert all((folder / "deep").is_dir() for folder in foreign)
 
 
-def test_the_path_of_a_socket_in_a_scratch_folder_is_short():
-    with scratch_folder() as place:
-        inside = place / "pymp-abcdefgh" / "listener-abcdefgh"
-        assert len(str(inside)) - len(tempfile.gettempdir()) < 52
+@pytest.mark.parametrize("letters", [1, 49, 50, 51, 90, 200])
+def test_a_socket_fits_into_a_scratch_folder(tmp_path, monkeypatch, letters):
+    root = tempfile.mkdtemp(prefix="")
+    root = Path(shutil.move(root, f"/tmp/{root[-8:]:x<{letters - 5}}")) if letters > 13 else Path(root)
+    monkeypatch.setattr(files, "gettempdir", lambda: str(root))
+    with scratch_folder() as place, socket.socket(socket.AF_UNIX) as listener:
+        (place / "pymp-abcdefgh").mkdir()
+        listener.bind(str(place / "pymp-abcdefgh" / "listener-abcdefgh"))
+        assert place.parent == (root if letters <= 50 else Path("/tmp"))
+    root.rmdir()

@@ -33,6 +33,7 @@ DRAFTS = f".{os.getuid()}.draft"
 """Folder of unfinished files, one a user, beside what they will become; gone when none is left."""
 SCRATCH = ".raddino-"
 """Begins the names of :func:`scratch_folder`; nothing else may be called so, and eight signs more."""
+LONGEST_ROOT = 50
 TRIES = 100
 REMEDIES = {
     **dict.fromkeys(
@@ -158,12 +159,14 @@ def owner_only(private: bool = True) -> Iterator[None]:
 def scratch_folder() -> Iterator[Path]:
     """A folder in the system's temporary one, open to this user alone, which is gone when the block ends.
 
-    What killed processes left there is removed by the next one that asks. Its name is short: the path of a socket may
-    have about a hundred bytes.
+    What killed processes left there is removed by the next one that asks. Its path is short, for that of a socket may
+    have about a hundred bytes: where the temporary folder's own is long, it lies in ``/tmp``.
     """
-    others = Path(gettempdir()).glob(f"{SCRATCH}????????")
+    root = gettempdir()
+    root = root if len(os.fsencode(root)) <= LONGEST_ROOT else "/tmp"
+    others = Path(root).glob(f"{SCRATCH}????????")
     _remove_left(one for one in others if (one / LOCK).is_file())
-    place, handle = _claim(lambda: Path(mkdtemp(prefix=SCRATCH)))
+    place, handle = _claim(lambda: Path(mkdtemp(prefix=SCRATCH, dir=root)))
     try:
         yield place
     finally:

@@ -6,9 +6,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import fields
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,10 +233,16 @@ with reading(loader) as batches:
 
 
 @pytest.fixture
-def begin(tmp_path):
+def short():
+    """A folder of a short path."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        yield Path(place)
+
+
+@pytest.fixture
+def begin(tmp_path, short):
     """Begins to read by two processes, with a temporary folder of its own."""
-    (tmp_path / "tmp").mkdir()
-    own = {"TMPDIR": str(tmp_path / "tmp"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
+    own = {"TMPDIR": str(short), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
     environment = os.environ | own | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     def reader(seconds: float) -> subprocess.Popen:
@@ -245,11 +253,11 @@ def begin(tmp_path):
 
 
 @pytest.mark.parametrize("whom", ["parent", "all", "interrupt", "nobody"])
-def test_a_killed_reader_leaves_no_process_and_nothing_in_the_temporary_folder(begin, tmp_path, whom):
+def test_a_killed_reader_leaves_no_process_and_nothing_in_the_temporary_folder(begin, short, whom):
     process = begin(0 if whom == "nobody" else 0.5)
     for _ in range(3):
         assert process.stdout.readline()
-    left = list((tmp_path / "tmp").iterdir())
+    left = list(short.iterdir())
     assert len(left) == 1
     assert left[0].name.startswith(SCRATCH)
     assert len(list(left[0].glob("pymp-*/listener-*"))) == 2
@@ -264,6 +272,6 @@ def test_a_killed_reader_leaves_no_process_and_nothing_in_the_temporary_folder(b
         assert time.monotonic() < end
         time.sleep(0.05)
     if whom == "all":
-        assert list((tmp_path / "tmp").iterdir()) == left
+        assert list(short.iterdir()) == left
         assert begin(0).communicate()[0].endswith(b"99\n")
-    assert not list((tmp_path / "tmp").iterdir())
+    assert not list(short.iterdir())
