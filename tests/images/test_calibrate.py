@@ -110,7 +110,7 @@ def test_unknown_voi_functions_are_told(make_dicom, ramp):
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 @pytest.mark.parametrize(
-    "rescale", [(1, 0), (1, -1024), (-1, 0), (-1, 4095), (2, 3), (0.5, 0), (1, 0.1), (1.0001, -7), (600, 1), (1, 2**24)]
+    "rescale", [(1, 0), (1, -1024), (-1, 0), (-1, 4095), (2, 3), (0.5, 0), (1, 0.1), (1.0001, -7), (601, 1), (1, 2**24)]
 )
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_float32_is_worked_in_only_where_it_changes_no_bit(kind, rescale, photometric):
