@@ -180,6 +180,7 @@ def _short(test: str) -> str:
 
 
 def p_text(value: float) -> str:
+    """``0.012``, ``< 0.001``, or a dash for NaN."""
     return "–" if value != value else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -209,7 +209,7 @@ def _sheet(
             kind = metric(cell["metric"])
             values = [other["value"] for condition in own if (other := _cell(condition, task))]
             interval = "" if cell["low"] is None else f"{number(cell['low'], kind)} to {number(cell['high'], kind)}"
-            best = len(values) > 1 and cell["value"] == (max if kind.higher_is_better else min)(values)
+            best = len(set(values)) > 1 and cell["value"] == (max if kind.higher_is_better else min)(values)
             entries.append(Entry(number(cell["value"], kind), interval, spread_of(cell, kind), best,
                                  (one["condition"], task["unit"], task["task"]) in marked))  # fmt: skip
         if any(entries):

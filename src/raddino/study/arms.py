@@ -1,4 +1,4 @@
-"""From series to arms: factors crossed, settings resolved, images counted, and a digest of all that decides a result."""
+"""From series to arms: factors crossed, settings resolved, images counted, and a digest of all that decides them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ def check_nested(arms: Sequence[Arm], corpus: Corpus) -> int:
     for group in groups.values():
         ordered = sorted(group, key=lambda arm: arm.config.fraction if arm.config else 0)
         held = [(arm, set(rows_of(arm, corpus).tolist())) for arm in ordered] if len(ordered) > 1 else []
-        for (small, inner), (large, outer) in zip(held, held[1:], strict=False):
+        for (small, inner), (large, outer) in pairwise(held):
             pairs += 1
             if not inner <= outer:
                 raise RaddinoError(f"the images of {small.label} do not lie within those of {large.label}")

@@ -160,12 +160,12 @@ def _condition(
         if not rows:
             continue
         values = [float(one.row["value"]) for one in rows]
-        ends = {key: [one.row.get(key) for one in rows] for key in ("low", "high")}
-        known = all(end is not None for both in ends.values() for end in both)
+        ends = [(one.row.get("low"), one.row.get("high")) for one in rows]
+        known = [(float(low), float(high)) for low, high in ends if low is not None and high is not None]
+        low, high = np.mean(known, axis=0).tolist() if len(known) == len(rows) else (None, None)
         cells.append({
             "unit": unit, "task": task, "metric": metric, "value": float(np.mean(values)),
-            "low": float(np.mean(ends["low"])) if known else None,
-            "high": float(np.mean(ends["high"])) if known else None,
+            "low": low, "high": high,
             "seed_sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "seeds": len(values),
             "points": [[one.arm.at(axis) if axis else None, value]
@@ -250,13 +250,11 @@ def _laws(
                  if (cell["unit"], cell["task"]) == (unit, task)]  # fmt: skip
         points = [(x, loss_of(metric, value)) for cell in cells for x, value in cell["points"] if x]
         told: dict[str, Any] = {"series": name, "axis": axis, "unit": unit, "task": task, "metric": metric}
+        sizes, losses = np.array(points).reshape(-1, 2).T
         try:
-            law = fit_power_law(*zip(*points, strict=True), made.study.resamples, made.study.seed)
+            law = fit_power_law(sizes, losses, made.study.resamples, made.study.seed)
         except RaddinoError as error:
             laws.append(told | {"refused": str(error)})
-            continue
-        except TypeError:
-            laws.append(told | {"refused": "no arm has a number here"})
             continue
         laws.append(told | {
             "a": law.a, "b": law.b, "c": law.c, "unit_x": law.unit, "b_low": law.low, "b_high": law.high,
@@ -286,15 +284,17 @@ def _contamination(made: StudyPlan, found: dict[tuple[str, str], dict[str, Any]]
 
 
 def _absent(made: StudyPlan, found: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
-    """What evaluations could not measure, each reason once with the arms that it is true of."""
-    reasons: dict[tuple[str, str, str], list[str]] = {}
+    """Tasks without a number, each reason once with how many arms it is true of."""
+    reasons: dict[tuple[str, str, str], set[str]] = {}
     for arm in made.jobs:
         for unit in made.units:
-            for gap in found.get((arm.digest, unit.name), {}).get("absent", []):
-                key = unit.name, str(gap.get("task") or "differences"), str(gap["reason"])
-                reasons.setdefault(key, []).append(arm.label)
+            metrics = found.get((arm.digest, unit.name), {})
+            had = {row["task"] for row in metrics.get("rows", [])}
+            for gap in metrics.get("absent", []):
+                if gap.get("task") and gap["task"] not in had:
+                    reasons.setdefault((unit.name, str(gap["task"]), str(gap["reason"])), set()).add(arm.digest)
     return [{"unit": unit, "task": task, "reason": reason, "arms": len(arms)}
-            for (unit, task, reason), arms in reasons.items() if task != "differences"]  # fmt: skip
+            for (unit, task, reason), arms in reasons.items()]  # fmt: skip
 
 
 def _csv(number: Number) -> dict[str, Any]:

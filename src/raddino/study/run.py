@@ -1,4 +1,4 @@
-"""Running the arms: what is finished is never done again, what was interrupted goes on, what fails costs its own rows."""
+"""Running the arms: what is finished is not done again, what was interrupted goes on, what fails costs its own rows."""
 
 from __future__ import annotations
 
