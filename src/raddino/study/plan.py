@@ -180,7 +180,7 @@ def _bytes(arm: Arm) -> float:
     """Checkpoints, one being written among them, and two encoders."""
     assert arm.config is not None
     with torch.device("meta"):
-        network = VisionTransformer(arm.config.vit)
+        network = VisionTransformer(arm.config.vit.model_copy(update={"in_channels": 3}))  # as Transformers loads it
     encoder = sum(weight.numel() for weight in network.parameters()) * torch.float32.itemsize
     kept = arm.config.keep_checkpoints + 1
     if arm.config.keep_every:
