@@ -1,5 +1,8 @@
 """Study files: every shipped one at every size, what a size changes, and what is refused in which words."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -44,6 +47,16 @@ def test_ingredients_ask_what_they_say():
         "rad-dino",
     ]
     assert set(load_study("ingredients")[1].tasks) == {"findings", "segmentation", "texts"}
+
+
+def test_the_page_about_studies_names_them_all_and_its_file_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/study.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w-]+)` \| (?:\d:|does)", page, re.M)) == set(study_names())
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    (tmp_path / "own.yaml").write_text(example, encoding="utf-8")
+    arms = expand(load_study(str(tmp_path / "own.yaml"), "quick")[1])
+    assert len(arms) == 3 * 2 + 2 * 2 + 2
+    assert load_study(str(tmp_path / "own.yaml"), "quick")[1].budget.steps == 500
 
 
 def test_a_size_changes_keys_and_takes_the_place_of_factors():
