@@ -105,10 +105,14 @@ def test_the_words_make_the_same_plan_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yaml").touch()
     (tmp_path / "c").mkdir()
-    words = _words("own.yaml", tmp_path / "out", ["c", "s3://x/y"], "c", "smoke", {"a": "b:d"}, "cpu", 2)
+    (tmp_path / "scaling").mkdir()
+    assert _words("scaling", tmp_path, [], None, None, {}, "cpu", None)[0] == "scaling", "not the folder"
+    encoders = {"a": "mrm:c", "b": "./c", "c": "hog"}
+    words = _words("own.yaml", tmp_path / "out", ["c", "s3://x/y"], "c", "smoke", encoders, "cpu", 2)
     found = told(words)
     assert (found["name"], found["corpus"]) == (str(tmp_path / "own.yaml"), [str(tmp_path / "c"), "s3://x/y"])
-    assert (found["evaluate_on"], found["size"], found["encoder"]) == (str(tmp_path / "c"), "smoke", ["a=b:d"])
+    assert (found["evaluate_on"], found["size"]) == (str(tmp_path / "c"), "smoke")
+    assert found["encoder"] == [f"a=mrm:{tmp_path}/c", f"b={tmp_path}/c", "c=hog"]
     assert (found["out"], found["device"], found["workers"]) == (tmp_path / "out", "cpu", 2)
 
 

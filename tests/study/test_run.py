@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from raddino.errors import ConfigError, RaddinoError
+from raddino.errors import ConfigError, RaddinoError, UnwritableError
 from raddino.report.study import study, write_study
 from raddino.study import run as runs
 from raddino.study.outcome import outcome
@@ -154,11 +154,12 @@ def test_an_evaluation_that_fails_leaves_the_others(planned, values, tmp_path):
     assert data["failed"][0]["reason"].startswith("absent: ")
 
 
-def test_a_full_disk_ends_the_study(planned, values, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UnwritableError("No space there")])
+def test_a_full_disk_ends_the_study(planned, values, tmp_path, monkeypatch, error):
     made = planned(values, tmp_path / "new")
 
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(runs, "pretrain", full)
     with pytest.raises(OSError, match="No space"):
@@ -171,6 +172,17 @@ def test_one_arm_alone(planned, values, tmp_path):
     assert [made.state(arm) for arm in made.jobs] == ["waiting", "waiting", "finished"]
     with pytest.raises(ConfigError, match="--arm takes 0 to 2, got 3"):
         run_arm(made, 3)
+
+
+def test_one_of_several_processes_trains_and_does_not_judge(planned, values, tmp_path, monkeypatch):
+    made = planned(values, tmp_path / "new")
+    monkeypatch.setattr(runs, "pretrain", lambda corpus, folder, *_, **__: folder.mkdir(parents=True))
+    monkeypatch.setattr(runs, "evaluate", no)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run_arm(made, 0, device="cpu")
+    run_arm(made, 2, device="cpu")
+    assert [made.state(arm) for arm in made.jobs] == ["trained", "waiting", "waiting"]
 
 
 def test_a_study_without_numbers_says_why(planned, values, tmp_path):

@@ -111,12 +111,16 @@ def _words(
     def whole(place: str) -> str:
         return str(Path(place).resolve()) if Path(place).exists() else place
 
-    words = [whole(name), "--out", str(out.resolve())]
+    def placed(spec: str) -> str:
+        family, colon, place = spec.partition(":")
+        return f"{family}:{whole(place)}" if colon else whole(spec) if "/" in spec else spec
+
+    words = [whole(name) if name.endswith((".yaml", ".yml")) else name, "--out", str(out.resolve())]
     for flag, values in (
         ("--corpus", [whole(place) for place in corpora]),
         ("--evaluate-on", [whole(evaluate_on)] if evaluate_on else []),
         ("--size", [size] if size else []),
-        ("--encoder", [f"{label}={spec}" for label, spec in (encoders or {}).items()]),
+        ("--encoder", [f"{label}={placed(spec)}" for label, spec in (encoders or {}).items()]),
         ("--device", [device]),
         ("--workers", [] if workers is None else [str(workers)]),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.plan import reason_of
-from raddino.dist import rank, world_size
+from raddino.dist import rank
 from raddino.errors import ConfigError, RaddinoError, UnwritableError
 from raddino.files import read_json, write_json, writing
 from raddino.study.arms import Arm
@@ -61,7 +62,7 @@ def run_arm(made: StudyPlan, number: int, *, device: str = "auto", workers: int 
         if not made.is_trained(arm):
             _say(made, number, "train")
             _train(made, arm, device, workers)
-        if world_size() > 1:
+        if _several():
             return
         _say(made, number, "judge")
         spec = str(made.run_folder(arm) / "encoder") if arm.config else arm.encoder
@@ -81,6 +82,11 @@ def run_arm(made: StudyPlan, number: int, *, device: str = "auto", workers: int 
         write_json(file, {"arm": arm.label, "reasons": reasons})
         raise RaddinoError(f"{arm.label}: {'; '.join(reasons)}")
     file.unlink(missing_ok=True)
+
+
+def _several() -> bool:
+    """Whether this is one of several processes of a ``torchrun``, joined already or not."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def reasons_of(made: StudyPlan, arm: Arm) -> list[str]:
