@@ -67,7 +67,8 @@ def test_torchrun_trains_each_arm_then_judges_it(made, tmp_path):
     text = write_launch(made, "torchrun", WORDS).read_text(encoding="utf-8")
     assert "for arm in 0 1; do" in text
     for name in ("torchrun", "python"):
-        (tmp_path / name).write_text(f'#!/bin/bash\n(echo {name}; printf "%s|" "$@"; echo) >> {tmp_path}/said\n')
+        script = f'#!/bin/bash\n(echo {name}; printf "%s|" "$@"; echo) >> {tmp_path}/said\n'
+        (tmp_path / name).write_text(script, encoding="utf-8")
         (tmp_path / name).chmod(0o755)
     script = tmp_path / "arms.sh"
     script.write_text(text.replace(sys.executable, "python"), encoding="utf-8")
