@@ -17,6 +17,7 @@ from raddino.encoders import export
 from raddino.encoders.load import known_encoders
 from raddino.errors import RaddinoError
 from raddino.sample import generate
+from raddino.study.settings import study_names
 from raddino.tasks.probes import PROBES
 from raddino.tasks.segmentation import segment
 from raddino.training.pretrain import PretrainConfig
@@ -87,6 +88,8 @@ def check(command, values):
     arguments.cross_validation(values.get("cross_validate"))
     if command == "evaluate":
         arguments.settings(values.get("set_"))
+    if command == "study":
+        known("study", values["name"], study_names(), ".yaml")
     if command == "pretrain":
         load_config(PretrainConfig, values["preset"], values["set_"])
     source, colon, place = str(values.get("images")).partition(":")
@@ -159,6 +162,8 @@ def test_the_journey_is_seen():
         "evaluate corpus/ --encoders hog --nout r …",
         "pretrain corpus/ --out run --preset small-bach",
         "pretrain corpus/ --out run --set schedule.lrr=1",
+        "study scalling --out o",
+        "study scaling --out o --plan",
         "prepare nhi:/data --out c",
         "prepare vindr-cxr:/data --out c --option reader=any",
         "segment x/ --model m --out o --format dicom",

@@ -6,7 +6,7 @@ The functions behind the commands carry the commands' names and are imported on 
     raddino.sample(...), raddino.prepare(...), raddino.pretrain(...), raddino.embed(...)
     raddino.evaluate(...), raddino.segment(...), raddino.predict(...), raddino.report(...), raddino.compare(...)
     raddino.leaderboard(...), raddino.export(...), raddino.verify(...), raddino.plan(...), raddino.combine(...)
-    raddino.inspect(...), raddino.audit(...), raddino.load_encoder(...)
+    raddino.study(...), raddino.inspect(...), raddino.audit(...), raddino.load_encoder(...)
 """
 
 import importlib
@@ -25,6 +25,7 @@ _HOMES = {
     "report": "raddino.report.html",
     "compare": "raddino.benchmark.compare",
     "leaderboard": "raddino.benchmark.leaderboard",
+    "study": "raddino.report.study",
     "export": "raddino.encoders.export",
     "inspect": "raddino.inspection.inspect",
     "audit": "raddino.audit.audit",

@@ -636,6 +636,52 @@ def leaderboard(
 
 
 @app.command()
+def study(
+    name: Annotated[
+        str, typer.Argument(help="Shipped study (docs/study.md lists them) or .yaml file.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of arms and reports; the same command on it goes on.", show_default=False)
+    ],
+    corpus: Annotated[
+        list[str] | None, typer.Option(help="Corpus folder to pre-train on; repeatable.", show_default="the study's")
+    ] = None,
+    evaluate_on: Annotated[
+        str | None, typer.Option(help="Corpus folder to judge on.", show_default="the other splits of --corpus")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="A size of the study; smoke fits a laptop.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Where an encoder of the study lies, for example rad-dino=rad-dino:FOLDER; repeatable."),
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", "--dry-run", help="Print the plan, its cost and its disk, and stop.")
+    ] = False,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="NAME or NAMExNUMBER of the plan's hours.", show_default="this machine, measured"),
+    ] = None,
+    arm: Annotated[int | None, typer.Option(help="Run this number of the plan alone, without a report.")] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(help="slurm or torchrun: write a script that runs the arms; ray: run them on a Ray cluster."),
+    ] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Run a study: arms of pre-training and evaluation, compared, fitted and reported; finished arms are kept."""
+    from raddino.report.study import study as run
+
+    page = run(
+        name, out, corpora=corpus or (), evaluate_on=evaluate_on, size=size,
+        encoders=arguments.pairs("--encoder", encoder, "rad-dino=rad-dino:FOLDER"), plan_only=plan_only,
+        hardware=hardware, arm=arm, launch=launch, device=device, workers=workers,
+    )  # fmt: skip
+    if page is not None:
+        print(f"study: {page}")
+
+
+@app.command()
 def verify(
     files: Annotated[
         list[Path],

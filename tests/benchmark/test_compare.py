@@ -55,6 +55,15 @@ def edited(place, tmp_path, change=None, predictions=None):
     return tmp_path / "b"
 
 
+def test_metrics_that_are_asked_for_are_the_same_as_among_all(place):
+    everything = compare(place / "a", place / "b", resamples=50).data["rows"]
+    asked = compare(place / "a", place / "b", metrics={"auroc", "mae"}, resamples=50).data["rows"]
+    assert asked == [row for row in everything if row["metric"] in ("auroc", "mae")]
+    assert {row["metric"] for row in asked} == {"auroc", "mae"}
+    with pytest.raises(RaddinoError, match="no number that can be compared"):
+        compare(place / "a", place / "b", metrics={"dice"})
+
+
 def test_across_folders_as_within_one(place):
     data = compare(place / "a", place / "b", resamples=200, seed=0).data
     within = json.loads((place / "both" / "metrics.json").read_text(encoding="utf-8"))["rows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ def compare(
     b: str | Path,
     *,
     pairs: Mapping[str, str] | None = None,
+    metrics: Collection[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
@@ -66,6 +67,7 @@ def compare(
         a, b: result folders of ``evaluate``.
         pairs: encoder of ``a`` to encoder of ``b``; by default those of one name, or, where each folder holds a
             single encoder, these two.
+        metrics: that are compared; None for all.
         resamples: of the patients.
         seed: of the resamples.
 
@@ -84,6 +86,8 @@ def compare(
     for encoder, other in paired.items():
         ours, theirs = (_by_number(results, name) for results, name in ((first, encoder), (second, other)))
         for task, metric in dict.fromkeys([*ours, *theirs]):
+            if metrics is not None and metric not in metrics:
+                continue
             one, two = ours.get((task, metric)), theirs.get((task, metric))
             try:
                 if one is None or two is None:

@@ -68,7 +68,9 @@ def comparison_sheets(data: dict[str, Any]) -> list[Sheet]:
             counts = ", ".join(filter(None, (f"{row['n']}", left, positives_of(row))))
             sides = [{"value": row[side], "seed_sd": row.get(f"seed_sd_{side}")} for side in "ab"]
             values = [*(_with_spread(side, kind) for side in sides), signed, spread]
-            rows.append([row["task"], names, *values, _p(gap["p"]), _p(gap["p_holm"]), _short(gap["test"]), counts])
+            rows.append(
+                [row["task"], names, *values, p_text(gap["p"]), p_text(gap["p_holm"]), _short(gap["test"]), counts]
+            )
         title = kind.label + ("" if kind.higher_is_better else ", lower is better")
         columns = ["task", "encoder", "A", "B", "B − A", "95 % interval", "p", "p (Holm)", "test", "n"]
         made.append(Sheet(title, columns, rows, strong))
@@ -95,7 +97,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, out: Path) -> Path:
     """Write ``comparison.json`` and ``comparison.html`` into folder ``out``; returns the page."""
-    write_text(out / "comparison.json", json.dumps(_plain(comparison.data), indent=1, allow_nan=False))
+    write_text(out / "comparison.json", json.dumps(plain(comparison.data), indent=1, allow_nan=False))
     data = comparison.data
     notes = [*data["notes"], _method(data)]
     return _write(out / "comparison.html", _head(data), notes, comparison_sheets(data), data["synthetic"])
@@ -177,7 +179,8 @@ def _short(test: str) -> str:
     return next((word for start, word in words.items() if test.startswith(start)), test)
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """``0.012``, ``< 0.001``, or a dash for NaN."""
     return "–" if value != value else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -196,10 +199,10 @@ def _write(path: Path, title: str, notes: list[str], shown: list[Sheet], synthet
     return path
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON-ready copy: NaN becomes null."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,1 @@
+"""Studies: many arms of pre-training and evaluation from one short file, run, resumed, compared and fitted."""
