@@ -7,6 +7,7 @@ import io
 import logging
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from raddino.errors import RaddinoError
+from raddino.inspection import text_find
 from raddino.inspection.text_regions import Region, joined, kind_of
 from raddino.inspection.text_strokes import grey_bytes
 
 ENLARGED = 1000
 LEAST_SCORE = 0.5
+MARKER_SCORE, SURE = 0.9, 0.9
 SECONDS = 60
 
 
@@ -66,6 +69,43 @@ def rapidocr(image: np.ndarray) -> list[Region]:
         box = float(y.min()), float(x.min()), float(y.max()), float(x.max())
         regions.append(_region(box, scale, image.shape, float(score), word))
     return joined(regions)
+
+
+def both(image: np.ndarray) -> list[Region]:
+    """Regions of the built-in detector; what it did not read as a marker, rapidocr's recogniser reads once more.
+
+    A region becomes a marker where it is surely read as one. It is dropped where no word of two letters is read in any
+    turn and the built-in detector was in doubt too.
+    """
+    grey = grey_bytes(image)
+    regions: list[Region] = []
+    for region in text_find.find(image):
+        word, score = ("", 0.0) if region.kind == "marker" else _word(grey, region)
+        if region.kind == "identifier" and score >= MARKER_SCORE and kind_of(word) == "marker":
+            regions.append(replace(region, kind="marker", score=score, word=word.upper()))
+        elif region.kind == "marker" or region.score >= SURE or (score >= LEAST_SCORE and _letters(word) > 1):
+            regions.append(region)
+    return joined(regions)
+
+
+def _letters(word: str) -> int:
+    return sum(c.isalnum() for c in word)
+
+
+def _word(grey: np.ndarray, region: Region) -> tuple[str, float]:
+    """What the recogniser reads in a region, and its score: of the turns that may be upright the surest marker, or else
+    the surest word of more than one letter."""
+    margin = max(3, min(region.height, region.width) // 5)
+    part = grey[
+        max(region.top - margin, 0) : region.bottom + margin, max(region.left - margin, 0) : region.right + margin
+    ]
+    read = []
+    for turn in text_find.turns(region.width / region.height):
+        turned = np.ascontiguousarray(np.rot90(part, turn))
+        found = _rapidocr()(np.repeat(turned[..., None], 3, axis=2), use_det=False, use_cls=False, use_rec=True)
+        read += [(str(w), float(p)) for w, p in zip(found.txts or (), found.scores or (), strict=True)]
+    markers = [r for r in read if kind_of(r[0]) == "marker" and r[1] >= MARKER_SCORE]
+    return max(markers or [r for r in read if _letters(r[0]) > 1], key=lambda r: r[1], default=("", 0.0))
 
 
 def tesseract(image: np.ndarray) -> list[Region]:
