@@ -15,7 +15,7 @@ from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, p
 Box = tuple[int, int, int, int]
 
 TEXT_LOGIT, SLACK = 0.0, 1.0
-MARKER_PROBABILITY = 0.95
+MARKER_PROBABILITY, WORD_PROBABILITY = 0.95, 0.99
 NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.6, 0.4, 0.6
 GLYPH = 22
 LEAST_SIDE = 16
@@ -57,16 +57,16 @@ def ink(s: Strokes) -> np.ndarray:
     return np.maximum(s.bright, s.dark) >= INK
 
 
-def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
+def _blocks(s: Strokes, level: int) -> list[_Block]:
     logits = text_cells(s)
-    labels, n = ndimage.label(logits > threshold - SLACK, np.ones((3, 3)))
+    labels, n = ndimage.label(logits > TEXT_LOGIT - SLACK, np.ones((3, 3)))
     found: list[_Block] = []
     if not n:
         return found
     inked = ink(s)
     for k, where in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[where] == k
-        seeds = logits[where][inside & (logits[where] > threshold)]
+        seeds = logits[where][inside & (logits[where] > TEXT_LOGIT)]
         if not len(seeds):
             continue
         rows, columns = (slice(max(w.start - 1, 0) * CELL, (w.stop + 1) * CELL) for w in where)
@@ -144,7 +144,8 @@ class _Read:
 
 
 def _is_marker(reading: _Read) -> bool:
-    return reading.marker >= MARKER_PROBABILITY
+    long = len((reading.word or "").removesuffix(" mirrored")) > 2
+    return reading.marker >= (WORD_PROBABILITY if long else MARKER_PROBABILITY)
 
 
 def turns(aspect: float) -> tuple[int, ...]:
@@ -332,21 +333,16 @@ def _markers_alone(s: Strokes, floor: float, box: Box) -> list[tuple[Box, _Read]
     return []
 
 
-def _looked(image: np.ndarray, threshold: float) -> tuple[list[Strokes], list[_Block]]:
+def _looked(image: np.ndarray) -> tuple[list[Strokes], list[_Block]]:
     """Strokes at each size, and the blocks of text."""
     grey = grey_bytes(image)
     sizes: list[Strokes] = []
     blocks: list[_Block] = []
     for level in range(levels(*image.shape) + 1 if min(image.shape) >= LEAST_SIDE else 0):
         sizes.append(strokes(padded(grey)))
-        blocks += _blocks(sizes[-1], level, threshold)
+        blocks += _blocks(sizes[-1], level)
         grey = halved(grey)
     return sizes, _distinct(blocks)
-
-
-def text_boxes(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[tuple[Box, int, float]]:
-    """What looks like text before anything is read: top, left, bottom, right; how often the size was halved; logit."""
-    return [(block.scaled(), block.level, block.logit) for block in _looked(image, threshold)[1]]
 
 
 def _region(box: Box, k: int, reading: _Read, score: float, shape: tuple[int, ...]) -> Region:
@@ -359,9 +355,16 @@ def _region(box: Box, k: int, reading: _Read, score: float, shape: tuple[int, ..
     return Region(top, left, height, width, kind, sure, word)
 
 
-def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
+def find(image: np.ndarray) -> list[Region]:
     """Regions with text in an image (H, W) of uint8 or uint16: see ``raddino.inspection.text.find_text``."""
-    sizes, blocks = _looked(image, threshold)
+    regions, doubted = found(image)
+    identifiers = [r for r in regions if r.kind == "identifier"]
+    return joined(regions + [d for d in doubted if any(beside(d, r, 1.0) for r in identifiers)])
+
+
+def found(image: np.ndarray) -> tuple[list[Region], list[Region]]:
+    """Regions before any are joined: those taken for text, and those that look like it and were read as none."""
+    sizes, blocks = _looked(image)
     inked = {level: ink(sizes[level]) for level in {b.level for b in blocks}}
     rows, columns = image.shape
     regions: list[Region] = []
@@ -400,5 +403,4 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
                     break
         regions += sure
         doubted += unsure
-    identifiers = [r for r in regions if r.kind == "identifier"]
-    return joined(regions + [d for d in doubted if any(beside(d, r, 1.0) for r in identifiers)])
+    return regions, doubted

@@ -21,7 +21,8 @@ from raddino.inspection.text_strokes import grey_bytes
 
 ENLARGED = 1000
 LEAST_SCORE = 0.5
-MARKER_SCORE, SURE = 0.9, 0.9
+MARKER_SCORE, SURE, SURE_MARKER = 0.9, 0.9, 0.999
+LONG_WORD, SURE_WORD = 4, 0.8
 SECONDS = 60
 
 
@@ -72,18 +73,27 @@ def rapidocr(image: np.ndarray) -> list[Region]:
 
 
 def both(image: np.ndarray) -> list[Region]:
-    """Regions of the built-in detector; what it did not read as a marker, rapidocr's recogniser reads once more.
+    """Regions of the built-in detector, read once more by rapidocr's recogniser, but for what it is sure is a marker.
 
-    A region becomes a marker where it is surely read as one. It is dropped where no word of two letters is read in any
-    turn and the built-in detector was in doubt too.
+    What is surely read as a marker is one. Another word makes an identifier; in what the built-in detector took for no
+    text it takes a longer and surer one. Where no word is read, markers stay, and so do identifiers that the detector
+    was sure of.
     """
     grey = grey_bytes(image)
+    taken, doubted = text_find.found(image)
     regions: list[Region] = []
-    for region in text_find.find(image):
-        word, score = ("", 0.0) if region.kind == "marker" else _word(grey, region)
-        if region.kind == "identifier" and score >= MARKER_SCORE and kind_of(word) == "marker":
+    for region in taken + doubted:
+        marker, doubt = region.kind == "marker", region in doubted
+        if marker and region.score >= SURE_MARKER:
+            regions.append(region)
+            continue
+        word, score = _word(grey, region)
+        letters, least = (LONG_WORD, SURE_WORD) if doubt else (2, LEAST_SCORE)
+        if score >= MARKER_SCORE and kind_of(word) == "marker":
             regions.append(replace(region, kind="marker", score=score, word=word.upper()))
-        elif region.kind == "marker" or region.score >= SURE or (score >= LEAST_SCORE and _letters(word) > 1):
+        elif score >= least and _letters(word) >= letters:
+            regions.append(replace(region, kind="identifier", score=max(score, region.score), word=None))
+        elif marker or (region.score >= SURE and not doubt):
             regions.append(region)
     return joined(regions)
 
