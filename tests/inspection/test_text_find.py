@@ -5,6 +5,7 @@ import pytest
 
 from burned_text import chestlike, drawn
 from raddino.inspection.text import find_text
+from raddino.inspection.text_find import _grown as grown
 from raddino.inspection.text_find import _pieces as pieces
 from raddino.inspection.text_find import turns
 
@@ -30,6 +31,14 @@ def test_letters_of_a_word_stay_together(gap, parts):
 def test_nothing_is_no_piece():
     assert pieces(filled(), (0, 0, 60, 80)) == []
     assert pieces(filled((5, 5, 6, 30)), (0, 0, 60, 80)) == []
+
+
+def test_a_box_grows_over_ink_that_goes_on_and_not_along_a_wire():
+    letter = filled((10, 20, 30, 34))
+    assert grown(letter, (12, 20, 26, 31)) == (10, 20, 30, 34)
+    assert grown(letter, (10, 20, 30, 34)) == (10, 20, 30, 34)
+    assert grown(filled((0, 0, 12, 9)), (0, 0, 10, 9)) == (0, 0, 12, 9)
+    assert grown(filled((10, 20, 30, 34), (14, 34, 16, 70)), (12, 20, 26, 34)) == (12, 20, 26, 34)
 
 
 @pytest.mark.parametrize(
