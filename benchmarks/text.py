@@ -21,8 +21,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageFont
+from PIL import ImageFont
 from scipy.stats import binomtest
+from text_bank import VALIDATED, sized, training_rows
 from text_burn import IDENTIFIERS, MARKERS, STYLES, Burned, burn, compressed, fonts
 
 from raddino.inspection.text import apply_policy, find_text, holes
@@ -30,29 +31,17 @@ from raddino.progress import track
 
 HELD_OUT = ("DejaVu", "Hack", "Roboto", "Cantarell")
 FOUND, HARMED = 0.8, 0.1
-SHORTER_SIDE = 518
 SIZES = (8, 60)
 SEED = 20
 
 
-def held_out_fonts() -> list[Path | None]:
-    """Fonts of matplotlib and the system that were kept from training; None is Pillow's own."""
+def held_out_fonts(names: tuple[str, ...]) -> list[Path | None]:
+    """Fonts of matplotlib and the system whose names begin so; None is Pillow's own."""
     folders = [Path(matplotlib.get_data_path()) / "fonts/ttf", Path("/usr/share/fonts")]
     unique = {
-        p.name: p
-        for p in fonts(folders)
-        if p.name.startswith(HELD_OUT) and "Light" not in p.name and "Thin" not in p.name
+        p.name: p for p in fonts(folders) if p.name.startswith(names) and "Light" not in p.name and "Thin" not in p.name
     }
     return [None, *unique.values()]
-
-
-def sized(path: Path) -> np.ndarray:
-    """The image in grey, shorter side 518 pixels."""
-    with Image.open(path) as opened:
-        image = opened.convert("L")
-    scale = SHORTER_SIDE / min(image.size)
-    size = tuple(round(s * scale) for s in image.size)
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC) if image.size != size else image)
 
 
 def with_text(
@@ -108,9 +97,11 @@ def share(hits: int, n: int) -> dict[str, float | int]:
     return {"hits": hits, "n": n, "share": hits / n, "low": interval.low, "high": interval.high}
 
 
-def measured(rows: pd.DataFrame, data: Path, engine: str, turned: bool, blanking: bool) -> dict[str, object]:
+def measured(
+    rows: pd.DataFrame, data: Path, engine: str, turned: bool, blanking: bool, names: tuple[str, ...] = HELD_OUT
+) -> dict[str, object]:
     """Recall of identifiers, markers kept, and what is left after blanking, on images with burned text."""
-    rng, faces = np.random.default_rng(SEED), held_out_fonts()
+    rng, faces = np.random.default_rng(SEED), held_out_fonts(names)
     counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
     seconds, set_aside, missed = [], 0, []
     for row in track(rows.itertuples(), f"burned, {engine}", len(rows)):
@@ -185,6 +176,7 @@ def main() -> None:
     parser.add_argument("--splits", default="val,test", help="of the sources but cohen, which is taken whole")
     parser.add_argument("--engine", default="strokes")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
+    parser.add_argument("--validate", action="store_true", help="images and fonts kept for choosing limits instead")
     parser.add_argument("--turned", action="store_true", help="turn images by 90, 180 or 270 degrees")
     parser.add_argument("--blanking", action="store_true", help="blank too, and count images that are set aside")
     parser.add_argument("--clean", type=Path, help="CSV of reviewed images; measures these instead of burned text")
@@ -192,11 +184,13 @@ def main() -> None:
     args = parser.parse_args()
     rows = pd.read_csv(args.data / "manifest.csv", low_memory=False)
     rows = rows[rows["source"].isin(args.sources.split(","))]
-    rows = rows[(rows["source"] == "cohen") | rows["split"].isin(args.splits.split(","))].iloc[:: args.every]
+    rows = rows[(rows["source"] == "cohen") | rows["split"].isin(args.splits.split(","))]
+    rows = (training_rows(args.data, validation=True) if args.validate else rows).iloc[:: args.every]
     if args.clean:
         result = clean(rows, args.data, args.engine, args.clean)
     else:
-        result = measured(rows, args.data, args.engine, args.turned, args.blanking)
+        fonts_of = VALIDATED if args.validate else HELD_OUT
+        result = measured(rows, args.data, args.engine, args.turned, args.blanking, fonts_of)
     for line in result["table"]:
         where = " ".join(str(line[k]) for k in ("what", "condition", "value", "source", "text") if line.get(k))
         print(

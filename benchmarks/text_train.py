@@ -1,12 +1,12 @@
 """Trains the two networks of the built-in text detector on text burned into real images, and writes them.
 
-Images come with the boxes where they hold text of their own, which is neither learned as text nor as none:
-``python benchmarks/text_train.py own DATA --out own.json`` lists what the present networks find in them, to be run
-after a first training and once more. Fonts: those of Liberation, Lato, Open Sans, Inconsolata, STIX and Computer Modern
-that are installed; the ones that ``benchmarks/text.py`` measures with are left out.
+Images come with the regions that an earlier detector found in them and what a person saw there
+(``docs/results/text_regions.csv``, see ``text_bank``): false alarms are learned as no text, real markers as markers.
+Fonts: those of ``TAUGHT`` that are installed; the ones that ``benchmarks/text.py`` measures with are left out, and so
+are those of ``text_bank.VALIDATED``, which with one patient in five serve to choose limits.
 
-    python benchmarks/text_train.py cells DATA --own own.json --minutes 30 --out cells.pt
-    python benchmarks/text_train.py words DATA --own own.json --minutes 30 --out words.pt
+    python benchmarks/text_train.py cells DATA --regions regions.csv --minutes 30 --out cells.pt
+    python benchmarks/text_train.py words DATA --regions regions.csv --minutes 30 --out words.pt
     python benchmarks/text_train.py write cells.pt words.pt --out src/raddino/inspection/text_networks.npz
 """
 
@@ -17,20 +17,22 @@ import json
 import string
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-from text_burn import IDENTIFIERS, MARKERS, STYLES, burn, compressed, device, fonts, ink_mask
+from text_bank import NONE, TEXT, UNKNOWN, Picture, Spot, bank, cut
+from text_burn import IDENTIFIERS, MARKERS, STYLES, burn, compressed, fonts, ink_mask
+from text_devices import ARROWS, device
 from torch import Tensor, nn
 
-from raddino.inspection.text_find import INK, NOISE, TIGHT, patch_of, resized, text_boxes, tight
+from raddino.inspection.text_find import INK, NOISE, TIGHT, patch_of, resized, tight
 from raddino.inspection.text_network import DILATIONS
 from raddino.inspection.text_regions import MARKERS as VOCABULARY
 from raddino.inspection.text_strokes import CELL, halved, padded, strokes
@@ -38,8 +40,12 @@ from raddino.inspection.text_strokes import CELL, halved, padded, strokes
 SIDE = 192
 CLASSES = [*sorted(VOCABULARY), "L mirrored", "R mirrored", "other", "nothing"]
 OTHER, NOTHING = CLASSES.index("other"), CLASSES.index("nothing")
-TAUGHT = ("Liberation", "Lato-", "OpenSans", "Inconsolata", "STIXGeneral", "cm")
-Bank = list[tuple[np.ndarray, np.ndarray]]
+TAUGHT = (
+    *("Liberation", "Lato-", "OpenSans", "Inconsolata", "STIXGeneral", "cm", "Cabin", "Dosis", "Play"),
+    *("Nimbus", "C059", "P052", "URW"),
+)
+REAL = 48
+WIDTHS, HIDDEN = (16, 32, 64), 128
 
 
 def taught_fonts() -> list[Path]:
@@ -47,45 +53,33 @@ def taught_fonts() -> list[Path]:
     return [p for p in fonts(folders) if p.name.startswith(TAUGHT) and "Thin" not in p.name]
 
 
-def bank(data: Path, own: Path | None) -> Bank:
-    """Images of Kermany and of the training split of NIH, each with (H, W) bool where it holds text of its own."""
-    boxes = json.loads(own.read_text(encoding="utf-8")) if own else {}
-    rows = pd.read_csv(data / "manifest.csv", low_memory=False)
-    rows = rows[(rows["source"] == "kermany") | ((rows["source"] == "nih") & (rows["split"] == "train"))]
-    out = []
-    for row in rows.itertuples():
-        grey = np.asarray(Image.open(data / row.path).convert("L"))
-        mask = np.zeros(grey.shape, dtype=bool)
-        for top, left, bottom, right, level in boxes.get(row.id, ()):
-            margin = 5 << level
-            mask[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin] = True
-        out.append((grey, mask))
-    return out
+class Bank:
+    """Pictures to train on; ``spots`` are (picture, spot) by label."""
 
+    def __init__(self, pictures: list[Picture]) -> None:
+        self.pictures = pictures
+        self.spots: dict[str, list[tuple[Picture, Spot]]] = {}
+        for picture in pictures:
+            for spot in picture.spots:
+                self.spots.setdefault(spot.label, []).append((picture, spot))
 
-def cut(rng: np.random.Generator, images: Bank, rows: int, columns: int, zoom: float) -> tuple[np.ndarray, np.ndarray]:
-    """A part of one image at ``zoom``, (rows, columns) float32 with random contrast, and its own text."""
-    grey, own = images[int(rng.integers(len(images)))]
-    need = int(np.ceil(rows / zoom)), int(np.ceil(columns / zoom))
-    short = [(max(0, n - s), 0)[:: 1 if rng.random() < 0.5 else -1] for n, s in zip(need, grey.shape, strict=True)]
-    if any(map(any, short)):
-        grey = np.pad(grey, short, mode="edge" if rng.random() < 0.5 else "constant")
-        own = np.pad(own, short)
-    top, left = (
-        int(rng.choice([0, s - n]) if rng.random() < 0.3 else rng.integers(0, s - n + 1))
-        for n, s in zip(need, grey.shape, strict=True)
-    )
-    part = np.s_[top : top + need[0], left : left + need[1]]
-    size = (columns, rows)
-    image = np.asarray(Image.fromarray(grey[part]).resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
-    mask = np.asarray(Image.fromarray(own[part].astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) > 0
-    if rng.random() < 0.5:
-        image = np.clip((image - 128) * rng.uniform(0.4, 1) + 98 + rng.uniform(0, 60), 0, 255)
-    return image, mask
+    def any(self, rng: np.random.Generator) -> Picture:
+        return self.pictures[int(rng.integers(len(self.pictures)))]
+
+    def one(self, rng: np.random.Generator, label: str) -> tuple[Picture, Spot]:
+        return self.spots[label][int(rng.integers(len(self.spots[label])))]
+
+    def label(self, rng: np.random.Generator) -> str:
+        """A label that can be learned, rare ones oftener than they are."""
+        names = [k for k in self.spots if k != "unknown"]
+        odds = np.array([len(self.spots[k]) ** 0.6 for k in names])
+        return names[int(rng.choice(len(names), p=odds / odds.sum()))]
 
 
 def spoiled(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Grain and JPEG of random strength, uint8."""
+    """Blur, grain and JPEG of random strength, uint8."""
+    if rng.random() < 0.2:
+        image = ndimage.gaussian_filter(image, rng.uniform(0.4, 1.0))
     if rng.random() < 0.3:
         image = image + rng.normal(0, rng.uniform(1, 5), image.shape)
     grey = np.clip(image, 0, 255).astype(np.uint8)
@@ -105,10 +99,13 @@ def crop(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tuple[np.
         if rng.random() < 0.5
         else float(rng.choice([0.5, 0.25]) * rng.uniform(0.85, 1.2))
     )
-    image, own = cut(rng, images, side, side, zoom * finer)
+    picture, near = images.any(rng), None
+    if images.spots.keys() - {"unknown"} and rng.random() < 0.5:
+        picture, near = images.one(rng, "nothing" if rng.random() < 0.7 else images.label(rng))
+    image, own, _ = cut(rng, picture, side, side, zoom * finer, near)
     for _ in range(int(rng.choice([0, 1, 2, 4]))):
         device(image, rng, finer)
-    taken, text, counts = own.copy(), np.zeros(own.shape, np.float32), (~own).astype(np.float32)
+    taken, text, counts = own != NONE, (own == TEXT).astype(np.float32), (own != UNKNOWN).astype(np.float32)
     for _ in range(int(rng.choice([0, 1, 2, 3, 6]))):
         kind = str(rng.choice([*IDENTIFIERS, "marker"]))
         word = str(rng.choice(MARKERS)) if kind == "marker" else IDENTIFIERS[kind](rng)
@@ -172,7 +169,7 @@ def schedule(optimiser: torch.optim.Optimizer, rate: float, minutes: float) -> I
         step += 1
 
 
-def train_cells(images: Bank, minutes: float, seed: int, start: Path | None) -> dict[str, Tensor]:
+def train_cells(images: Bank, minutes: float, seed: int, start: Path | None, out: Path) -> None:
     rng, faces = np.random.default_rng(seed), taught_fonts()
     torch.manual_seed(seed)
     net = Cells()
@@ -192,7 +189,8 @@ def train_cells(images: Bank, minutes: float, seed: int, start: Path | None) -> 
         optimiser.step()
         if step % 100 == 0:
             print(step, mean.item(), flush=True)
-    return net.state_dict()
+            torch.save(net.state_dict(), out)
+    torch.save(net.state_dict(), out)
 
 
 def near_miss(rng: np.random.Generator) -> str:
@@ -231,12 +229,53 @@ def word_of(rng: np.random.Generator) -> tuple[str, bool]:
             return word, False
 
 
-def disc(image: np.ndarray, centre: tuple[float, float], radius: float, value: float) -> None:
+def shape(image: np.ndarray, kind: str, corners: tuple[float, float, float, float], value: float) -> None:
+    """Fills an ellipse or a rounded plate between two corners (top, left, bottom, right) of the float32 ``image``."""
     canvas = Image.new("L", (image.shape[1] * 3, image.shape[0] * 3))
-    (y, x), r = centre, radius
-    ImageDraw.Draw(canvas).ellipse([3 * (x - r), 3 * (y - r), 3 * (x + r), 3 * (y + r)], fill=255)
+    top, left, bottom, right = (3 * v for v in corners)
+    if kind == "ellipse":
+        ImageDraw.Draw(canvas).ellipse([left, top, right, bottom], fill=255)
+    else:
+        ImageDraw.Draw(canvas).rounded_rectangle([left, top, right, bottom], 0.45 * (right - left), fill=255)
     mask = np.asarray(canvas.resize(image.shape[::-1], Image.Resampling.BOX)) / 255.0
     image += (mask * (value - image)).astype(np.float32)
+
+
+def plate(rng: np.random.Generator, image: np.ndarray, letter: np.ndarray, box: tuple[int, int, int, int]) -> None:
+    """A bright plate out of which ``letter`` (its ink, 0 to 1) is cut, whole or with the bars of a stencil."""
+    top, left, bottom, right = box
+    high, wide = bottom - top, right - left
+    room = wide * rng.uniform(0.12, 0.5)
+    above, below = high * rng.uniform(0.08, 2.5), high * rng.uniform(0.08, 0.5)
+    if rng.random() < 0.5:
+        above, below = below, above
+    ground, value = float(np.median(image)), float(rng.uniform(150, 255))
+    shape(image, "plate", (top - above, left - room, bottom + below, right + room), value)
+    cut_out = letter.copy()
+    if rng.random() < 0.5:
+        width = max(1, round(wide * rng.uniform(0.05, 0.14)))
+        at = int(rng.integers(wide // 4, max(3 * wide // 4, wide // 4 + 1)))
+        cut_out[:, at : at + width] = 0
+    image[top:bottom, left:right] += cut_out * (
+        min(ground, 0.6 * value) * rng.uniform(0, 1) - image[top:bottom, left:right]
+    )
+
+
+def real_patch(rng: np.random.Generator, images: Bank) -> tuple[np.ndarray, float, int]:
+    """As :func:`word_patch`, of a spot that a person named."""
+    while True:
+        label = images.label(rng)
+        picture, spot = images.one(rng, label)
+        zoom = float(np.exp(rng.uniform(np.log(0.75), np.log(1.3))))
+        rows, columns = (int(zoom * n) + 48 for n in (spot.bottom - spot.top, spot.right - spot.left))
+        image, _, (top, left) = cut(rng, picture, rows, columns, zoom, spot)
+        box = [zoom * v for v in (spot.top - top, spot.left - left, spot.bottom - top, spot.right - left)]
+        if label in ("L", "R") and rng.random() < 0.15:
+            image, label = image[:, ::-1], f"{label} mirrored"
+            box[1], box[3] = columns - box[3], columns - box[1]
+        made = _as_seen(rng, spoiled(rng, image), box, CLASSES.index(label))
+        if made is not None:
+            return made
 
 
 def word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tuple[np.ndarray, float, int]:
@@ -253,32 +292,43 @@ def _word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tu
     size = float(np.exp(rng.uniform(np.log(8), np.log(70))))
     columns = int(np.clip(size * (3 + 0.8 * max(len(word), 3)), 64, 440))
     rows = columns if empty else int(np.clip(size * 3, 48, 300))
-    image, own = cut(rng, images, rows, columns, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
-    if own.mean() > 0.02:
+    image, own, _ = cut(rng, images.any(rng), rows, columns, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
+    if (own != NONE).mean() > 0.02:
         return None
     for _ in range(int(rng.choice([0, 1, 1, 2])) if empty else rng.random() < 0.15):
-        device(image, rng, kind=int(rng.choice([5, 10, 10])) if empty and rng.random() < 0.4 else None)
-    box, mirrored, level = None, False, 0
+        device(image, rng, kind=int(rng.choice(ARROWS)) if empty and rng.random() < 0.4 else None)
+    box, mirrored = None, False
     if not empty:
         font = font_of(rng, faces, max(size, 8))
+        if font.getmask(word).getbbox() is None:
+            return None
         angle = float(np.clip(rng.normal(0, 10 if len(word) < 3 else 2), -25, 25)) if rng.random() < 0.35 else 0.0
         mirrored = word in ("L", "R") and rng.random() < 0.12
         at, style, radius, centre, least = None, str(rng.choice(STYLES)), 0.0, (rows / 2, columns / 2), 36
-        if word in ("L", "R") and not mirrored and rng.random() < 0.3:
-            high, wide = ink_mask(word, font, angle).shape
+        high, wide = ink_mask(word, font, angle).shape
+        form = rng.random() if word in ("L", "R") and not mirrored else 1.0
+        if form < 0.3:
             radius, edge = max(high, wide) * rng.uniform(0.72, 1), max(1, size / rng.uniform(8, 20))
             if radius + 3 > min(centre):
                 return None
             dark = rng.random() < 0.8
             for r, value in ((radius + 0.7 * edge, 0), (radius, 230), (radius - edge, rng.uniform(0, 40))):
-                disc(image, centre, r, value if dark else 255 - value)
+                corners = centre[0] - r, centre[1] - r, centre[0] + r, centre[1] + r
+                shape(image, "ellipse", corners, value if dark else 255 - value)
             at, style, least = (int(centre[0] - high / 2), int(centre[1] - wide / 2)), "bright" if dark else "dark", 120
         if mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
-        one = burn(image, word, "marker", font, style, rng, None, angle, (least, 255), at=at)
-        if one is None:
-            return None
-        box = [one.top, one.left, one.top + one.height, one.left + one.width]
+        if 0.3 <= form < 0.55:
+            top, left = int(centre[0] - high / 2), int(centre[1] - wide / 2)
+            if min(top, left) < 3:
+                return None
+            box = [top, left, top + high, left + wide]
+            plate(rng, image, ink_mask(word, font, angle), (top, left, top + high, left + wide))
+        else:
+            one = burn(image, word, "marker", font, style, rng, None, angle, (least, 255), at=at)
+            if one is None:
+                return None
+            box = [one.top, one.left, one.top + one.height, one.left + one.width]
         if mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
             box[1], box[3] = columns - box[3], columns - box[1]
@@ -289,11 +339,18 @@ def _word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tu
                 int(centre[0] + radius) + 1,
                 int(centre[1] + radius) + 1,
             ]
-        thick = min(box[2] - box[0], box[3] - box[1])
-        while thick >> level > 24 or (thick >> level > 13 and rng.random() < 0.25):
-            level += 1
-    grey = spoiled(rng, image)
-    for _ in range(level):
+    kind = (CLASSES.index(f"{word} mirrored" if mirrored else word.upper()) if marker else OTHER) if box else NOTHING
+    return _as_seen(rng, spoiled(rng, image), box, kind)
+
+
+def _as_seen(
+    rng: np.random.Generator, grey: np.ndarray, box: list[float] | None, kind: int
+) -> tuple[np.ndarray, float, int] | None:
+    """Strokes of what lies in ``box``, or of any ink where it is None, at a size at which it would be read."""
+    level = 0
+    thick = 0 if box is None else min(box[2] - box[0], box[3] - box[1])
+    while thick / (1 << level) > 24 or (thick / (1 << level) > 13 and rng.random() < 0.25):
+        level += 1
         grey = halved(grey)
     s = strokes(padded(grey))
     poles = [(s.bright, s.dark), (s.dark, s.bright)]
@@ -304,26 +361,21 @@ def _word_patch(rng: np.random.Generator, images: Bank, faces: list[Path]) -> tu
             return None
         where = found[int(rng.integers(len(found)))]
         inner = [where[0].start + 1, where[1].start + 1, where[0].stop - 1, where[1].stop - 1]
-        pole, kind = poles[int(rng.integers(2))], NOTHING
+        pole = poles[int(rng.integers(2))]
     else:
         true = np.array(box) / (1 << level)
         room = rng.integers(0, 4, 4) * (rng.random() < 0.7) + 1
-        near = (
-            max(int(true[0]) - room[0], 0),
-            max(int(true[1]) - room[1], 0),
-            int(true[2]) + 1 + room[2],
-            int(true[3]) + 1 + room[3],
-        )
+        first, last = np.floor(true[:2]).astype(int) - room[:2], np.floor(true[2:]).astype(int) + 1 + room[2:]
+        near = max(int(first[0]), 0), max(int(first[1]), 0), int(last[0]), int(last[1])
         ways = [
             (inner, p) for p in poles if (inner := tight((p[0] >= TIGHT) & (s.contrast >= NOISE), near)) is not None
         ]
         if not ways:
             return None
-        if marker:
+        if kind < OTHER:
             inner, pole = min(ways, key=lambda w: float(np.abs(np.array(w[0]) - true).sum()))
-            kind = CLASSES.index(f"{word} mirrored" if mirrored else word.upper())
         else:
-            (inner, pole), kind = ways[int(rng.integers(len(ways)))], OTHER
+            inner, pole = ways[int(rng.integers(len(ways)))]
     jitter = rng.integers(-1, 2, 4) * (rng.random() < 0.3)
     top, left, bottom, right = (int(v) for v in np.array(inner) + jitter)
     patch = patch_of(*pole, (max(top, 0), max(left, 0), bottom, right))
@@ -345,8 +397,8 @@ class Words(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.c = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in ((2, 16), (16, 32), (32, 64))])
-        self.l = nn.ModuleList([nn.Linear(64 * 16 + 1, 128), nn.Linear(128, len(CLASSES))])
+        self.c = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise((2, *WIDTHS))])
+        self.l = nn.ModuleList([nn.Linear(WIDTHS[-1] * 16 + 1, HIDDEN), nn.Linear(HIDDEN, len(CLASSES))])
 
     def forward(self, x: Tensor, aspects: Tensor) -> Tensor:
         for layer in self.c:
@@ -355,45 +407,32 @@ class Words(nn.Module):
         return self.l[1](F.relu(self.l[0](F.dropout(x, 0.2, self.training))))
 
 
-def train_words(images: Bank, minutes: float, seed: int, start: Path | None) -> dict[str, Tensor]:
+def train_words(images: Bank, minutes: float, seed: int, start: Path | None, out: Path) -> None:
     rng, faces = np.random.default_rng(seed), taught_fonts()
     torch.manual_seed(seed)
     net = Words()
     if start:
         net.load_state_dict(torch.load(start))
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-3)
-    pool = [word_patch(rng, images, faces) for _ in range(4000)]
+    known = bool(images.spots.keys() - {"unknown"})
+    pool = [word_patch(rng, images, faces) for _ in range(1200)]
+    real = [real_patch(rng, images) for _ in range(500 * known)]
     for step in schedule(optimiser, 2e-3, minutes):
         if step % 8 == 0:
-            pool = (pool + [word_patch(rng, images, faces) for _ in range(64)])[-40000:]
-        taken = [pool[k] for k in rng.integers(0, len(pool), 160)] + pool[-32:]
+            pool = (pool + [word_patch(rng, images, faces) for _ in range(32)])[-40000:]
+            real = (real + [real_patch(rng, images) for _ in range(16 * known)])[-8000:]
+        taken = [pool[k] for k in rng.integers(0, len(pool), 128)] + pool[-32:]
+        taken += [real[k] for k in rng.integers(0, max(len(real), 1), REAL * known)]
         patches = torch.from_numpy(np.stack([p[0] for p in taken])).permute(0, 3, 1, 2)
         aspects, kinds = torch.tensor([p[1] for p in taken]).float(), torch.tensor([p[2] for p in taken])
-        loss = F.cross_entropy(net(patches, aspects), kinds)
+        losses = F.cross_entropy(net(patches, aspects), kinds, reduction="none")
         optimiser.zero_grad()
-        loss.backward()
+        losses.mean().backward()
         optimiser.step()
         if step % 100 == 0:
-            print(step, loss.item(), flush=True)
-    return net.state_dict()
-
-
-def own_text(data: Path) -> dict[str, list[tuple[int, ...]]]:
-    """Boxes of text that the present networks find, by image; long bars and what is as large as ribs do not count."""
-    rows = pd.read_csv(data / "manifest.csv", low_memory=False)
-    out = {}
-    for row in rows[rows["source"].isin(("kermany", "nih"))].itertuples():
-        kept = []
-        for (top, left, bottom, right), level, logit in text_boxes(
-            np.asarray(Image.open(data / row.path).convert("L"))
-        ):
-            short, long = sorted((bottom - top, right - left))
-            bar = short < (0.3 if level else 0.1) * long and logit < 1.2
-            ribs = (level >= 1 and long > 60 and short > 30 and logit < 2) or (level == 2 and logit < 1)
-            if not bar and not ribs:
-                kept.append((top, left, bottom, right, level))
-        out[row.id] = kept
-    return out
+            print(step, losses[:160].mean().item(), losses[160:].mean().item(), flush=True)
+            torch.save(net.state_dict(), out)
+    torch.save(net.state_dict(), out)
 
 
 def write(cells: Path, words: Path, record: dict[str, Any], out: Path) -> None:
@@ -414,9 +453,9 @@ def write(cells: Path, words: Path, record: dict[str, Any], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("own", "cells", "words", "write"))
+    parser.add_argument("what", choices=("cells", "words", "write"))
     parser.add_argument("inputs", type=Path, nargs="+", help="DATA, or cells.pt words.pt")
-    parser.add_argument("--own", type=Path)
+    parser.add_argument("--regions", type=Path, help="CSV of regions that a person named")
     parser.add_argument("--start", type=Path, help="weights to begin with")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=0)
@@ -424,13 +463,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.what == "own":
-        args.out.write_text(json.dumps(own_text(args.inputs[0])), encoding="utf-8")
-    elif args.what == "write":
+    if args.what == "write":
         write(args.inputs[0], args.inputs[1], json.loads(args.record), args.out)
     else:
         train = train_cells if args.what == "cells" else train_words
-        torch.save(train(bank(args.inputs[0], args.own), args.minutes, args.seed, args.start), args.out)
+        train(Bank(bank(args.inputs[0], args.regions)), args.minutes, args.seed, args.start, args.out)
 
 
 if __name__ == "__main__":

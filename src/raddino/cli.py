@@ -109,7 +109,7 @@ def prepare(
         typer.Option(help="Of text in the picture that may name the patient: keep, blank, or quarantine the image."),
     ] = "keep",
     text_engine: Annotated[
-        str, typer.Option(help="What looks for it: strokes, or rapidocr (extra ocr), or tesseract.")
+        str, typer.Option(help="What looks for it: strokes, both or rapidocr (extra ocr), or tesseract.")
     ] = "strokes",
     duplicates: Annotated[
         str,

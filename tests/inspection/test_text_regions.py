@@ -9,7 +9,22 @@ from raddino.inspection.text_regions import Region, beside, joined, kind_of
 
 @pytest.mark.parametrize(
     "word",
-    ["L", "r", "AP", "A.P.", "PORTABLE", "Supine", "PA ERECT", "(L)", "AP/SUPINE", "SEMI-ERECT", "R-", "L DECUB"],
+    [
+        "L",
+        "r",
+        "AP",
+        "A.P.",
+        "PORTABLE",
+        "Supine",
+        "PA ERECT",
+        "(L)",
+        "AP/SUPINE",
+        "SEMI-ERECT",
+        "R-",
+        "L DECUB",
+        "A-P",
+        "p-a erect",
+    ],
 )
 def test_markers(word):
     assert kind_of(word) == "marker"
@@ -17,7 +32,25 @@ def test_markers(word):
 
 @pytest.mark.parametrize(
     "word",
-    ["", " ", "-", "L1", "LR", "Lee", "10:32", "AP 10:32", "PAUL", "R. Smith", "1", "12/03/2020", "ERECTOR", "Ł"],
+    [
+        "",
+        " ",
+        "-",
+        "L1",
+        "LR",
+        "Lee",
+        "10:32",
+        "AP 10:32",
+        "PAUL",
+        "R. Smith",
+        "1",
+        "12/03/2020",
+        "ERECTOR",
+        "Ł",
+        "A-1",
+        "A P",
+        "-P",
+    ],
 )
 def test_all_else_is_an_identifier(word):
     assert kind_of(word) == "identifier"

@@ -18,6 +18,7 @@ from raddino.inspection.text_regions import Region
 
 ENGINES: dict[str, Callable[[np.ndarray], list[Region]]] = {
     "strokes": text_find.find,
+    "both": text_ocr.both,
     "rapidocr": text_ocr.rapidocr,
     "tesseract": text_ocr.tesseract,
 }
@@ -44,7 +45,8 @@ def _checked(image: np.ndarray) -> None:
 def find_text(image: np.ndarray, engine: str = "strokes") -> list[Region]:
     """Regions with text in a grey image (H, W) of uint8 or uint16, each a marker or an identifier.
 
-    ``engine``: ``"strokes"`` (built in), ``"rapidocr"`` (extra ``ocr``) or ``"tesseract"`` (the program).
+    ``engine``: ``"strokes"`` (built in), ``"rapidocr"`` (extra ``ocr``), ``"both"`` (rapidocr reads what the first has
+    found), or ``"tesseract"`` (the program).
     Raises ``TextError`` for another image or engine, ``OcrError`` where an engine is missing.
     """
     _checked(image)

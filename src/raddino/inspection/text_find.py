@@ -15,7 +15,7 @@ from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, p
 Box = tuple[int, int, int, int]
 
 TEXT_LOGIT, SLACK = 0.0, 1.0
-MARKER_PROBABILITY = 0.95
+MARKER_PROBABILITY, WORD_PROBABILITY = 0.95, 0.99
 NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.6, 0.4, 0.6
 GLYPH = 22
 LEAST_SIDE = 16
@@ -26,6 +26,7 @@ LETTER_GAP, REACH = 0.3, 3
 INK = 0.35
 TIGHT = 0.45
 WORD_GAP = 0.25
+PIECE_GAP, COLUMN_GAP, MOST_SPECKS = 2, 0.6, 3
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ def ink(s: Strokes) -> np.ndarray:
     return np.maximum(s.bright, s.dark) >= INK
 
 
-def _blocks(s: Strokes, level: int, threshold: float) -> list[_Block]:
+def _blocks(s: Strokes, level: int) -> list[_Block]:
     logits = text_cells(s)
-    labels, n = ndimage.label(logits > threshold - SLACK, np.ones((3, 3)))
+    labels, n = ndimage.label(logits > TEXT_LOGIT - SLACK, np.ones((3, 3)))
     found: list[_Block] = []
     if not n:
         return found
     inked = ink(s)
     for k, where in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[where] == k
-        seeds = logits[where][inside & (logits[where] > threshold)]
+        seeds = logits[where][inside & (logits[where] > TEXT_LOGIT)]
         if not len(seeds):
             continue
         rows, columns = (slice(max(w.start - 1, 0) * CELL, (w.stop + 1) * CELL) for w in where)
@@ -143,22 +144,27 @@ class _Read:
 
 
 def _is_marker(reading: _Read) -> bool:
-    return reading.marker >= MARKER_PROBABILITY
+    long = len((reading.word or "").removesuffix(" mirrored")) > 2
+    return reading.marker >= (WORD_PROBABILITY if long else MARKER_PROBABILITY)
+
+
+def turns(aspect: float) -> tuple[int, ...]:
+    """Quarter turns that may put a box of an aspect (width by height) upright: two of a long box, four of others."""
+    return (0, 2) if aspect > ELONGATED else (1, 3) if aspect < 1 / ELONGATED else (0, 1, 2, 3)
 
 
 def _read(poles: tuple[np.ndarray, np.ndarray], box: Box) -> _Read:
     """The likeliest marker of a box, the probability of any, and that it is no text.
 
-    Means over the box and one a pixel larger; of the turns that may be upright: two for a long box, four for others.
+    Means over the box and one a pixel larger; of the turns that may be upright.
     """
     classes = record()["classes"]
     top, left, bottom, right = box
     wide = max(top - 1, 0), max(left - 1, 0), bottom + 1, right + 1
-    aspect = (right - left) / (bottom - top)
-    turns = (0, 2) if aspect > ELONGATED else (1, 3) if aspect < 1 / ELONGATED else (0, 1, 2, 3)
-    turned = [np.rot90(patch_of(*poles, b), turn) for turn in turns for b in (box, wide)]
+    upright = turns((right - left) / (bottom - top))
+    turned = [np.rot90(patch_of(*poles, b), turn) for turn in upright for b in (box, wide)]
     aspects = np.array([t.shape[1] / t.shape[0] for t in turned])
-    p = word_probabilities(np.stack([resized(t) for t in turned]), aspects).reshape(len(turns), 2, -1).mean(axis=1)
+    p = word_probabilities(np.stack([resized(t) for t in turned]), aspects).reshape(len(upright), 2, -1).mean(axis=1)
     markers = [k for k, c in enumerate(classes) if c.removesuffix(" mirrored") in MARKERS]
     turn = int(p[:, markers].sum(axis=1).argmax())
     best = markers[int(p[turn, markers].argmax())]
@@ -275,26 +281,90 @@ def _lines(inked: np.ndarray, box: Box, sideways: bool) -> list[Box]:
     return out
 
 
-def _looked(image: np.ndarray, threshold: float) -> tuple[list[Strokes], list[_Block]]:
+def _pieces(mask: np.ndarray, box: Box) -> list[Box]:
+    """Cuts a box at its blank rows and wide blank columns until no piece has any."""
+    inner = tight(mask, box)
+    if inner is None:
+        return []
+    top, left, bottom, right = inner
+    part = mask[top:bottom, left:right]
+    for axis, gap in ((1, PIECE_GAP), (0, max(PIECE_GAP, COLUMN_GAP * (bottom - top)))):
+        runs = _runs(np.any(part, axis=axis))
+        cuts = [0, *(b[0] for a, b in pairwise(runs) if b[0] - a[1] >= gap), part.shape[1 - axis]]
+        if len(cuts) > 2:
+            parts: list[Box] = [
+                (top + a, left, top + b, right) if axis == 1 else (top, left + a, bottom, left + b)
+                for a, b in pairwise(cuts)
+            ]
+            return [piece for p in parts for piece in _pieces(mask, p)]
+    return [inner]
+
+
+def _grown(mask: np.ndarray, box: Box) -> Box:
+    """A box with the ink that touches it from outside, or as it is where that goes on beyond half its thickness."""
+    top, left, bottom, right = box
+    most = max(2, min(bottom - top, right - left) // 2)
+    for _ in range(most):
+        wide = mask[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1]
+        up, down = bool(top and wide[0].any()), bottom < len(mask) and bool(wide[-1].any())
+        before, after = bool(left and wide[:, 0].any()), right < mask.shape[1] and bool(wide[:, -1].any())
+        if not (up or down or before or after):
+            return top, left, bottom, right
+        top, bottom, left, right = top - up, bottom + down, left - before, right + after
+    return box
+
+
+def _markers_alone(s: Strokes, floor: float, box: Box) -> list[tuple[Box, _Read]]:
+    """The words of a box with several lines where all that is text among them are markers, else none."""
+    for poles in ((s.bright, s.dark), (s.dark, s.bright)):
+        mask = (poles[0] >= TIGHT) & (s.contrast >= floor)
+        markers: list[tuple[Box, _Read]] = []
+        others: list[Box] = []
+        for piece in _pieces(mask, _grown(mask, box)):
+            sideways = piece[2] - piece[0] > 1.3 * (piece[3] - piece[1])
+            words = _words(poles, mask, piece, _read(poles, piece), sideways)
+            markers += [(b, r) for b, r in words if _is_marker(r)]
+            others += [b for b, r in words if not _is_marker(r) and r.nothing < CLUTTER]
+            if len(others) > len(markers) + MOST_SPECKS:
+                break
+        thin = min((min(b[2] - b[0], b[3] - b[1]) for b, _ in markers), default=0)
+        if markers and all(max(b[2] - b[0], b[3] - b[1]) < 0.5 * thin for b in others):
+            return markers
+    return []
+
+
+def _looked(image: np.ndarray) -> tuple[list[Strokes], list[_Block]]:
     """Strokes at each size, and the blocks of text."""
     grey = grey_bytes(image)
     sizes: list[Strokes] = []
     blocks: list[_Block] = []
     for level in range(levels(*image.shape) + 1 if min(image.shape) >= LEAST_SIDE else 0):
         sizes.append(strokes(padded(grey)))
-        blocks += _blocks(sizes[-1], level, threshold)
+        blocks += _blocks(sizes[-1], level)
         grey = halved(grey)
     return sizes, _distinct(blocks)
 
 
-def text_boxes(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[tuple[Box, int, float]]:
-    """What looks like text before anything is read: top, left, bottom, right; how often the size was halved; logit."""
-    return [(block.scaled(), block.level, block.logit) for block in _looked(image, threshold)[1]]
+def _region(box: Box, k: int, reading: _Read, score: float, shape: tuple[int, ...]) -> Region:
+    """A word of a picture that was made ``k`` times smaller, in the pixels of the image."""
+    top, left, bottom, right = (v * k for v in box)
+    marker = _is_marker(reading)
+    kind: Kind = "marker" if marker else "identifier"
+    height, width = min(bottom, shape[0]) - top, min(right, shape[1]) - left
+    sure, word = (reading.marker, reading.word) if marker else (score * (1 - reading.nothing), None)
+    return Region(top, left, height, width, kind, sure, word)
 
 
-def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
+def find(image: np.ndarray) -> list[Region]:
     """Regions with text in an image (H, W) of uint8 or uint16: see ``raddino.inspection.text.find_text``."""
-    sizes, blocks = _looked(image, threshold)
+    regions, doubted = found(image)
+    identifiers = [r for r in regions if r.kind == "identifier"]
+    return joined(regions + [d for d in doubted if any(beside(d, r, 1.0) for r in identifiers)])
+
+
+def found(image: np.ndarray) -> tuple[list[Region], list[Region]]:
+    """Regions before any are joined: those taken for text, and those that look like it and were read as none."""
+    sizes, blocks = _looked(image)
     inked = {level: ink(sizes[level]) for level in {b.level for b in blocks}}
     rows, columns = image.shape
     regions: list[Region] = []
@@ -306,6 +376,8 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
         box = (block.top, block.left, block.bottom, block.right)
         sideways = block.bottom - block.top > 1.3 * (block.right - block.left)
         score = float(1 / (1 + np.exp(-block.logit)))
+        sure: list[Region] = []
+        unsure: list[Region] = []
         for line in _lines(mask, box, sideways):
             if any(_within(line, block.level, other, level) for other, level in followed):
                 continue
@@ -316,16 +388,19 @@ def find(image: np.ndarray, threshold: float = TEXT_LOGIT) -> list[Region]:
                 said = _said(s, block.floor, line, sideways)
                 if not any(_is_marker(r) for _, r in said):
                     said = [(longer, said[0][1])]
-            for (top, left, bottom, right), reading in said:
-                marker = _is_marker(reading)
-                height, width = min(bottom * k, rows) - top * k, min(right * k, columns) - left * k
+            for word, reading in said:
+                region = _region(word, k, reading, score, image.shape)
                 least = NOTHING_PROBABILITY if score >= DOUBTFUL else CLUTTER
-                kind: Kind = "marker" if marker else "identifier"
-                sure, word = (reading.marker, reading.word) if marker else (score, None)
-                region = Region(top * k, left * k, height, width, kind, sure, word)
-                if marker or (reading.nothing < least and min(height, width) <= THICKEST * min(rows, columns)):
-                    regions.append(region)
-                else:
-                    doubted.append(region)
-    identifiers = [r for r in regions if r.kind == "identifier"]
-    return joined(regions + [d for d in doubted if any(beside(d, r, 1.0) for r in identifiers)])
+                small = min(region.height, region.width) <= THICKEST * min(rows, columns)
+                known = _is_marker(reading) or (reading.nothing < least and small)
+                (sure if known else unsure).append(region)
+        if any(r.kind == "identifier" for r in sure):
+            for level in dict.fromkeys((block.level, max(block.level - 1, 0))):
+                top, left, bottom, right = (v << (block.level - level) for v in box)
+                alone = _markers_alone(sizes[level], block.floor, (top, left, bottom, right))
+                if alone:
+                    sure, unsure = [_region(b, 1 << level, r, score, image.shape) for b, r in alone], []
+                    break
+        regions += sure
+        doubted += unsure
+    return regions, doubted

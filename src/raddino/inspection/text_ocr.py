@@ -7,6 +7,7 @@ import io
 import logging
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,11 +15,14 @@ import numpy as np
 from PIL import Image
 
 from raddino.errors import RaddinoError
+from raddino.inspection import text_find
 from raddino.inspection.text_regions import Region, joined, kind_of
 from raddino.inspection.text_strokes import grey_bytes
 
 ENLARGED = 1000
 LEAST_SCORE = 0.5
+MARKER_SCORE, SURE, SURE_MARKER = 0.9, 0.9, 0.999
+LONG_WORD, SURE_WORD = 4, 0.8
 SECONDS = 60
 
 
@@ -66,6 +70,52 @@ def rapidocr(image: np.ndarray) -> list[Region]:
         box = float(y.min()), float(x.min()), float(y.max()), float(x.max())
         regions.append(_region(box, scale, image.shape, float(score), word))
     return joined(regions)
+
+
+def both(image: np.ndarray) -> list[Region]:
+    """Regions of the built-in detector, read once more by rapidocr's recogniser, but for what it is sure is a marker.
+
+    What is surely read as a marker is one. Another word makes an identifier; in what the built-in detector took for no
+    text it takes a longer and surer one. Where no word is read, markers stay, and so do identifiers that the detector
+    was sure of.
+    """
+    grey = grey_bytes(image)
+    taken, doubted = text_find.found(image)
+    regions: list[Region] = []
+    for region in taken + doubted:
+        marker, doubt = region.kind == "marker", region in doubted
+        if marker and region.score >= SURE_MARKER:
+            regions.append(region)
+            continue
+        word, score = _word(grey, region)
+        letters, least = (LONG_WORD, SURE_WORD) if doubt else (2, LEAST_SCORE)
+        if score >= MARKER_SCORE and kind_of(word) == "marker":
+            regions.append(replace(region, kind="marker", score=score, word=word.upper()))
+        elif score >= least and _letters(word) >= letters:
+            regions.append(replace(region, kind="identifier", score=max(score, region.score), word=None))
+        elif marker or (region.score >= SURE and not doubt):
+            regions.append(region)
+    return joined(regions)
+
+
+def _letters(word: str) -> int:
+    return sum(c.isalnum() for c in word)
+
+
+def _word(grey: np.ndarray, region: Region) -> tuple[str, float]:
+    """What the recogniser reads in a region, and its score: of the turns that may be upright the surest marker, or else
+    the surest word of more than one letter."""
+    margin = max(3, min(region.height, region.width) // 5)
+    part = grey[
+        max(region.top - margin, 0) : region.bottom + margin, max(region.left - margin, 0) : region.right + margin
+    ]
+    read = []
+    for turn in text_find.turns(region.width / region.height):
+        turned = np.ascontiguousarray(np.rot90(part, turn))
+        found = _rapidocr()(np.repeat(turned[..., None], 3, axis=2), use_det=False, use_cls=False, use_rec=True)
+        read += [(str(w), float(p)) for w, p in zip(found.txts or (), found.scores or (), strict=True)]
+    markers = [r for r in read if kind_of(r[0]) == "marker" and r[1] >= MARKER_SCORE]
+    return max(markers or [r for r in read if _letters(r[0]) > 1], key=lambda r: r[1], default=("", 0.0))
 
 
 def tesseract(image: np.ndarray) -> list[Region]:

@@ -72,7 +72,8 @@ class Region:
 def kind_of(word: str) -> Kind:
     """``"marker"`` if every part of ``word`` between spaces, commas, slashes and brackets is a marker."""
     parts = [p for p in re.split(r"[\s,;/()\[\]]+", word.upper().replace(".", "")) if p]
-    return "marker" if parts and all(p.strip("-:") in MARKERS for p in parts) else "identifier"
+    words = [p.strip("-:") for p in parts]
+    return "marker" if words and all(w in MARKERS or w.replace("-", "") in MARKERS for w in words) else "identifier"
 
 
 def long_and_sure(word: str | None, score: float) -> bool:
