@@ -130,6 +130,13 @@ def test_what_is_recorded_is_kept_and_unknown_values_count_as_absent(corpus):
         guides.scales(other, np.flatnonzero(makers == "GE"), config, recorded)
 
 
+def test_a_recorded_class_that_no_image_has_takes_no_weight_from_the_others(corpus):
+    found = {"manufacturer": Scale(("Agfa", "GE", "Philips"))}
+    table = guides.targets(corpus, ROWS, found).numpy()[ROWS, 0]
+    assert table[:, 1].sum() == pytest.approx(len(ROWS))
+    assert set(table[table[:, 1] > 0, 0]) == {1, 2}
+
+
 @pytest.mark.parametrize(
     "damaged",
     [None, [], {}, {"classes": 3, "mean": 0, "sd": 1}, {"classes": [1], "mean": 0, "sd": 1},

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from raddino.sample.projection import Array
 
-LINE_PERIOD = 1.2
+LINE_PERIOD = 2.0
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class Detector:
 
 
 DETECTORS = (
-    Detector("coded 1", "SCINTILLATOR", blur=0.0, sharpen=0.6, gamma=0.9, lines=0.0),
-    Detector("coded 2", "STORAGE", blur=0.1, sharpen=0.0, gamma=1.15, lines=0.03),
+    Detector("coded 1", "SCINTILLATOR", blur=0.0, sharpen=0.6, gamma=0.8, lines=0.0),
+    Detector("coded 2", "STORAGE", blur=0.1, sharpen=0.0, gamma=1.25, lines=0.05),
 )
 
 
