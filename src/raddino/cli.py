@@ -52,11 +52,17 @@ def sample(
     size: Annotated[int, typer.Option(help="Pixels on a side.")] = 518,
     format: Annotated[str, typer.Option(help="png (16-bit) or dicom.")] = "png",
     workers: Workers = None,
+    detectors: Annotated[int, typer.Option(help="2 plants two detectors that leave fingerprints.")] = 1,
+    confound: Annotated[
+        str | None,
+        typer.Option(help="FINDING=SHARE of its studies that the second detector took.", show_default="independent"),
+    ] = None,
 ) -> None:
     """Draw synthetic chest radiographs with exact ground truth (labels, masks, sex, age, text)."""
     from raddino.sample.generate import sample as run
 
-    print(f"sample: {run(out, n, seed=seed, size=size, format=format, workers=workers)}")
+    made = run(out, n, seed=seed, size=size, format=format, workers=workers, detectors=detectors, confound=confound)
+    print(f"sample: {made}")
 
 
 @app.command()

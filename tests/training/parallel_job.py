@@ -11,6 +11,7 @@ import torch
 from raddino.corpus.dataset import Corpus
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.ssl import SelfDistillation, SslConfig, Views
+from raddino.ssl.guides import Guide
 from raddino.training import loop, memory
 from raddino.training.checkpoint import latest_step
 from raddino.training.monitor import assignments
@@ -24,6 +25,7 @@ STEPS, LOCAL = 5, 2
 VALUES = StepValues(**{field.name: 0.0 for field in fields(StepValues)})
 HEAD = {"prototypes": 24, "hidden": 16, "bottleneck": 8}
 KINDS = {"none": DataParallel, "fsdp": ShardedParallel}
+GUIDES = (Guide("age", True, 1), Guide("maker", False, 3))
 COLD = 0.012
 """A temperature at which Sinkhorn-Knopp is in float64."""
 CASES = {
@@ -37,9 +39,9 @@ CASES = {
 def train(centering, temperature, micro, images, dtype, parallel):
     """Terms and gradient norms of five steps, the task and AdamW's means after them, and masked patches met."""
     vit = VitConfig(embed_dim=16, depth=2, num_heads=2, patch_size=4, image_size=16, layerscale_init=0.5)
-    options = {"kde_weight": 0.1, "gram": {"weight": 1.0}}
+    options = {"kde_weight": 0.1, "gram": {"weight": 1.0}, "guide_ramp_steps": 3, "guide_hidden": 8}
     config = SslConfig(head=HEAD, ibot_head=HEAD, centering=centering, **options)
-    task = SelfDistillation(vit, config).init_weights(torch.Generator().manual_seed(0))
+    task = SelfDistillation(vit, config, GUIDES).init_weights(torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in task.student.parameters():
@@ -52,9 +54,9 @@ def train(centering, temperature, micro, images, dtype, parallel):
         teacher_temperature=temperature,
     )  # fmt: skip
     figures, masked = [], []
-    for _ in range(STEPS):
+    for step in range(STEPS):
         shares = [share(images, generator, getattr(torch, dtype), parallel) for _ in range(micro)]
-        outcome = train_step(task, optimizer, shares, len(shares), values, 3.0, parallel=parallel)
+        outcome = train_step(task, optimizer, shares, len(shares), replace(values, step=step), 3.0, parallel=parallel)
         figures.append({name: value.item() for name, value in (outcome.terms | outcome.grad_norms).items()})
         if dtype == "float32":  # as they are computed
             figures[-1] |= assignments(outcome, config.student_temperature)
@@ -70,9 +72,12 @@ def share(images, generator, dtype, parallel):
     small = torch.randn(LOCAL, images, 1, 8, 8, generator=generator)
     masks = torch.rand(2, images, 16, generator=generator) < 0.3
     masks[:, -(images // 3) :] = False
+    known = torch.rand(images, 2, generator=generator) < 0.6
+    values = torch.stack([torch.randn(images, generator=generator), torch.arange(images) % 3], 1)
+    targets = torch.stack([values * known, known * torch.rand(images, 2, generator=generator)], 2)
     own = slice(parallel.rank * images // parallel.size, (parallel.rank + 1) * images // parallel.size)
     parts = [part[:, own].flatten(0, 1) for part in (crops, small, masks)]
-    return Views.build(parts[0].to(dtype), parts[1].to(dtype), parts[2])
+    return Views.build(parts[0].to(dtype), parts[1].to(dtype), parts[2], targets=targets[own])
 
 
 def steps(out):

@@ -11,6 +11,7 @@ from raddino import compiler
 from raddino.config import load_config
 from raddino.errors import ConfigError, RaddinoError
 from raddino.ssl import SelfDistillation, Views
+from raddino.ssl.guides import Guide
 from raddino.training.blocks import compile_parts, decided, fixed_rows, prepare_blocks, recompute_blocks
 from raddino.training.pretrain import PretrainConfig, pretrain
 from raddino.training.schedule import Schedule
@@ -23,8 +24,13 @@ SEPARATE = {"head": {"prototypes": 32, "hidden": 32, "bottleneck": 16},
 
 
 def made(config: PretrainConfig, *changes) -> SelfDistillation:
-    """A task with the same weights each time."""
-    task = SelfDistillation(config.vit, config.ssl).init_weights(torch.Generator().manual_seed(1)).train()
+    """A task with the same weights each time, and a guide at its full strength."""
+    ssl = config.ssl.model_copy(update={"guide_ramp_steps": 0})
+    task = (
+        SelfDistillation(config.vit, ssl, [Guide("maker", False, 3)])
+        .init_weights(torch.Generator().manual_seed(1))
+        .train()
+    )
     for change in changes:
         change(task)
     return task
@@ -39,7 +45,8 @@ def views(
         torch.randn(n, 1, side, side, generator=generator).to(device) for n, side in ((2 * images, 32), (images, 16))
     )
     masks = torch.from_numpy(batch_masks(0, step, 2 * images, (4, 4), config.views.masks))
-    return Views.build(crops, local, masks, None, rows)
+    makers = torch.stack([torch.arange(images) % 3, torch.ones(images)], 1)[:, None].to(device)
+    return Views.build(crops, local, masks, None, rows, makers)
 
 
 def gradients(task: SelfDistillation, config: PretrainConfig, *micro_batches: Views) -> list[torch.Tensor | None]:

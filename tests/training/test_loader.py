@@ -28,17 +28,17 @@ CONFIG = ViewsConfig(global_size=32, local_size=16, local_views=3, blur=(0.5, 0.
 CPU = torch.device("cpu")
 
 
-def batch(number=0, count=3, dtype=torch.uint8, height=41, width=37) -> Batch:
+def batch(number=0, count=3, dtype=torch.uint8, height=41, width=37, guides=3) -> Batch:
     """Odd sizes, so that parts of other types end anywhere."""
     pixels = torch.from_numpy(np.random.default_rng(number).integers(0, 256, (count, height, width), dtype=np.uint8))
     images = pixels if dtype == torch.uint8 else pixels / 255
     plan = ViewPlan.stack([ViewPlan.draw(CONFIG, height, width, number, at) for at in range(count)])
-    return Batch(images, plan, torch.arange(2 * count * 7).view(2 * count, 7) % 3 == 0)
+    return Batch(images, plan, torch.arange(2 * count * 7).view(2 * count, 7) % 3 == 0, torch.rand(count, guides, 2))
 
 
 def parts(one: Batch) -> dict[str, torch.Tensor]:
     plan = {field.name: getattr(one.plan, field.name) for field in fields(ViewPlan)}
-    return {"images": one.images, "masks": one.masks, **plan}
+    return {"images": one.images, "masks": one.masks, "targets": one.targets, **plan}
 
 
 def test_there_is_a_plan_to_lose():
@@ -48,8 +48,9 @@ def test_there_is_a_plan_to_lose():
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_batch_comes_through_as_it_was(dtype, count):
-    sent = batch(count=count, dtype=dtype)
+@pytest.mark.parametrize("guides", [0, 1, 3])
+def test_a_batch_comes_through_as_it_was(dtype, count, guides):
+    sent = batch(count=count, dtype=dtype, guides=guides)
     got = pickle.loads(pickle.dumps(sent))
     for name, tensor in parts(sent).items():
         other = parts(got)[name]
@@ -205,7 +206,8 @@ def test_no_word_on_how_images_were_taken_reaches_a_batch(tmp_path):
     plain.weights = told.weights = {"toy": 2}
     drawn = [Samples(corpus, np.arange(12), CONFIG, seed=3) for corpus in (plain, told)]
     for position in range(24):
-        (at, image, plan), (other_at, other, other_plan) = (samples[position] for samples in drawn)
+        (at, image, plan, none), (other_at, other, other_plan, nothing) = (samples[position] for samples in drawn)
+        assert none.numel() == nothing.numel() == 0
         assert at == other_at == position
         assert torch.equal(image, other)
         pairs = [(getattr(plan, field.name), getattr(other_plan, field.name)) for field in fields(ViewPlan)]

@@ -66,11 +66,13 @@ def test_parts_are_clipped_apart():
         ("dino_head.mlp.0.weight", 1, 1, False, False),
         ("dino_head.mlp.0.bias", 1, 0, False, False),
         ("ibot_head.last_layer.weight_v", 1, 1, True, False),
+        ("guides.heads.label_normal.0.weight", 7, 1, False, False),
+        ("guides.heads.sex.2.bias", 7, 0, False, False),
     ],
 )
 def test_multipliers_by_name(name, lr, weight_decay, last_layer, backbone):
     """DINOv2's rule, counted by hand for two blocks and a decay of one half."""
-    found = multipliers(name, 2, OptimConfig(layer_decay=0.5, patch_embed_lr=0.3))
+    found = multipliers(name, 2, OptimConfig(layer_decay=0.5, patch_embed_lr=0.3, guide_lr=7))
     assert (found.lr, found.weight_decay) == pytest.approx((lr, weight_decay))
     assert (found.last_layer, found.backbone) == (last_layer, backbone)
 

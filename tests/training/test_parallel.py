@@ -328,7 +328,10 @@ def test_shares_of_masks_and_plans_make_up_the_whole(ranks):
     def batch(rank, ranks):
         (positions,) = Positions(size, number, number + 1, rank, ranks)
         return collate(
-            [(p, torch.full((40, 40), p % 256).byte(), ViewPlan.draw(views, 40, 40, 3, p)) for p in positions]
+            [
+                (p, torch.full((40, 40), p % 256).byte(), ViewPlan.draw(views, 40, 40, 3, p), torch.full((3, 2), p))
+                for p in positions
+            ]
         )
 
     whole, shares = batch(0, 1), [batch(rank, ranks) for rank in range(ranks)]
@@ -338,3 +341,5 @@ def test_shares_of_masks_and_plans_make_up_the_whole(ranks):
         assert torch.equal(torch.cat(parts), whole.masks.unflatten(0, (2, -1))[half])
     assert torch.equal(torch.cat([share.images for share in shares]), whole.images)
     assert torch.equal(torch.cat([share.plan.boxes for share in shares]), whole.plan.boxes)
+    assert torch.equal(torch.cat([share.targets for share in shares]), whole.targets)
+    assert whole.targets[:, 0, 0].tolist() == list(range(size * number, size * (number + 1)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from raddino.ssl import SelfDistillation
+from raddino.ssl.guides import Guide
 from raddino.training.loader import Batch, make_views
 from raddino.training.optimizer import build_optimizer
 from raddino.training.pretrain import PretrainConfig
@@ -21,17 +22,19 @@ def stepper(
     device: torch.device, tiny: dict, centering: str, precision: str, fused: bool | None
 ) -> Callable[[], StepOutcome]:
     """A function that makes the views of one batch and takes one step on them, with every option on."""
-    options = {"kde_weight": 0.1, "gram": {"weight": 1.0, "size": 64}}
+    options = {"kde_weight": 0.1, "gram": {"weight": 1.0, "size": 64}, "guide_ramp_steps": 0}
     xray = {"solarize": 0.5, "rotate": 10.0, "translate": 0.1, "window": 0.3}
     changed = {"ssl": {**tiny["ssl"], "centering": centering, **options}, "views": {**tiny["views"], **xray}}
     config = PretrainConfig(**{**tiny, **changed})
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 40, 48), dtype=torch.uint8, generator=generator)
     plan = ViewPlan.stack([ViewPlan.draw(config.views, 40, 48, 0, position) for position in range(4)])
-    batch = Batch(images, plan, torch.rand(8, 16, generator=generator) < 0.3)
+    masks = torch.rand(8, 16, generator=generator) < 0.3
+    batch = Batch(images, plan, masks, torch.ones(4, 2, 2))
     if device.type == "cuda":
         batch = batch.pin_memory()
-    task = SelfDistillation(config.vit, config.ssl).to(device).train()
+    guides = (Guide("age", True, 1), Guide("maker", False, 3))
+    task = SelfDistillation(config.vit, config.ssl, guides).to(device).train()
     optimizer = build_optimizer(task.student, config.optim)
     for group in optimizer.param_groups:
         group["fused"] = fused

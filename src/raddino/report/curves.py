@@ -89,6 +89,11 @@ PANELS = (
     Panel("Weight decay", "As scheduled.", {"weight_decay": "decay"}, exact=True),
     Panel("Teacher momentum", "As scheduled.", {"momentum": "momentum"}, exact=True),
     Panel("Teacher temperature", "As scheduled.", {"teacher_temperature": "temperature"}, exact=True),
+    Panel(
+        "Guides",
+        "Accuracy of each guide's head, classes weighted alike.",
+        {"guide_accuracy_": ""},
+    ),
     Panel("Gradient norm", "Before clipping, log axis; a spike is a hard batch.", {"grad_norm_": ""}, log=True),
     Panel("Images per second", "Through the whole step.", {"images_per_second": "images"}, zero=True),
     Panel("Waiting for data", "Seconds a step; near 0, the loader keeps up.", {"data_wait": "wait"}, zero=True),

@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from raddino.sample.projection import Array
 
+LINE_PERIOD = 2.0
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -29,6 +31,8 @@ class Exposure:
         marker_at: its centre as shares (x, y) of the image.
         note: a second line, such as PORTABLE.
         seed: of the noise.
+        gamma: exponent of the grey levels.
+        lines: amplitude of horizontal lines that the read-out leaves, as a share of the grey level.
     """
 
     scatter: float
@@ -45,6 +49,8 @@ class Exposure:
     marker_at: tuple[float, float]
     note: str
     seed: tuple[int, ...]
+    gamma: float = 1.0
+    lines: float = 0.0
 
 
 def cloud(size: int, power: float, rng: np.random.Generator, cut: float = 0.0) -> Array:
@@ -119,6 +125,16 @@ def tone(seen: Array, exposure: Exposure, pitch: float) -> Array:
     air = 1 / (1 + np.exp(slope * (middle + 0.3) - (low + high) / 2))
     floor = float(exposure.black * air)
     return np.clip((grey - floor) / (0.97 - floor), 0, 1).astype(np.float32)
+
+
+def read_out(grey: Array, exposure: Exposure, pitch: float) -> Array:
+    """Grey levels with the detector's gamma and lines, which are :data:`LINE_PERIOD` cm apart."""
+    if exposure.gamma != 1:
+        grey = grey ** np.float32(exposure.gamma)
+    if exposure.lines:
+        y = np.arange(grey.shape[0], dtype=np.float32)[:, None] * np.float32(pitch)
+        grey = grey * (1 + np.float32(exposure.lines) * np.sin(2 * np.pi * y / np.float32(LINE_PERIOD)))
+    return np.clip(grey, 0, 1)
 
 
 def collimate(grey: Array, exposure: Exposure) -> Array:

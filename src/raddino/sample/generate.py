@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from raddino.cores import usable_cores
 from raddino.errors import RaddinoError, counted, did_you_mean
 from raddino.files import is_free, write_text, writing
 from raddino.progress import track
+from raddino.sample.detectors import Planting
 
 FORMATS = {"png": ".png", "dicom": ".dcm"}
 STRUCTURES = ("lungs", "zones", "heart", "ribs")
@@ -24,8 +26,9 @@ NOTICE = "Synthetic images drawn by raddino. No patient was imaged. Never mix th
 
 
 def sample(
-    out: Path, n: int, *, seed: int = 0, size: int = 518, format: str = "png", workers: int | None = None
-) -> Path:
+    out: Path, n: int, *, seed: int = 0, size: int = 518, format: str = "png", workers: int | None = None,
+    detectors: int = 1, confound: str | None = None,
+) -> Path:  # fmt: skip
     """Draw ``n`` synthetic chest radiographs into a folder.
 
     Image ``i`` is a pure function of (seed, i), whatever ``n``, the number of workers and the order. A run
@@ -38,6 +41,10 @@ def sample(
         size: side of the square images in pixels, at least 32.
         format: ``"png"`` (16 bit) or ``"dicom"`` (12 bits stored, MONOCHROME1 and 2).
         workers: processes; None takes all cores.
+        detectors: 2 for studies taken by one of two detectors, which leave fingerprints; named in ``manufacturer`` and
+            ``detector``.
+        confound: ``FINDING=SHARE`` of the studies with a finding that the second detector took, and of the others that
+            the first one took; None where detectors are independent of findings.
 
     Returns:
         ``out``.
@@ -48,11 +55,12 @@ def sample(
     """
     out = Path(out)
     _check(n, seed, size, format, workers)
-    _claim(out, n, seed, size, format)
+    planting = Planting.parse(detectors, confound)
+    _claim(out, n, seed, size, format, planting)
     for folder in (out / "images", out / "masks"):
         with writing(folder):
             folder.mkdir(exist_ok=True)
-    jobs = [(str(out), index, seed, size, format) for index in range(n)]
+    jobs = [(str(out), index, seed, size, format, planting) for index in range(n)]
     count = workers or usable_cores()
     with _mapper(min(count, n)) as run:
         rows = list(track(run(jobs), "draw", total=n))
@@ -73,11 +81,12 @@ def _check(n: int, seed: int, size: int, format: str, workers: int | None) -> No
         raise RaddinoError(f"workers must be at least 1, got {workers}")
 
 
-def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
+def _claim(out: Path, n: int, seed: int, size: int, format: str, planting: Planting) -> None:
     """Make the folder ours: write ``sample.json``, or accept one that differs in a smaller ``n`` alone."""
     wanted = {
         "synthetic": True, "notice": NOTICE, "format": 1, "raddino": raddino.__version__,
         "seed": seed, "size": size, "files": format, "n": n,
+        **({"planted": asdict(planting)} if planting.detectors > 1 else {}),
     }  # fmt: skip
     file = out / "sample.json"
     if out.exists() and not out.is_dir():
@@ -88,11 +97,11 @@ def _claim(out: Path, n: int, seed: int, size: int, format: str) -> None:
             held = int(found["n"])
         except (ValueError, KeyError, TypeError):
             raise RaddinoError(f"{file} cannot be read; remove the folder or choose another") from None
-        other = [key for key in wanted if key != "n" and found.get(key) != wanted[key]]
+        other = [key for key in {**wanted, **found} if key != "n" and found.get(key) != wanted.get(key)]
         if other:
             key = other[0]
             raise RaddinoError(
-                f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted[key]!r}; choose another"
+                f"{out} holds a sample with {key} {found.get(key)!r}, not {wanted.get(key)!r}; choose another"
             )
         if held > n:
             raise RaddinoError(
@@ -144,15 +153,15 @@ def _watched(results: Any, members: set[Any]) -> Iterator[dict[str, Any]]:
                 ) from None
 
 
-def make_image(job: tuple[str, int, int, int, str]) -> dict[str, Any]:
+def make_image(job: tuple[str, int, int, int, str, Planting]) -> dict[str, Any]:
     """Draw one image unless it is there, masks first, and return its manifest row."""
     from raddino.sample.scene import render
     from raddino.sample.studies import draw_scene
     from raddino.sample.write import write_dicom, write_png
 
-    folder, index, seed, size, format = job
+    folder, index, seed, size, format, planting = job
     out = Path(folder)
-    image = draw_scene(seed, index, size)
+    image = draw_scene(seed, index, size, planting)
     row = manifest_row(image, format)
     if not (out / row["path"]).is_file():
         rendering = render(image.scene)
@@ -185,6 +194,7 @@ def manifest_row(image: Any, format: str) -> dict[str, Any]:
         "age": patient.age,
         "weight": patient.weight,
         "bmi": patient.bmi,
+        **({"manufacturer": by.manufacturer, "detector": by.kind} if (by := image.detector) else {}),
         **{f"label_{name}": value for name, value in labels.items()},
         "report": report(patient, image.study, scene.findings, scene.devices, scene.view),
         **{f"mask_{name}": f"masks/{stem}_{name}.png" if there else "" for name, there in drawn.items()},

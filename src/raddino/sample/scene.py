@@ -73,7 +73,8 @@ def render(scene: Scene) -> Rendering:
         truth["zones"] = zones(fields)
 
     seen = detector.expose(path, exposure, camera.pitch)
-    grey = detector.collimate(detector.tone(seen, exposure, camera.pitch), exposure)
+    grey = detector.read_out(detector.tone(seen, exposure, camera.pitch), exposure, camera.pitch)
+    grey = detector.collimate(grey, exposure)
     return Rendering(detector.mark(grey, exposure), path, truth)
 
 

@@ -1,11 +1,12 @@
 """Which patient, study, view, findings, devices and technique stand behind image number ``index``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from raddino.sample.anatomy import Anatomy
 from raddino.sample.detector import Exposure
+from raddino.sample.detectors import ALONE, Detector, Planting, taken_with
 from raddino.sample.devices import draw_devices
 from raddino.sample.findings import draw_findings
 from raddino.sample.patient import Patient, draw_patient
@@ -25,6 +26,7 @@ class Image:
     study: int
     split: str
     scene: Scene
+    detector: Detector | None = None
 
 
 def _place(seed: int, index: int) -> tuple[int, int, str]:
@@ -50,8 +52,8 @@ def _place(seed: int, index: int) -> tuple[int, int, str]:
         patient += 1
 
 
-def draw_scene(seed: int, index: int, size: int) -> Image:
-    """Image number ``index``; a pure function of (seed, index) but for its resolution."""
+def draw_scene(seed: int, index: int, size: int, planting: Planting = ALONE) -> Image:
+    """Image number ``index``; a pure function of (seed, index) and ``planting`` but for its resolution."""
     number, study, view = _place(seed, index)
     patient = draw_patient(seed, number)
     supine = view == "AP"
@@ -71,7 +73,9 @@ def draw_scene(seed: int, index: int, size: int) -> Image:
         bone=float(rng.uniform(0.85, 1.35)),
         view=view,
     )
-    return Image(index, patient, study, split, scene)
+    if taken_by := planting.draw(seed, number, study, findings.labels):
+        scene = replace(scene, exposure=taken_with(scene.exposure, taken_by))
+    return Image(index, patient, study, split, scene, taken_by)
 
 
 def _camera(rng: np.random.Generator, body: Anatomy, view: str, size: int) -> Camera:

@@ -68,6 +68,8 @@ def write_dicom(path: Path, grey: Array, image: "Image") -> None:
     data.StudyDate = data.StudyTime = data.AccessionNumber = data.ReferringPhysicianName = ""
     data.StudyID, data.SeriesNumber, data.InstanceNumber = str(image.study), 1, 1
     data.Modality, data.Manufacturer, data.BodyPartExamined = "DX", "raddino (synthetic)", "CHEST"
+    if image.detector is not None:
+        data.Manufacturer, data.DetectorType = image.detector.manufacturer, image.detector.kind
     data.ViewPosition = "LL" if scene.view == "LATERAL" else scene.view
     data.ImageLaterality, data.PatientOrientation = "U", ["A", "F"] if scene.view == "LATERAL" else ["L", "F"]
     data.ImageType, data.PresentationIntentType = ["DERIVED", "PRIMARY"], "FOR PRESENTATION"

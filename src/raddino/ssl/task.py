@@ -1,5 +1,6 @@
 """Student and teacher joined: one step's four loss terms from one step's views."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from raddino.config import Config
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
 from raddino.ssl.gram import GramAnchor, GramConfig
+from raddino.ssl.guides import Columns, Guide, Guides, ramp
 from raddino.ssl.head import HeadConfig, ProjectionHead
 from raddino.ssl.losses import cross_entropy, full, kde, koleo
 from raddino.vit import VisionTransformer, VitConfig
@@ -28,6 +30,11 @@ class SslConfig(Config):
         kde_weight: likewise of :func:`raddino.ssl.losses.kde`, to take the place of KoLeo; 0 is off.
         kde_concentration: of its kernel; Virchow2's is 5.
         gram: of anchoring patches to an earlier teacher's.
+        guides: columns that heads predict from the student's class tokens of global views, and whether these are to
+            ``keep`` what the columns tell or to have it removed: ``{manufacturer: remove, sex: keep}``.
+        guide_weight: of the gradients that reach the backbone from these heads; 0 lets them watch alone.
+        guide_ramp_steps: steps over which that weight rises from 0, as :func:`raddino.ssl.guides.ramp` says.
+        guide_hidden: width of each head's hidden layer; 0 for a linear head.
     """
 
     head: HeadConfig = HeadConfig()
@@ -41,6 +48,14 @@ class SslConfig(Config):
     kde_weight: float = Field(0.0, ge=0)
     kde_concentration: float = Field(5.0, gt=0, le=1e3)
     gram: GramConfig = GramConfig()
+    guides: Columns = ()
+    guide_weight: float = Field(1.0, ge=0)
+    guide_ramp_steps: int = Field(1000, ge=0, le=10**7)
+    guide_hidden: int = Field(256, ge=0, le=2**16)
+
+    def guide_strength(self, step: int) -> float:
+        """Factor of the gradients from guides at a step."""
+        return self.guide_weight * ramp(step, self.guide_ramp_steps)
 
 
 @dataclass
@@ -55,6 +70,7 @@ class Views:
             heads that are to get as many rows at every step. No target and no loss sees what becomes of those.
         masked_weights: (M,) each 1 / (masked patches of its image).
         gram_crops: (2B, C, G', G'), the global views as the Gram teacher sees them; None where it sees the others.
+        targets: (B, G, 2) of the guides, see :class:`raddino.ssl.guides.Guides`; None without guides.
     """
 
     global_crops: Tensor
@@ -63,6 +79,7 @@ class Views:
     masked_rows: Tensor
     masked_weights: Tensor
     gram_crops: Tensor | None = None
+    targets: Tensor | None = None
 
     @classmethod
     def build(
@@ -72,11 +89,12 @@ class Views:
         masks: Tensor,
         gram_crops: Tensor | None = None,
         rows: int | None = None,
+        targets: Tensor | None = None,
     ) -> "Views":
         """Views on the crops' device from masks that are still on the CPU, where counting them is free.
 
         Args:
-            global_crops, local_crops, masks, gram_crops: those of the views.
+            global_crops, local_crops, masks, gram_crops, targets: those of the views.
             rows: length of ``masked_rows``; None for the number of masked patches.
 
         Raises:
@@ -99,6 +117,7 @@ class Views:
             masked_rows.to(device, non_blocking=True),
             weights.to(device, global_crops.dtype, non_blocking=True),
             gram_crops,
+            targets,
         )
 
 
@@ -113,6 +132,7 @@ class Losses:
         ibot: masked image modelling loss.
         targets, predictions: teacher targets and student logits of the global views, (2B, K), detached.
         options: what options add to the total, by name.
+        guides: figures of the guides, by name, see :class:`raddino.ssl.guides.Guidance`.
     """
 
     total: Tensor
@@ -123,6 +143,7 @@ class Losses:
     targets: Tensor
     predictions: Tensor
     options: dict[str, Tensor] = field(default_factory=dict)
+    guides: dict[str, Tensor] = field(default_factory=dict)
 
     def terms(self) -> dict[str, Tensor]:
         """The displayed terms and the total, detached."""
@@ -133,6 +154,7 @@ class Losses:
             "koleo": self.koleo.detach(),
             "ibot": self.ibot.detach(),
             **{name: term.detach() for name, term in self.options.items()},
+            **self.guides,
         }
 
 
@@ -168,13 +190,14 @@ def needed_tokens(
 
 
 class Network(nn.Module):
-    """A backbone and its heads; student and teacher are one each."""
+    """A backbone and its heads; student and teacher are one each, of which the student may have guides."""
 
-    def __init__(self, vit: VitConfig, config: SslConfig) -> None:
+    def __init__(self, vit: VitConfig, config: SslConfig, guides: Sequence[Guide] = ()) -> None:
         super().__init__()
         self.backbone = VisionTransformer(vit)
         self.dino_head = ProjectionHead(vit.embed_dim, config.head)
         self.ibot_head = ProjectionHead(vit.embed_dim, config.ibot_head) if config.ibot_head else None
+        self.guides = Guides(vit.embed_dim, config.guide_hidden, guides) if guides else None
 
     def project(self, cls: Tensor, masked: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Prototype logits of class tokens (B, D) and, of patches (R, D), the first ``count``."""
@@ -188,13 +211,14 @@ class SelfDistillation(nn.Module):
     """DINOv2's training task: a student, its moving-average teacher, and their losses.
 
     ``student`` and ``teacher`` hold ``backbone``, ``dino_head`` and, if separate, ``ibot_head``; the teacher
-    starts equal to the student and receives no gradients. ``gram`` is None where patches are not anchored.
+    starts equal to the student and receives no gradients. ``gram`` is None where patches are not anchored. ``guides``
+    are those that views bring targets for; the student alone has heads for them.
     """
 
-    def __init__(self, vit: VitConfig, config: SslConfig) -> None:
+    def __init__(self, vit: VitConfig, config: SslConfig, guides: Sequence[Guide] = ()) -> None:
         super().__init__()
         self.config = config
-        self.student = Network(vit, config)
+        self.student = Network(vit, config, guides)
         self.teacher = Network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
         self.gram = GramAnchor(vit, config.gram) if config.gram.weight else None
         self.dino_centering = self._centering(config.head)
@@ -202,7 +226,7 @@ class SelfDistillation(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> "SelfDistillation":
         """Fresh student weights, copied to the teacher."""
-        for part in (self.student.backbone, self.student.dino_head, self.student.ibot_head):
+        for part in (self.student.backbone, self.student.dino_head, self.student.ibot_head, self.student.guides):
             if part is not None:
                 part.init_weights(generator)
         return self.reset_teacher()
@@ -210,7 +234,8 @@ class SelfDistillation(nn.Module):
     @torch.no_grad()
     def reset_teacher(self) -> "SelfDistillation":
         """Make the teacher equal to the student."""
-        self.teacher.load_state_dict(self.student.state_dict())
+        own = self.teacher.state_dict()
+        self.teacher.load_state_dict({name: part for name, part in self.student.state_dict().items() if name in own})
         if self.gram is not None:
             self.gram.renew(self.teacher.backbone)
         return self
@@ -223,7 +248,9 @@ class SelfDistillation(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """``teacher = momentum * teacher + (1 - momentum) * student``."""
-        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
+        students = dict(self.student.named_parameters())
+        names, parameters = zip(*self.teacher.named_parameters(), strict=True)
+        torch._foreach_lerp_(list(parameters), [students[name] for name in names], 1 - momentum)
 
     def update_centers(self) -> None:
         """Move the centres of softmax centering; Sinkhorn-Knopp has none."""
@@ -240,7 +267,7 @@ class SelfDistillation(nn.Module):
             views: the crops and masks.
             teacher_temperature: sharpening of the teacher's targets at this step.
             generator: CPU generator of the student's stochastic depth.
-            step: of the optimiser, which tells whether patches are anchored.
+            step: of the optimiser, which tells whether patches are anchored and how strong guides are.
         """
         temperature = self.config.student_temperature
         dino_targets, ibot_targets = self._teach(views, teacher_temperature)
@@ -268,10 +295,14 @@ class SelfDistillation(nn.Module):
         ibot = (rows * views.masked_weights).sum() / len(views.masks)
         total = self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
         options = self._options(views, global_cls, patches if anchored else None)
-        total = sum(options.values(), start=total)
-        return Losses(
-            total, dino_local, dino_global, koleo_loss / 2, ibot / 2, dino_targets, global_logits.detach(), options
-        )
+        total, guides = sum(options.values(), start=total), {}
+        if self.student.guides is not None:
+            if views.targets is None:
+                raise ValueError("the student has guides, the views bring no targets for them")
+            guidance = self.student.guides(global_cls, views.targets, self.config.guide_strength(step))
+            total, guides = total + guidance.total, guidance.terms
+        shown = (dino_local, dino_global, koleo_loss / 2, ibot / 2)
+        return Losses(total, *shown, dino_targets, global_logits.detach(), options, guides)
 
     def _options(self, views: Views, global_cls: Tensor, patches: Tensor | None) -> dict[str, Tensor]:
         """What is added to the loss by options that are on, weighted; ``patches`` are all, of anchored global views."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 300.0
 """How long loader processes may take for a micro-batch before they count as hung."""
 END_SECONDS = 5.0
 DIED = "a loader process died (killed, or out of memory): the same command continues; fewer --workers take less"
-Sample = tuple[int, Tensor, ViewPlan]
+Sample = tuple[int, Tensor, ViewPlan, Tensor]
 
 
 class Order:
@@ -100,20 +100,24 @@ class Batch:
         images: (B, H, W) uint8, or float32 in [0, 1] from 16-bit images, padded at the bottom and right.
         plan: what to do with each.
         masks: (2B, N) boolean.
+        targets: (B, G, 2) of the guides.
     """
 
     images: Tensor
     plan: ViewPlan
     masks: Tensor
+    targets: Tensor = field(default_factory=lambda: torch.empty(0, 0, 2))
 
     def pin_memory(self) -> Batch:
         """Page-locked contents, for asynchronous copies to the GPU."""
         self.images, self.masks, self.plan = self.images.pin_memory(), self.masks.pin_memory(), self.plan.pin_memory()
+        self.targets = self.targets.pin_memory()
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
         """Between processes as one tensor, because each costs the receiver a connection to the sender."""
-        tensors = [self.images, self.masks, *(getattr(self.plan, field.name) for field in fields(ViewPlan))]
+        plan = [getattr(self.plan, one.name) for one in fields(ViewPlan)]
+        tensors = [self.images, self.masks, self.targets, *plan]
         shapes = [(tensor.dtype, tensor.shape) for tensor in tensors]
         by_size = sorted(range(len(tensors)), key=lambda at: -tensors[at].itemsize)  # each begins at a multiple of it
         packed = torch.cat([tensors[at].contiguous().view(-1).view(torch.uint8) for at in by_size])
@@ -123,21 +127,31 @@ class Batch:
 def _unpacked(packed: Tensor, shapes: list[tuple[torch.dtype, torch.Size]], by_size: list[int]) -> Batch:
     parts = packed.split([shapes[at][0].itemsize * shapes[at][1].numel() for at in by_size])
     tensors = {at: part.view(shapes[at][0]).view(shapes[at][1]) for at, part in zip(by_size, parts, strict=True)}
-    images, masks, *plan = (tensors[at] for at in range(len(shapes)))
-    return Batch(images, ViewPlan(*plan), masks)
+    images, masks, targets, *plan = (tensors[at] for at in range(len(shapes)))
+    return Batch(images, ViewPlan(*plan), masks, targets)
 
 
 class Samples(Dataset):
-    """The stream of samples: position to (position, image, plan)."""
+    """The stream of samples: position to (position, image, plan, targets).
 
-    def __init__(self, corpus: Corpus, rows: np.ndarray, views: ViewsConfig, seed: int) -> None:
+    Args:
+        corpus, rows: what is drawn from.
+        views, seed: of the run.
+        targets: (len(corpus), G, 2) of the guides; None without guides.
+    """
+
+    def __init__(
+        self, corpus: Corpus, rows: np.ndarray, views: ViewsConfig, seed: int, targets: Tensor | None = None
+    ) -> None:
         self.corpus, self.views, self.seed = corpus, views, seed
+        self.targets = torch.empty(len(corpus), 0, 2) if targets is None else targets
         self.order = Order(rows, corpus.manifest["source"].to_numpy()[rows], corpus.weights, seed)
 
     def __getitem__(self, position: int) -> Sample | RaddinoError:
         """The sample, or the error that stands in its place: an exception would come with its worker's traceback."""
+        row = self.order(position)
         try:
-            image = self.corpus.read(self.order(position))
+            image = self.corpus.read(row)
         except RaddinoError as error:
             return error
         except OSError as error:
@@ -145,7 +159,8 @@ class Samples(Dataset):
                 f"corpus {self.corpus.path} cannot be read ({error.strerror}): is its disk still there?"
             )
         pixels = torch.from_numpy(image if image.dtype == np.uint8 else (image / np.float32(65535)))
-        return position, pixels, ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position)
+        plan = ViewPlan.draw(self.views, image.shape[0], image.shape[1], self.seed, position)
+        return position, pixels, plan, self.targets[row]
 
 
 class Collate:
@@ -165,7 +180,7 @@ class Collate:
         sound = [sample for sample in samples if not isinstance(sample, RaddinoError)]
         if len(sound) < len(samples):
             return next(sample for sample in samples if isinstance(sample, RaddinoError))
-        positions, images, plans = zip(*sound, strict=True)
+        positions, images, plans, targets = zip(*sound, strict=True)
         size = (max(i.shape[0] for i in images), max(i.shape[1] for i in images))
         padded = torch.zeros(len(images), *size, dtype=images[0].dtype)
         for target, image in zip(padded, images, strict=True):
@@ -175,7 +190,7 @@ class Collate:
         if self.masked:
             masks = batch_masks(self.seed, number, 2 * self.size, self.grid, self.views.masks)
         own = masks.reshape(2, self.size, -1)[:, start : start + len(images)].reshape(2 * len(images), -1)
-        return Batch(padded, ViewPlan.stack(list(plans)), torch.from_numpy(own))
+        return Batch(padded, ViewPlan.stack(list(plans)), torch.from_numpy(own), torch.stack(targets))
 
 
 class Positions(Sampler):
@@ -366,4 +381,5 @@ def make_views(
     images = batch.images.to(device, non_blocking=True)
     global_crops, local_crops = multicrop(images, batch.plan)
     gram_crops = multicrop.undistorted(images, batch.plan, gram_size) if gram_size else None
-    return Views.build(global_crops, local_crops, batch.masks, gram_crops, rows)
+    targets = batch.targets.to(device, non_blocking=True)
+    return Views.build(global_crops, local_crops, batch.masks, gram_crops, rows, targets)

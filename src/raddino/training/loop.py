@@ -22,6 +22,7 @@ from raddino.encoders.ours import VitEncoder
 from raddino.errors import RaddinoError
 from raddino.progress import Bar, bar
 from raddino.ssl import SelfDistillation, Views
+from raddino.ssl.guides import ACCURACY, with_accuracies
 from raddino.training.blocks import fixed_rows
 from raddino.training.checkpoint import Saver, Snapshot, save_checkpoint
 from raddino.training.loader import Batch, Loader, Order, Rendered, make_views, reading
@@ -151,7 +152,7 @@ class Loop:
             self.log.write(line | {"images_per_second": round(rate, 2)} | waits)
         self.log.flush()
         if lines:
-            shown.advance(0, f"loss {lines[-1]['loss']:.3f}  {rate:.0f} images/s")
+            shown.advance(0, f"loss {lines[-1]['loss']:.3f}  {_told(lines[-1])}{rate:.0f} images/s")
         self._pending.clear()
         self._window = now
 
@@ -162,7 +163,7 @@ class Loop:
         return {
             "step": done.step,
             "samples": (done.step + 1) * self.config.batch_size,
-            **terms,
+            **with_accuracies(terms),
             "lr": values.lr,
             "weight_decay": values.weight_decay,
             "momentum": values.momentum,
@@ -171,7 +172,7 @@ class Loop:
         }
 
     def _refuse_nan(self, done: _Done, line: dict[str, Any]) -> None:
-        terms = [*(name for name in done.outcome.terms if name != "loss"), "loss"]
+        terms = [*(name for name in done.outcome.terms if name in line and name != "loss"), "loss"]
         named = [*terms, *(name for name in line if name.startswith("grad_norm_"))]
         bad = [name for name in named if not math.isfinite(line[name])]
         if not bad:
@@ -210,6 +211,12 @@ class Loop:
         config = self.config
         save_checkpoint(self.checkpoints, done, state, config.keep_checkpoints, config.keep_every)
         self.export(done, state.backbone(config.vit))
+
+
+def _told(line: dict[str, Any]) -> str:
+    """How well each guide tells its classes."""
+    known = {name.removeprefix(ACCURACY): value for name, value in line.items() if name.startswith(ACCURACY)}
+    return "".join(f"{name} {value:.0%}  " for name, value in known.items())
 
 
 @contextmanager

@@ -23,12 +23,14 @@ class OptimConfig(Config):
         betas: of AdamW.
         layer_decay: factor of the learning rate per layer, counted down from the output.
         patch_embed_lr: further factor for the patch embedding.
+        guide_lr: factor for the heads of guides: one that the backbone outruns is misled, not left without a clue.
         clip_grad: largest gradient norm, of the backbone and of each head apart; 0 is no limit.
     """
 
     betas: tuple[Share, Share] = (0.9, 0.999)
     layer_decay: float = Field(0.9, gt=0, le=1)
     patch_embed_lr: float = Field(0.2, ge=0)
+    guide_lr: float = Field(10.0, ge=0)
     clip_grad: float = Field(3.0, ge=0)
 
 
@@ -57,6 +59,8 @@ def multipliers(name: str, depth: int, config: OptimConfig) -> Multipliers:
     if "patch_embed" in name:
         lr *= config.patch_embed_lr
     undecayed = name.endswith(".bias") or "norm" in name or "gamma" in name
+    if name.startswith("guides."):  # the rest is a column's name
+        lr, undecayed = lr * config.guide_lr, name.endswith(".bias")
     return Multipliers(lr, 0.0 if undecayed else 1.0, "last_layer" in name, name.startswith("backbone."))
 
 

@@ -79,6 +79,15 @@ class DataParallel:
         from_first([value])
         return int(value)
 
+    def text(self, own: str) -> str:
+        """The first rank's ``own``, not empty."""
+        data = own.encode()
+        sent = torch.zeros(self.number(len(data)), dtype=torch.uint8)
+        if self.first:
+            sent.copy_(torch.tensor(list(data), dtype=torch.uint8))
+        from_first([sent])
+        return bytes(sent.tolist()).decode()
+
     def alike(self, tensors: Iterable[Tensor]) -> None:
         """Fill ``tensors`` with the first rank's, in place."""
         from_first([tensor.detach() for tensor in tensors])

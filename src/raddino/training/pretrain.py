@@ -30,7 +30,8 @@ from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import lock, read_json, write_text
 from raddino.heap import kept_pages
 from raddino.ssl import SelfDistillation
-from raddino.training import memory
+from raddino.ssl.guides import Guide
+from raddino.training import guides, memory
 from raddino.training.blocks import decided, prepare_blocks
 from raddino.training.checkpoint import (
     checkpoint_backbone,
@@ -137,7 +138,9 @@ def _train(
         memory.refuse_giant(wanted, place)
         return memory.fit(wanted, memory.Room.here(place, parallel), change)
 
-    task, config = _build(config, fitting)
+    told = _read_json(out / ENVIRONMENT, "restore it, or give another --out") if parallel.first else {}
+    scales = guides.scales(corpus, rows, config.ssl, json.loads(parallel.text(json.dumps(told.get("guides", {})))))
+    task, config = _build(config, fitting, guides.guides(config.ssl, scales))
     parallel = parallel.sharing(config.sharding)
     prepare_blocks(task, config)
     busy = f"another process trains in {out}: wait for it, or give another --out"
@@ -159,7 +162,7 @@ def _train(
             record = run_record(config, corpus, rows, told, trained=bool(done))
             seen = images_seen(config, corpus, rows, out, trained=bool(done))
             seen.save(out)
-            _write_identity(out, config, environment | {"provenance": record.to_dict()})
+            _write_identity(out, config, environment | {"provenance": record.to_dict()} | guides.record(scales))
             if not done:
                 before = initial_images(config.init) if config.init else None
                 _export(out / "initial", task.teacher.backbone, config, record, 0, before)
@@ -173,7 +176,7 @@ def _train(
             monitor = Monitor(config.monitor, corpus, rows, config.seed)
             monitor.restore([line for line in read_metrics(out / "metrics.jsonl") if line["step"] < done])
             log = MetricsLog(out / "metrics.jsonl", done, tracking)
-        samples = Samples(corpus, rows, config.views, config.seed)
+        samples = Samples(corpus, rows, config.views, config.seed, guides.targets(corpus, rows, scales))
         loop = Loop(
             task=task,
             optimizer=optimizer,
@@ -201,7 +204,8 @@ def _train(
         )
         if done < config.steps:
             if parallel.first:
-                print(_summary(corpus, rows), file=sys.stderr, flush=True)
+                words = [_summary(corpus, rows), *([guides.summary(scales, config.ssl)] if scales else [])]
+                print("; ".join(words), file=sys.stderr, flush=True)
             parallel.shard(task, optimizer)
             with kept_pages() if place.type == "cpu" else nullcontext():
                 loop.run(loader, done)
@@ -210,13 +214,13 @@ def _train(
 
 
 def _build(
-    config: PretrainConfig, fitting: Callable[[PretrainConfig], PretrainConfig]
+    config: PretrainConfig, fitting: Callable[[PretrainConfig], PretrainConfig], guided: Sequence[Guide] = ()
 ) -> tuple[SelfDistillation, PretrainConfig]:
     """The task with its initial weights, and the config with the shape of an imported backbone, after ``fitting``."""
     generator = torch.Generator().manual_seed(integer(config.seed, "weights"))
     if config.init is None:
         config = fitting(config)
-        return SelfDistillation(config.vit, config.ssl).init_weights(generator), config
+        return SelfDistillation(config.vit, config.ssl, guided).init_weights(generator), config
     source = _source(config.init)
     asked = config.model_dump()["vit"]
     for key in ARCHITECTURE:
@@ -236,7 +240,7 @@ def _build(
         }
     )
     config = fitting(validate(PretrainConfig, config.model_dump() | {"vit": vit.model_dump()}))
-    task = SelfDistillation(vit, config.ssl).init_weights(generator)
+    task = SelfDistillation(vit, config.ssl, guided).init_weights(generator)
     task.student.backbone.load_state_dict(backbone.state)
     return task.reset_teacher(), config
 

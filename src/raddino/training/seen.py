@@ -16,6 +16,7 @@ from raddino.encoders.seen_images import SeenImages
 from raddino.encoders.weights import RANDOM, RANDOM_MARKER
 from raddino.errors import RaddinoError
 from raddino.files import read_json, sha256
+from raddino.ssl import SslConfig
 from raddino.training.checkpoint import is_checkpoint
 from raddino.training.settings import PretrainConfig
 
@@ -44,9 +45,10 @@ def run_record(
     table = corpus.manifest.iloc[rows]
     own = Provenance(
         sources=sorted(map(str, table["source"].unique())),
-        supervision="self-supervised",
+        supervision="labels" if "(keep)" in (words := guided(config.ssl)) else "self-supervised",
         licence="other",
         synthetic=synthetic(table["synthetic"]),
+        note=words,
         corpora={key: list(config.splits) for key in corpus.fingerprints},
     )
     if trained and "provenance" in environment:
@@ -120,9 +122,18 @@ def at_step(record: Provenance, step: int, batch_size: int) -> Provenance:
     last = record.before[0] if record.before else None
     started = f" Started from weights with sha256 {last.sha256 or 'not recorded'}." if last else ""
     if step:
-        return replace(record, note=f"After {step} steps of {batch_size} images.{started}")
+        words = f" {record.note}" if record.note else ""
+        return replace(record, note=f"After {step} steps of {batch_size} images.{started}{words}")
     note = f"Initial weights, not trained here.{started}"
     return replace(last, before=record.before[1:], note=note) if last else Provenance(licence="other", note=note)
+
+
+def guided(ssl: SslConfig) -> str:
+    """Which columns guided a training, in words; empty where none did."""
+    if not ssl.guides or not ssl.guide_weight:
+        return ""
+    told = ", ".join(f"{column} ({what})" for column, what in ssl.guides)
+    return f"Guided by the manifest's columns {told}."
 
 
 def synthetic(values: Any) -> bool | str:
