@@ -71,6 +71,7 @@ class _Row(_Part):
     difference: _Difference | None = None
     signature: str = ""
     site: str | None = None
+    without: str | None = None
     drop: _Drop | None = None
 
 
@@ -165,6 +166,12 @@ class _Found(_Part):
     scaled: bool | None = None
     predicted: float | None = None
     temperature: float | None = None
+    site: str | None = None
+    recalibration: str | None = None
+    other: str | None = None
+    of: str | None = None
+    reached: float | None = None
+    leads: bool | None = None
     confounder: str | None = None
     drop: float | None = None
     drop_low: float | None = None
@@ -187,7 +194,18 @@ FOUND: dict[str, dict[str, tuple[str, ...]]] = {
         "group": ("group",),
         "gap": ("best", "worst", "best_value", "worst_value", "p_holm"),
     },
-    "calibration": {ANY: ("role",), "bin": ("scaled", "predicted"), "summary": ("temperature",)},
+    "calibration": {
+        ANY: ("role",),
+        "bin": ("scaled", "predicted"),
+        "summary": ("temperature",),
+        "recalibrated": ("recalibration",),
+    },
+    "site_ranks": {
+        ANY: ("role", "site"),
+        "rank": ("encoder", "of", "reached"),
+        "agreement": ("other",),
+        "leader": ("encoder", "leads"),
+    },
     "confounders": {ANY: ("role", "confounder"), "stratum": ("group",), "stratified": ("drop",)},
     "robustness": {ANY: ("corruption", "severity")},
     "consistency": {ANY: ("pairs",)},

@@ -42,6 +42,7 @@ class Suite(Config):
         train_on: sources that probes are trained, selected and first tested on; empty for all but ``test_on``.
         test_on: sources of the corpus, or folders of other corpora, that the same probes are tested on; empty for
             all sources but ``train_on`` where that is given.
+        leave_one_site_out: train on all sources but one and test on it, each in turn; instead of the two.
         cross_validation: instead of the splits of the corpus, which then do not count; None for the splits.
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
@@ -53,6 +54,7 @@ class Suite(Config):
     where: str | None = None
     train_on: tuple[str, ...] = ()
     test_on: tuple[str, ...] = ()
+    leave_one_site_out: bool = False
     cross_validation: CrossValidation | None = None
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from raddino.report.artefacts import tagged
+from raddino.report.calibration import calibration_lines
+from raddino.report.site_ranks import site_rank_lines
 from raddino.report.sites import site_lines
 from raddino.report.tables import Block, Cell, blocks, crossed, unplaced
 
@@ -32,7 +34,8 @@ def text_table(metrics: dict[str, Any]) -> str:
         [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
     )
     legend = ["", FOLDS if folds else LEGEND, *seeds]
-    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, *legend])
+    sites = [*site_lines(metrics), *site_rank_lines(metrics), *calibration_lines(metrics)]
+    return "\n".join([*synthetic, *lines, *sites, *([""] if lost else []), *lost, *legend])
 
 
 def _lines(block: Block, width: int, folds: str) -> list[str]:

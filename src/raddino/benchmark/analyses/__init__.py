@@ -7,5 +7,6 @@ from raddino.benchmark.analyses import (  # noqa: F401
     label_efficiency,
     retrieval,
     robustness,
+    site_ranks,
     subgroups,
 )
