@@ -429,7 +429,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Comma-separated: retrieval, label_efficiency, subgroups, calibration, site_ranks, confounders, "
-            "robustness, consistency; or all.",
+            "robustness, consistency, decision_curves, operating_points, label_noise; or all.",
             show_default="the suite's",
         ),
     ] = None,

@@ -14,7 +14,9 @@ from raddino.benchmark.analyses import (
     calibration,
     confounders,
     consistency,
+    decision_curves,
     label_efficiency,
+    label_noise,
     retrieval,
     site_ranks,
     subgroups,
@@ -52,10 +54,14 @@ def analyses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     clinic = context_of(far, elsewhere, tasks, tmp_path_factory.mktemp("clinic"))
     context = replace(context, sites={"clinic": clinic})
-    modules = (calibration, confounders, consistency, label_efficiency, retrieval, site_ranks, subgroups)
+    modules = (
+        calibration, confounders, consistency, decision_curves, label_efficiency, label_noise, retrieval, site_ranks,
+        subgroups,
+    )  # fmt: skip
     found = {module.__name__.rpartition(".")[2]: module for module in modules}
     rows = {name: getattr(module, name)(context) for name, module in found.items()}
-    return json.loads(json.dumps(_plain(rows | {"robustness": damage()}), allow_nan=False))
+    rows |= {"operating_points": decision_curves.operating_points(context), "robustness": damage()}
+    return json.loads(json.dumps(_plain(rows), allow_nan=False))
 
 
 def damage() -> list[dict[str, Any]]:

@@ -172,6 +172,19 @@ class _Found(_Part):
     of: str | None = None
     reached: float | None = None
     leads: bool | None = None
+    threshold: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    suspects: int | None = None
+    fewest: float | None = None
+    most: float | None = None
+    id: str | None = None
+    given: str | None = None
+    suggested: str | None = None
+    agree: int | None = None
+    split: str | None = None
+    source: str | None = None
     confounder: str | None = None
     drop: float | None = None
     drop_low: float | None = None
@@ -205,6 +218,13 @@ FOUND: dict[str, dict[str, tuple[str, ...]]] = {
         "rank": ("encoder", "of", "reached"),
         "agreement": ("other",),
         "leader": ("encoder", "leads"),
+    },
+    "decision_curves": {ANY: ("role", "threshold"), "model": ("encoder", "gain")},
+    "operating_points": {ANY: ("role", "encoder", "level", "threshold")},
+    "label_noise": {
+        ANY: ("role", "encoder"),
+        "share": ("suspects",),
+        "suspect": ("id", "given", "suggested", "agree", "split", "source"),
     },
     "confounders": {ANY: ("role", "confounder"), "stratum": ("group",), "stratified": ("drop",)},
     "robustness": {ANY: ("corruption", "severity")},

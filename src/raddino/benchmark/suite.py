@@ -47,6 +47,7 @@ class Suite(Config):
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
+        sensitivities: of validation images, at which ``operating_points`` puts thresholds.
         analyses: names of :data:`raddino.benchmark.analyses.base.ANALYSES` to run after the main table.
     """
 
@@ -59,6 +60,7 @@ class Suite(Config):
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()
+    sensitivities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.95)
     analyses: tuple[str, ...] = ()
 
 

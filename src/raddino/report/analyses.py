@@ -26,6 +26,8 @@ from raddino.report.analysis_parts import (
     text_of,
 )
 from raddino.report.calibration import calibration_section
+from raddino.report.decisions import decision_section, operating_section
+from raddino.report.label_noise import label_noise_section
 from raddino.report.site_ranks import site_ranks_section
 from raddino.report.sites import site_section
 from raddino.report.style import draw_level
@@ -122,9 +124,9 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
     section = Section(
         "subgroups", "Subgroups",
         "The value within each group of test patients, with its 95 % interval. The gap is best minus worst group. Of "
-        "several groups one is always worst: “by chance” is the median gap that the same resamples give when all "
-        "groups are alike, p the share of such gaps at least as large, after Holm's correction over tasks, attributes "
-        "and encoders. Sensitivities use the thresholds that all validation images chose.",
+        "several groups one is always worst: “by chance” is the median gap when patients exchange the group labels of "
+        "their images with patients alike, p the share of such gaps at least as large, after Holm's correction over "
+        "tasks, attributes and encoders. Sensitivities use the thresholds that all validation images chose.",
         left_out=_suppressed(rows),
     )  # fmt: skip
     groups = [row for row in rows if row["role"] == "group"]
@@ -311,9 +313,12 @@ SECTIONS: dict[str, Callable[[Page, list[Row]], Section]] = {
     "retrieval": _retrieval,
     "subgroups": _subgroups,
     "calibration": calibration_section,
+    "operating_points": operating_section,
+    "decision_curves": decision_section,
     "confounders": _confounders,
     "robustness": _robustness,
     "consistency": _consistency,
+    "label_noise": label_noise_section,
 }
 
 
