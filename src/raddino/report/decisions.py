@@ -76,7 +76,7 @@ def operating_lines(metrics: dict[str, Any]) -> list[str]:
             for encoder, mine in by(chosen, "encoder").items():
                 pair = [_spoken(find(mine, metric=key)) for key in METRICS[:2]]
                 said.append(f"{encoder} {' and '.join(pair)}")
-            lines.append(f"{task}, chosen {percent(level)}: {'; '.join(said)}")
+            lines.append(f"{task}, chosen {percent(float(level))}: {'; '.join(said)}")
     return ["", "operating points: sensitivity and specificity on test images", *lines] if lines else []
 
 
