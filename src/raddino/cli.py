@@ -467,6 +467,12 @@ def evaluate(
             show_default="the suite's",
         ),
     ] = None,
+    fine_tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="full, last-2 (any number of blocks) or lora: train the encoders on the labels too; repeatable."
+        ),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Pre-training run whose curves go into the report.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of patients.")] = 1000,
     seed: Seed = 0,
@@ -497,7 +503,8 @@ def evaluate(
         device=device, precision=precision, probe=probe, analyses=arguments.analyses(analyses),
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
         where=where, train_on=arguments.names("--train-on", train_on), test_on=arguments.names("--test-on", test_on),
-        cross_validation=arguments.cross_validation(cross_validate), leave_one_site_out=leave_one_site_out,
+        cross_validation=arguments.cross_validation(cross_validate), fine_tune=fine_tune,
+        leave_one_site_out=leave_one_site_out,
     )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=worth_showing(specs, results.data))
     print(text_table(results.data))

@@ -10,7 +10,7 @@ from benchmark.test_evaluate import Halves, Noise
 from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.benchmark.evaluate import evaluate
 from raddino.benchmark.results import Results
-from raddino.benchmark.sites import SAME_PIXELS, SHARED_TEST, SHARED_TRAIN, populate
+from raddino.benchmark.sites import SAME_PIXELS, SHARED_TEST, SHARED_TRAIN, Population, populate
 from raddino.benchmark.suite import Suite
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.prepare import prepare
@@ -279,3 +279,16 @@ def test_another_corpus_is_a_site(tmp_path, monkeypatch):
     packed(tmp_path / "c", tmp_path / "again", 0, 2, ("test", "val", "train", "train"))
     with pytest.raises(RaddinoError, match="leave one of the two corpora out"):
         judge(home, tmp_path, encoders=[PixelPCA(8, 4)], suite=suite, test_on=[str(tmp_path / "again")])
+
+
+def test_what_is_tested_is_what_is_recognised(corpus):
+    """The images of the inside's test split and of the site, no others, whatever the corpus holds beside them."""
+    table = corpus.manifest.assign(sha256=[f"{row:064x}" for row in range(len(corpus))])
+    whole = MemoryCorpus(corpus.images, table, corpus.path)
+    plan = Suite(tasks=(), train_on=("home",), where="sex == 'M'")
+    population = populate(whole, plan)
+    seen = (table["sex"] == "M") & ((table["source"] == "away") | (table["split"] == "test"))
+    assert sorted(population.tested().images["sha256"]) == sorted(table.loc[seen, "sha256"])
+    every = Population(whole, (), table)
+    assert len(every.tested().images) == (table["split"] == "test").sum()
+    assert len(every.tested(all_splits=True).images) == len(table)

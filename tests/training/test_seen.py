@@ -23,7 +23,7 @@ from raddino.encoders.ours import SHIPPED
 from raddino.encoders.seen_images import FILE as SEEN_IMAGES
 from raddino.errors import RaddinoError
 from raddino.training.pretrain import PretrainConfig, pretrain, training_rows
-from raddino.training.seen import at_step, initial_record, run_record
+from raddino.training.seen import at_step, initial_images, initial_record, run_record
 
 
 class Other:
@@ -142,13 +142,15 @@ def test_images_are_recognised_through_exports_resumes_and_chains(trained, unrec
     assert load_encoder(str(trained.parent / "initial")).seen is None
     export(str(trained), tmp_path / "hf", "huggingface")
     others = CorpusView(corpus, np.flatnonzero(table["split"] != "train"))
-    for number, init in enumerate(
-        [trained, trained.parent / "checkpoints/step_2", tmp_path / "hf", tmp_path / "hf/model.safetensors"]
-    ):
+    for number, init in enumerate([trained, trained.parent / "checkpoints/step_2", tmp_path / "hf"]):
         values = tiny | {"init": str(init), "splits": ["val", "test"], "batch_size": 4}
         second = run(others, tmp_path / str(number), values)
         assert load_encoder(str(second)).seen.holds(table).all()
         assert np.array_equal(load_encoder(str(second.parent / "initial")).seen.holds(table), in_training)
+    file = tmp_path / "hf/model.safetensors"
+    assert np.array_equal(initial_images(file).holds(table), in_training)
+    save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
+    assert initial_images(file) is None
     forked = tiny | {"init": str(trained), "splits": ["test"], "batch_size": 4}
     assert load_encoder(str(run(others, tmp_path / "0", forked, fork=True))).seen.holds(table).all()
     unknown = run(others, tmp_path / "u", tiny | {"init": str(unrecorded), "splits": ["val", "test"], "batch_size": 4})

@@ -35,11 +35,12 @@ from raddino.benchmark.cross_validation import (
     probe_folds,
     select_pools,
 )
+from raddino.benchmark.fine_tuned import fine_tune_all
 from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.leave_one_out import fresh, leave_one_out
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
-from raddino.benchmark.results import PREDICTED, Results, identify_variant
+from raddino.benchmark.results import PREDICTED, Results, identify_tuned, identify_variant
 from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
 from raddino.benchmark.suite import CrossValidation, Suite
 from raddino.corpus.dataset import labelling
@@ -51,9 +52,11 @@ from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.files import lock
 from raddino.progress import about, track
-from raddino.tasks.base import TASKS, Examples
+from raddino.tasks.base import TASKS, Examples, joined
 from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
+from raddino.tasks.fine_tuning.network import why_not
+from raddino.tasks.fine_tuning.settings import FineTuneConfig
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
 from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
 from raddino.tasks.probes import PROBES, Loss, Probe, ProbeConfig, Request
@@ -84,6 +87,7 @@ def evaluate(
     test_on: Sequence[str] | None = None,
     leave_one_site_out: bool = False,
     cross_validation: CrossValidation | None = None,
+    fine_tune: Sequence[str | Mapping[str, Any] | FineTuneConfig] | None = None,
     names: Sequence[str | None] | None = None,
     held_out: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
@@ -116,6 +120,9 @@ def evaluate(
             every other site, see :func:`~raddino.benchmark.sites.populate`.
         leave_one_site_out: instead of the two, see :func:`~raddino.benchmark.leave_one_out.leave_one_out`.
         cross_validation: instead of the splits of the corpus and of what the suite says; numbers are means over folds.
+        fine_tune: ways in which every encoder is trained on the labels too, see
+            :class:`~raddino.tasks.fine_tuning.settings.FineTuneConfig`; each gets rows of its own beside the probe's.
+            Analyses look at probes alone.
         names: display names, one an encoder; None for the encoder's own.
         held_out: by display name, sources whose test images you declare not to have been in the encoder's training,
             see :func:`~raddino.benchmark.contamination.declare`.
@@ -138,7 +145,7 @@ def evaluate(
         raise RaddinoError(f"{out} is a file; --out takes a folder")
     plan = plan_suite(
         corpus, suite, targets, probe, analyses, options, where, train_on, test_on, cross_validation,
-        leave_one_site_out, len(encoders),
+        fine_tune, leave_one_site_out, len(encoders),
     )  # fmt: skip
     judge = partial(
         _judge, encoders=list(encoders), names=names, held_out=held_out or {}, seed=seed, resamples=resamples,
@@ -198,6 +205,7 @@ def _judge(
         features: dict[str, FeatureSet] = {}
         scores: dict[str, dict[str, Scores]] = {}
         judged: dict[str, dict[str, Scores | CaseScores]] = {}
+        tuned: dict[str, dict[str, Scores]] = {}
         for name, encoder in loaded.items():
             with about(name):
                 failed: dict[str, str] = {}
@@ -224,6 +232,20 @@ def _judge(
                     batch_size=batch_size, precision=precision, device=device, cache=cache,
                 )  # fmt: skip
                 failures[name] = failed | _train_all(name, cased, job, judged, identities)
+                for method in plan.fine_tune if probed else ():
+                    called = f"{name} ({method.words})"
+                    identities[called] = identify_tuned(called, identities[name], encoder, method)
+                    if reason := why_not(bare[name], method, plan.probe.features):
+                        absent.append(absence(None, called, reason))
+                        continue
+                    try:
+                        tuned[called] = fine_tune_all(
+                            corpus, bare[name], method, probed, visited, plan.probe, out,
+                            seed=seed, device=device, precision=precision,
+                        )  # fmt: skip
+                        judged[called] = dict(tuned[called])
+                    except Exception as error:
+                        failures[called] = dict.fromkeys(tasks, reason_of(f"encoder {called}", error))
         absent += _lost(failures, tasks)
         if not judged:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
@@ -252,7 +274,7 @@ def _judge(
         described = [describe_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
         lacking = absent + undefined + lost
         data = contents(corpus, population, plan, seed, identities, described, rows, lacking, further)
-        results = Results(out, data, _predictions(scores))
+        results = Results(out, data, _predictions(scores | tuned))
         results.withdraw()
         save_cases(out, judged)
         keep_probes(out, corpus, context.scores, bare, specs, plan.probe, precision, rows)
@@ -352,12 +374,8 @@ def _probe(
     asked: Callable[[Loss, tuple[str, ...]], Request],
 ) -> dict[str, Scores]:
     """Scores by task name, inside and at sites; binary labels, and numbers, of the same images share one fit."""
-    groups: dict[tuple[str, bytes], list[Examples]] = {}
-    for one in examples:
-        alone = one.config.name if one.classes else ""
-        groups.setdefault((one.config.kind + alone, one.rows.tobytes()), []).append(one)
     scores = {}
-    for members in track(list(groups.values()), f"probe {name}"):
+    for members in track(joined(examples), f"probe {name}"):
         at, columns = members[0].at, [one.columns for one in members]
         x, y = read_features(features, members[0].rows, config), np.concatenate(columns, axis=1)
         train, val = ((take(x, at[split]), y[at[split]]) for split in ("train", "val"))

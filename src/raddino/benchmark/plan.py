@@ -20,6 +20,7 @@ from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError, UnwritableError
 from raddino.tasks.base import Examples, select_examples
 from raddino.tasks.cases import CASE_TASKS
+from raddino.tasks.fine_tuning.settings import FineTuneConfig, parse_fine_tune
 from raddino.tasks.probes import ProbeConfig, parse_probe
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def plan_suite(
     train_on: Sequence[str] | None = None,
     test_on: Sequence[str] | None = None,
     cross_validation: CrossValidation | None = None,
+    fine_tune: Sequence[str | Mapping[str, Any] | FineTuneConfig] | None = None,
     leave_one_site_out: bool = False,
     encoders: int = 2,
 ) -> Suite:
@@ -67,6 +69,13 @@ def plan_suite(
         asked = {"site_ranks": encoders > 1, "calibration": any(task.kind == "binary" for task in plan.tasks)}
         own = [name for name, able in asked.items() if able]
         plan = plan.model_copy(update={"analyses": tuple(dict.fromkeys([*own, *plan.analyses]))})
+    if fine_tune is not None:
+        plan = plan.model_copy(update={"fine_tune": tuple(map(parse_fine_tune, fine_tune))})
+    twice = [one.words for one in plan.fine_tune]
+    if len(set(twice)) < len(twice):
+        raise ConfigError(f"fine_tune names {max(twice, key=twice.count)!r} twice: name it once")
+    if plan.fine_tune and plan.cross_validation:
+        raise ConfigError("fine_tune trains one network, and cross-validation one of each fold: leave one of them out")
     plan = within(plan, where)
     for name in plan.analyses:
         ANALYSES[name]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import math
 import platform
 import re
@@ -16,9 +18,11 @@ import pandas as pd
 from raddino.benchmark.contamination import Tested, contamination, gravest, recognised
 from raddino.benchmark.schema import check_metrics
 from raddino.encoders.base import ENCODERS, Encoder, Provenance
+from raddino.encoders.weights import RANDOM
 from raddino.errors import RaddinoError
 from raddino.files import read_json, write_json, write_text, writing
 from raddino.tables import Kind, read_table, write_table
+from raddino.tasks.fine_tuning.settings import FineTuneConfig
 
 AGAIN = "run evaluate again"
 NEEDED = {"rows", "encoders", "suite", "synthetic"}
@@ -28,8 +32,6 @@ PREDICTED: dict[str, Kind] = {
     **dict.fromkeys(("task", "encoder", "id", "patient", "split"), "text"),
     **dict.fromkeys(("target", "score"), "number"),
 }
-RANDOM = "random weights"
-"""The note in the provenance of weights that were never trained."""
 HEADLINE = (
     *("auprc", "auroc", "auroc_macro_ovr", "mae", "dice", "rouge_l", "bleu_4"),
     *("rules_f1_14_micro", "chexbert_f1_14_macro", "chexbert_f1_14_micro", "radgraph_er"),
@@ -171,6 +173,12 @@ def identify_variant(name: str, encoder: dict[str, Any], alone: bool) -> dict[st
         return {**encoder, "name": name}
     nothing = {"contamination": {}, "provenance": Provenance(note="no encoder").to_dict(), "seen": "clean"}
     return {**nothing, "name": name, "spec": name, "fingerprint": name, "dim": None, "grid": None}
+
+
+def identify_tuned(name: str, encoder: dict[str, Any], loaded: Encoder, config: FineTuneConfig) -> dict[str, Any]:
+    """As :func:`identify`, of an encoder that was trained further on the labels."""
+    said = json.dumps([loaded.fingerprint, config.model_dump(mode="json")])
+    return {**encoder, "name": name, "fingerprint": hashlib.sha256(said.encode()).hexdigest()[:16]}
 
 
 def shown_name(encoder: dict[str, Any]) -> str:

@@ -68,10 +68,9 @@ class Population:
         """What an encoder is judged on; ``all_splits`` where every image is tested, in folds."""
         sources = sorted(self.manifest["source"].astype(str).unique())
         beyond = sources if all_splits else sorted(set().union(*(site.beyond_test for site in self.sites)))
-        away = [site.corpus.manifest for site in self.sites]
-        tables = [self.inside.manifest, *away]
-        tested = [table if all_splits else table[table["split"] == "test"] for table in tables]
-        return Tested(sources, self.inside.fingerprints, beyond, pd.concat(tested, ignore_index=True))
+        seen = [self.inside, *(site.corpus for site in self.sites)]
+        tables = [one.manifest.iloc[one.rows(split=None if all_splits else "test")] for one in seen]
+        return Tested(sources, self.inside.fingerprints, beyond, pd.concat(tables, ignore_index=True))
 
     def scope_at(self, site: str) -> str:
         """The scope of numbers of a site."""

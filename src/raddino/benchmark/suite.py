@@ -12,6 +12,7 @@ from pydantic import Field
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
 from raddino.tasks.base import PLACES, TEXTS, TaskConfig, target_columns
+from raddino.tasks.fine_tuning.settings import FineTuneSetting
 from raddino.tasks.probes import LinearConfig, ProbeSetting
 
 SUITES = Path(__file__).parent / "suites"
@@ -48,6 +49,7 @@ class Suite(Config):
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
         sensitivities: of validation images, at which ``operating_points`` puts thresholds.
+        fine_tune: ways in which the encoders are trained on the labels too, beside the probe.
         analyses: names of :data:`raddino.benchmark.analyses.base.ANALYSES` to run after the main table.
     """
 
@@ -61,6 +63,7 @@ class Suite(Config):
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()
     sensitivities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.95)
+    fine_tune: tuple[FineTuneSetting, ...] = ()
     analyses: tuple[str, ...] = ()
 
 

@@ -21,6 +21,7 @@ from raddino.encoders import (
     ours,
     rad_dino,
     resnet50,
+    scratch,
     siglip,
     timm_model,
     torchxrayvision_model,
@@ -33,7 +34,7 @@ from raddino.errors import RaddinoError
 
 FAMILIES = (
     ours, rad_dino, dinov2, dinov3, clip, siglip, biomedclip, biovil_t, mrm, chexzero, eva_x, torchxrayvision_model,
-    timm_model, resnet50, automodel, floors, unet_reference,
+    timm_model, resnet50, scratch, automodel, floors, unet_reference,
 )  # fmt: skip
 """Modules that registered their encoders when they were imported; a new family is one more."""
 

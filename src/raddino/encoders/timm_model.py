@@ -57,10 +57,10 @@ def load(place: str | None, device: str) -> Encoder:
     file = weights.file(*FILES)
     fill(name, network, _native(network, read_state(name, file)))
     preparation = preparation_of(name, timm.data.resolve_data_config({}, model=network))
-    dim, grid = _probe(name, network, preparation)
+    dim, grid = shape_of(name, network, preparation)
 
     def forward(batch: Tensor) -> tuple[Tensor, Tensor | None]:
-        return _features(network, batch)
+        return embed(network, batch)
 
     record = weights.record(KNOWN if file_place else known_by_name(model_name, about), file)
     return NetworkEncoder(
@@ -105,7 +105,7 @@ def _native(network: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k in own or not k.startswith(tuple(f"{head}." for head in heads))}
 
 
-def _features(network: Any, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+def embed(network: Any, batch: Tensor) -> tuple[Tensor, Tensor | None]:
     """Embedding (B, D), and the map (B, H, W, D) that it is pooled from if there is one of that width."""
     features = network.forward_features(batch)
     cls = network.forward_head(features, pre_logits=True)
@@ -121,10 +121,10 @@ def _features(network: Any, batch: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @torch.inference_mode()
-def _probe(name: str, network: nn.Module, preparation: Preparation) -> tuple[int, tuple[int, int] | None]:
+def shape_of(name: str, network: nn.Module, preparation: Preparation) -> tuple[int, tuple[int, int] | None]:
     """D and grid, found by one pass."""
     try:
-        cls, patches = _features(network.eval(), torch.zeros(1, 3, *preparation.size))
+        cls, patches = embed(network.eval(), torch.zeros(1, 3, *preparation.size))
     except (AttributeError, RuntimeError, TypeError) as error:
         raise RaddinoError(f"{name} gives no image embedding ({type(error).__name__})") from None
     if cls.ndim != 2:

@@ -20,6 +20,8 @@ PART = re.compile(r"[\w-][\w.-]*\.safetensors")
 WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 RANDOM_MARKER = "random_weights.json"
 """A file of this name beside weights says that they are random, whatever their format looks like."""
+RANDOM = "random weights"
+"""The note in the provenance of weights that were never trained."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Weights:
         Beside a :data:`RANDOM_MARKER` nothing was learned, and the record says only that.
         """
         if (files[0].parent / RANDOM_MARKER).is_file():
-            return Provenance(sources=[], supervision="none", sha256=sha256(*files), note="random weights")
+            return Provenance(sources=[], supervision="none", sha256=sha256(*files), note=RANDOM)
         return replace(known, revision=self.revision or known.revision, sha256=sha256(*files))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 MIN_TEST_PATIENTS = 10
 MAX_CLASSES = 50
-PLACES = ("id", "shard", "offset", "length", "patient", "study", "split", "sha256", "sha256_masks")
+PLACES = ("id", "shard", "offset", "length", "patient", "study", "split", "sha256", "sha256_source", "sha256_masks")
 TEXTS = ("report", "impression", "indication", "comparison")
 
 
@@ -141,6 +141,15 @@ class Examples:
             "prevalence": prevalence if binary else None,
             "excluded": self.excluded,
         }
+
+
+def joined(examples: Sequence[Examples]) -> list[list[Examples]]:
+    """Tasks that one fit serves: of one kind and the same images; the classes of a label stand alone."""
+    groups: dict[tuple[str, bytes], list[Examples]] = {}
+    for one in examples:
+        alone = one.config.name if one.classes else ""
+        groups.setdefault((one.config.kind + alone, one.rows.tobytes()), []).append(one)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from raddino.encoders.base import ENCODERS, Provenance
 from raddino.encoders.export import RECORD
 from raddino.encoders.load import load_encoder
 from raddino.encoders.seen_images import SeenImages
-from raddino.encoders.weights import RANDOM_MARKER
+from raddino.encoders.weights import RANDOM, RANDOM_MARKER
 from raddino.errors import RaddinoError
 from raddino.files import read_json, sha256
 from raddino.training.checkpoint import is_checkpoint
@@ -76,7 +76,7 @@ def initial_record(named: str | Path) -> Provenance:
     folder, weights = (init, init / "model.safetensors") if init.is_dir() else (init.parent, init)
     digest = sha256(weights) if weights.is_file() else ""
     if (folder / RANDOM_MARKER).is_file():
-        return Provenance(sources=[], supervision="none", sha256=digest or None, note="random weights")
+        return Provenance(sources=[], supervision="none", sha256=digest or None, note=RANDOM)
     if init.is_dir() and (own := _json(folder / OWN)):
         if own.get("sha256", digest) != digest:
             raise RaddinoError(f"{folder / OWN} describes other weights than {weights.name}: save the encoder again")

@@ -9,8 +9,8 @@ from torch import nn
 from blob_corpus import EXCLUSIVE, OVERLAPPING, BlobCorpus, grey_encoder
 from raddino.config import validate
 from raddino.errors import RaddinoError
+from raddino.tasks.learning import learning_groups, rate_at
 from raddino.tasks.segmentation.feeds import WHOLE, PictureFeed, read_squares
-from raddino.tasks.segmentation.learning import learning_groups, rate_at
 from raddino.tasks.segmentation.network import build_network
 from raddino.tasks.segmentation.score import score_case, statistics
 from raddino.tasks.segmentation.settings import SegmentationConfig

@@ -177,7 +177,7 @@ def choose(outputs: Iterable[Tensor], target: Tensor, loss: Loss, criterion: Cri
     Raises:
         RaddinoError: no setting has a finite value.
     """
-    values = [_badness(output, target, loss, criterion) for output in outputs]
+    values = [badness_of(output, target, loss, criterion) for output in outputs]
     badness = torch.stack(values).mean(0).nan_to_num(nan=torch.inf)  # (C, T)
     if badness.amin(0).isinf().any():
         reason = "every setting diverged; lower the learning rates"
@@ -185,7 +185,7 @@ def choose(outputs: Iterable[Tensor], target: Tensor, loss: Loss, criterion: Cri
     return badness.argmin(0).expand(target.shape[1]).tolist()
 
 
-def _badness(output: Tensor, target: Tensor, loss: Loss, criterion: Criterion) -> Tensor:
+def badness_of(output: Tensor, target: Tensor, loss: Loss, criterion: Criterion) -> Tensor:
     """(C, T) of one seed, or (C, 1) for softmax; lower is better."""
     if criterion == "loss":
         return loss_of(output, target.unsqueeze(1), loss).mean(0)

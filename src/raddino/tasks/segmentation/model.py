@@ -19,7 +19,7 @@ from raddino.config import validate
 from raddino.encoders.base import Encoder, Provenance
 from raddino.errors import ConfigError, RaddinoError
 from raddino.files import draft_of, read_json, sha256, write_json
-from raddino.tasks.segmentation.learning import TRUNK
+from raddino.tasks.learning import TRUNK
 from raddino.tasks.segmentation.network import Network, PatchNetwork, build_network, is_supervised, public
 from raddino.tasks.segmentation.predict import Predictor, class_bits
 from raddino.tasks.segmentation.settings import SegmentationConfig

@@ -16,6 +16,7 @@ from raddino.encoders.depths import AtDepths
 from raddino.errors import RaddinoError
 from raddino.features.forward import device_of, make_encode, resolve_precision
 from raddino.progress import subject
+from raddino.tasks.learning import module_of
 from raddino.tasks.segmentation.frame import Squared, square
 from raddino.tasks.segmentation.heads import build_head
 from raddino.tasks.segmentation.settings import SegmentationConfig
@@ -38,12 +39,6 @@ def framed(encoder: Encoder, options: SegmentationConfig) -> Squared:
         RaddinoError: four depths of an encoder that has not as many blocks, see :class:`AtDepths`.
     """
     return Squared(encoder if options.depths == 1 else AtDepths(encoder, options.depths))
-
-
-def module_of(encoder: Encoder) -> nn.Module | None:
-    """The network of an encoder that can be fine-tuned: one with a ``read`` open to gradients; else None."""
-    found = getattr(encoder, "model", getattr(encoder, "network", None))
-    return found if isinstance(found, nn.Module) and hasattr(encoder, "read") else None
 
 
 def public(options: SegmentationConfig) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from raddino.errors import RaddinoError, counted
 from raddino.progress import subject, track
 from raddino.tasks.base import MIN_TEST_PATIENTS, SPLITS, Absent, Examples, TaskConfig
 from raddino.tasks.cases import CASE_TASKS, Cases, Compute, Job
-from raddino.tasks.segmentation.network import framed, is_supervised, module_of, public
+from raddino.tasks.learning import module_of
+from raddino.tasks.segmentation.network import framed, is_supervised, public
 from raddino.tasks.segmentation.score import statistics
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.tasks.segmentation.targets import IGNORE, Targets

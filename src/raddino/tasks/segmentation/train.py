@@ -27,12 +27,12 @@ from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 from raddino.metrics import overlap
 from raddino.metrics.ranking import ratio
 from raddino.progress import bar
-from raddino.tasks.segmentation.learning import learning_groups, rate_at
+from raddino.tasks.learning import batch_at, learning_groups, rate_at
 from raddino.tasks.segmentation.losses import one_hot, segmentation_loss
 from raddino.tasks.segmentation.network import Network
 from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.tasks.segmentation.targets import IGNORE
-from raddino.views.randomness import generator, integer
+from raddino.views.randomness import integer
 
 STATE = "state.safetensors"
 AGAIN = "delete it, and training starts over"
@@ -151,13 +151,6 @@ def decide(logits: Tensor, exclusive: bool) -> Tensor:
         return logits > 0
     classes = torch.arange(1, logits.shape[1], device=logits.device)[:, None, None]
     return logits.argmax(1, keepdim=True) == classes
-
-
-def batch_at(images: int, step: int, size: int, seed: int) -> np.ndarray:
-    """Positions of one batch: shuffled passes over all images, one after the other."""
-    places = [divmod(position, images) for position in range(step * size, (step + 1) * size)]
-    orders = {epoch: generator(seed, "order", epoch).permutation(images) for epoch, _ in places}
-    return np.array([orders[epoch][place] for epoch, place in places])
 
 
 @contextmanager

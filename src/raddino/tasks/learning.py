@@ -1,15 +1,19 @@
-"""Learning rates: warm-up and cosine over the steps, layer decay and undecayed parameters over the network."""
+"""What trainings of heads, and of encoders under them, share: which network, batches, rates over steps and layers."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from raddino.tasks.segmentation.settings import SegmentationConfig
 from raddino.training.optimizer import OptimConfig, multipliers
 from raddino.training.schedule import cosine
+from raddino.views.randomness import generator
+
+if TYPE_CHECKING:
+    from raddino.encoders.base import Encoder
 
 TRUNK = "trunk."
 """Prefix of the encoder's parameters in a network that fine-tunes it."""
@@ -17,14 +21,42 @@ BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?|resblocks)\.(\d+)\.(.*)")
 FIRST = re.compile(r"embed|token|pos_|conv1|patch|pre_?layernorm|pre_layrnorm|ln_pre")
 
 
-def rate_at(step: int, options: SegmentationConfig) -> float:
+class Learning(Protocol):
+    """Settings of a training: steps, of which the first ``warmup`` warm up; AdamW's; the decay from block to block."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def layer_decay(self) -> float: ...
+
+
+def module_of(encoder: Encoder) -> nn.Module | None:
+    """The network of an encoder that can be fine-tuned: one with a ``read`` open to gradients; else None."""
+    found = getattr(encoder, "model", getattr(encoder, "network", None))
+    return found if isinstance(found, nn.Module) and hasattr(encoder, "read") else None
+
+
+def batch_at(images: int, step: int, size: int, seed: int) -> np.ndarray:
+    """Positions of one batch: shuffled passes over all images, one after the other."""
+    places = [divmod(position, images) for position in range(step * size, (step + 1) * size)]
+    orders = {epoch: generator(seed, "order", epoch).permutation(images) for epoch, _ in places}
+    return np.array([orders[epoch][place] for epoch, place in places])
+
+
+def rate_at(step: int, options: Learning) -> float:
     """Learning rate of a step, from 0: linear warm-up, then half a cosine to 0."""
     if step < options.warmup:
         return options.lr * (step + 1) / (options.warmup + 1)
     return float(cosine(options.lr, 0.0, options.steps, min(options.warmup, options.steps))[step])
 
 
-def learning_groups(network: nn.Module, options: SegmentationConfig) -> list[dict[str, Any]]:
+def learning_groups(network: nn.Module, options: Learning) -> list[dict[str, Any]]:
     """Parameter groups of AdamW with ``scale``, the factor on :func:`rate_at`; frozen parameters are left out.
 
     A fine-tuned encoder's blocks have ``layer_decay`` from each to the one below it, its embeddings count as a block
