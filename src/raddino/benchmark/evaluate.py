@@ -235,8 +235,8 @@ def _judge(
                 for method in plan.fine_tune if probed else ():
                     called = f"{name} ({method.words})"
                     identities[called] = identify_tuned(called, identities[name], encoder, method)
-                    if reason := why_not(bare[name], method, plan.probe.features):
-                        absent.append(absence(None, called, reason))
+                    if why := why_not(bare[name], method, plan.probe.features):
+                        absent.append(absence(None, called, why))
                         continue
                     try:
                         tuned[called] = fine_tune_all(
