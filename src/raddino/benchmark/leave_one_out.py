@@ -120,7 +120,7 @@ def _gather(turns: Mapping[str, dict[str, Any]], sources: Sequence[str], lost: l
                 analyses.setdefault(name, []).extend(
                     row | {"task": called.get(row["task"], row["task"])} for row in kept
                 )
-    rows += _over_sites(rows, list(turns))
+    rows += _over_sites(rows, sources)
     adjust([row for row in rows if row["difference"] and "p" in row["difference"]])
     unique = list({tuple(sorted((key, str(value)) for key, value in gap.items())): gap for gap in absent}.values())
     data |= {"rows": _ordered(rows), "tasks": tasks, "absent": unique, "analyses": analyses}
@@ -147,7 +147,7 @@ def _named(predictions: pd.DataFrame, source: str) -> pd.DataFrame:
     )
 
 
-def _over_sites(rows: list[dict[str, Any]], sources: list[str]) -> list[dict[str, Any]]:
+def _over_sites(rows: list[dict[str, Any]], sources: Sequence[str]) -> list[dict[str, Any]]:
     """The unweighted mean over sites of each number that at least two of them have."""
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
@@ -166,6 +166,7 @@ def _over_sites(rows: list[dict[str, Any]], sources: list[str]) -> list[dict[str
         low, high = (np.array([row[side] for row in own], dtype=float) for side in ("low", "high"))
         below, above = (float(np.sqrt(((value - side) ** 2).sum()) / len(own)) for side in (low, high))
         first, mean = own[0], float(value.mean())
+        name = f"{base} over sites" if len(own) == len(sources) else f"{base} over {len(own)} of {len(sources)} sites"
         positives = [row["positives"] for row in own]
         n = sum(row["n"] for row in own)
         total = sum(positives) if None not in positives else None
@@ -177,7 +178,7 @@ def _over_sites(rows: list[dict[str, Any]], sources: list[str]) -> list[dict[str
             listed=len(sources), scope="each site left out in turn",
         )  # fmt: skip
         means.append({
-            "task": f"{base} over sites", "encoder": encoder, "value": mean, "low": mean - below, "high": mean + above,
+            "task": name, "encoder": encoder, "value": mean, "low": mean - below, "high": mean + above,
             "median": mean, "undefined_resamples": 0, "excluded": sum(row["excluded"] or 0 for row in own),
             "seeds": first["seeds"], "seed_mean": float(np.mean([row["seed_mean"] for row in own])), "seed_sd": None,
             "difference": None,
@@ -189,7 +190,7 @@ def _over_sites(rows: list[dict[str, Any]], sources: list[str]) -> list[dict[str
 def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Averages over sites first, then what they average, then the insides."""
     place = {row["task"]: (2, 1)[bool(row.get("site"))] for row in rows}
-    return sorted(rows, key=lambda row: 0 if row["task"].endswith(" over sites") else place[row["task"]])
+    return sorted(rows, key=lambda row: 0 if "site_sd" in row["detail"] else place[row["task"]])
 
 
 def _identity(turns: list[dict[str, Any]], sources: list[str]) -> dict[str, Any]:

@@ -60,13 +60,13 @@ def calibration_section(page: Page, rows: list[Row]) -> Section:
                 cells = [_signed(find(mine, role="cox", metric=key)) for key in COX[:2]]
                 cox.append((task, [(name, ""), *cells, cell_of(find(mine, role="cox", metric=COX[2]))]))
             if any(row["role"] == "recalibrated" for row in mine):
-                recalibrated.append((task, [(name, ""), *_ways(mine, "ece"), *_ways(mine, "brier"),
-                                            cell_of(find(mine, role="recalibrated", metric=COX[2],
-                                                         recalibration="intercept"))]))  # fmt: skip
+                off = [_signed(find(mine, role="recalibrated", metric=COX[0], recalibration=way)) for way in WAYS]
+                recalibrated.append((task, [(name, ""), *_ways(mine, "ece"), *_ways(mine, "brier"), *off]))
     head = ["Encoder", "observed − expected", "intercept", "slope"]
     tables = [Table("In the large, intercept and slope", head, cox)]
     ways = ["as it came", "intercept", "Platt"]
-    head = ["Encoder", *(f"{metric}, {way}" for metric in ("ECE", "Brier") for way in ways), "slope, intercept"]
+    head = ["Encoder", *(f"{metric}, {way}" for metric in ("ECE", "Brier") for way in ways)]
+    head += [f"observed − expected, {way}" for way in ways[1:]]
     tables.append(Table("Recalibrated at the site", head, recalibrated))
     head = ["Encoder", "ECE", "ECE, scaled", "Brier", "Brier, scaled", "temperature"]
     tables.append(Table("Before and after temperature scaling", head, scaled, folded=True))

@@ -101,6 +101,14 @@ def test_classes_and_what_has_none(tmp_path):
     assert len({row["id"] for row in suspects} & flipped) / len(flipped) > 0.75
 
 
+def test_labels_of_a_text_column_are_called_by_the_positive_value(tmp_path):
+    view = VIEW.model_copy(update={"kind": "binary", "positive": "AP"})
+    context, _ = planted(tmp_path, tasks=(view,))
+    rows = only_rows(label_noise(context), encoder="sees")
+    assert {row["group"] for row in rows if row["role"] == "share"} == {None, "AP", "not AP"}
+    assert {row["given"] for row in rows if row["role"] == "suspect"} == {"AP", "not AP"}
+
+
 def test_an_encoder_whose_probe_cannot_be_fitted_says_why(tmp_path):
     context, _ = planted(tmp_path)
     suite = context.suite.model_copy(

@@ -97,7 +97,9 @@ def _listed(context: Context, encoder: str, examples: Examples, one: Suspects, e
 
 
 def _classes(examples: Examples) -> tuple[str, ...]:
-    return examples.classes or ("0", "1")
+    """Names of the labels; of a text column the positive value, and what it is not."""
+    positive = examples.config.positive
+    return examples.classes or (("0", "1") if positive is None else (f"not {positive}", str(positive)))
 
 
 ANALYSES.register("label_noise")(label_noise)
