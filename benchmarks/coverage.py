@@ -27,7 +27,8 @@ from scipy.stats import beta, norm
 
 from raddino.metrics import calibration, clinical, multiclass, ranking, regression
 from raddino.metrics.bootstrap import PatientBootstrap, interval
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p, unpaired_interval
+from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p, unpaired_interval
+from raddino.metrics.permutation import permutation_gap, permuted_groups
 from raddino.metrics.scales import (
     carriers_of_average,
     defined_patients,
@@ -412,26 +413,37 @@ def _equal(name: str, setting: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*setting[:-1], setting[first])
 
 
+GAPS = (
+    (80, 2, 2, "patient"), (100, 1, 3, "patient"), (100, 3, 4, "patient"), (200, 1, 2, "patient"),
+    (100, 3, 2, "image"), (150, 4, 3, "image"), (150, 2, 2, "prevalence"), (200, 1, 2, "prevalence"),
+)  # fmt: skip
+"""Patients, most images a patient, groups, and what a group is drawn by: patient, image, or patient with more positives
+in one group; scores given the finding are the same in all."""
+
+
 def gaps(replicates: int, resamples: int, done: Collection[tuple[str, str]] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of subgroup gaps: two to four groups of patients with one AUROC."""
-    for setting in track(((80, 2, 2), (100, 1, 3), (100, 3, 4), (200, 1, 2)), "sizes of gaps"):
+    """Rows of subgroup gaps: two to four groups with one AUROC, permuted by patient."""
+    for setting in track(GAPS, "sizes of gaps"):
         if ("subgroups", _said(setting)) in done:
             continue
-        patients, most, groups = setting
+        patients, most, groups, by = setting
         found: dict[str, list[float]] = {}
         for replicate in range(replicates):
             rng = np.random.default_rng([SEED, replicate, 78, patients])
             sample = binary(rng, patients, most, 0.35, 1.0, 1.0)
-            group = rng.integers(0, groups, patients)[sample.patients]
-            draw = PatientBootstrap(sample.patients, resamples, replicate)
             y, s = sample.classes[0], sample.ours["auroc"].outputs
+            group = (
+                rng.integers(0, groups, len(y)) if by == "image" else rng.integers(0, groups, patients)[sample.patients]
+            )
+            if by == "prevalence":
+                sick = np.maximum.reduceat(y, np.flatnonzero(np.diff(sample.patients, prepend=-1)))
+                group = (rng.random(patients) < np.where(sick == 1, 0.7, 0.4)).astype(int)[sample.patients]
+            drawn = permuted_groups(group, sample.patients, y, resamples, replicate)
             for metric, function in (("auroc", quick_auroc), ("auprc", quick_auprc)):
-                values = [float(function(y[group == one], s[group == one])) for one in range(groups)]
-                drawn = [
-                    draw.distribution(lambda w, at=group == one, f=function, y=y, s=s: f(y[at], s[at], w[:, at]))
-                    for one in range(groups)
-                ]
-                found.setdefault(f"{metric}, gap over groups", []).append(gap_p(values, np.stack(drawn))[1])
+                p = permutation_gap(partial(function, y, s), group, drawn)[1]
+                found.setdefault(
+                    f"{metric}, gap over groups{' of other prevalence' * (by == 'prevalence')}", []
+                ).append(p)
         yield from _rejected("subgroups", setting, found)
 
 

@@ -428,8 +428,8 @@ def evaluate(
     analyses: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: retrieval, label_efficiency, subgroups, calibration, confounders, robustness, "
-            "consistency; or all.",
+            help="Comma-separated: retrieval, label_efficiency, subgroups, calibration, site_ranks, confounders, "
+            "robustness, consistency, decision_curves, operating_points, label_noise; or all.",
             show_default="the suite's",
         ),
     ] = None,
@@ -457,6 +457,9 @@ def evaluate(
             show_default="all but --train-on, where that is given",
         ),
     ] = None,
+    leave_one_site_out: Annotated[
+        bool, typer.Option("--leave-one-site-out", help="Train on all sources but one, test on it, each in turn.")
+    ] = False,
     cross_validate: Annotated[
         str | None,
         typer.Option(
@@ -501,6 +504,7 @@ def evaluate(
         options=arguments.settings(set_), held_out=arguments.several("--held-out", held_out, "trained=nih"),
         where=where, train_on=arguments.names("--train-on", train_on), test_on=arguments.names("--test-on", test_on),
         cross_validation=arguments.cross_validation(cross_validate), fine_tune=fine_tune,
+        leave_one_site_out=leave_one_site_out,
     )  # fmt: skip
     page = write(out, run=run, corpus=opened, encoder=worth_showing(specs, results.data))
     print(text_table(results.data))

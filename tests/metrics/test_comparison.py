@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest, norm
 from sklearn.metrics import average_precision_score
 
-from raddino.metrics.comparison import delong_p, gap_p, holm, paired_randomisation_p, unpaired_interval
+from raddino.metrics.comparison import delong_p, holm, paired_randomisation_p, unpaired_interval
 from raddino.metrics.ranking import auprc, auroc
 from raddino.tasks.base import Statistic
 
@@ -140,15 +140,6 @@ def test_randomisation_does_not_depend_on_its_chunks(monkeypatch):
     whole = p()
     monkeypatch.setattr("raddino.metrics.comparison.CHUNK_CELLS", 700)
     assert p() == whole
-
-
-def test_the_gap_by_chance_is_that_of_centred_groups():
-    resampled = np.array([[1.0, 2, 3, np.nan], [5.0, 5, 9, 4]])
-    expected, p = gap_p([2, 6], resampled)  # centred: -1 0 1 and -1 -1 3, ranges 0 1 2
-    assert expected == 1
-    assert p == 1 / 4
-    assert gap_p([4, 6], resampled)[1] == 3 / 4
-    assert np.isnan(gap_p([2, 3], np.full((2, 5), np.nan))[0])
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 60])

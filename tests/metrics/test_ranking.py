@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, recall_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score, roc_curve
 
 from raddino.metrics import ranking
 
@@ -142,3 +142,23 @@ def test_stratified_is_the_share_of_pairs_within_strata():
 def test_one_stratum_is_the_plain_auroc():
     target, score = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.1, 0.9, 0.3, 0.8])
     assert ranking.stratified_auroc(target, score, np.array(["a"] * 5)) == pytest.approx(roc_auc_score(target, score))
+
+
+def test_the_threshold_of_a_sensitivity_is_the_highest_that_keeps_it():
+    rng = np.random.default_rng(0)
+    for level in (0.01, 0.5, 0.9, 0.95, 1):
+        y, s = rng.integers(0, 2, 57), rng.integers(0, 20, 57) / 20
+        threshold = ranking.threshold_at_sensitivity(y, s, level)
+        assert ranking.sensitivity(y, s, threshold) >= level
+        above = s[s > threshold]
+        assert not len(above) or ranking.sensitivity(y, s, above.min()) < level
+    with pytest.raises(ValueError, match="no positives"):
+        ranking.threshold_at_sensitivity([0, 0], [0.1, 0.2], 0.9)
+
+
+def test_predictive_values_are_those_of_the_table():
+    y, s = np.array([1, 1, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.7, 0.3, 0.2, 0.1])
+    assert ranking.predictive_value(y, s, 0.7) == pytest.approx(precision_score(y, s >= 0.7))
+    assert ranking.predictive_value(y, s, 0.7, positive=False) == pytest.approx(precision_score(1 - y, s < 0.7))
+    np.testing.assert_allclose(ranking.predictive_value(y, s, 0.7, [[1, 0, 3, 0, 0, 0], [0, 0, 0, 1, 1, 1]]),
+                               [0.25, np.nan])  # fmt: skip

@@ -1,6 +1,7 @@
 """Sections of analyses from real rows of invented outputs: words, figures, tables, and the page around them."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from raddino.benchmark.analyses import (
     calibration,
     confounders,
     consistency,
+    decision_curves,
     label_efficiency,
+    label_noise,
     retrieval,
+    site_ranks,
     subgroups,
 )
 from raddino.benchmark.results import _plain
@@ -42,10 +46,22 @@ def analyses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         manifest, outputs, [X, Y, AGE, SEX], tmp_path_factory.mktemp("corpus"), features=features,
         macro={"mean": ("x", "y")},
     )  # fmt: skip
-    modules = (calibration, confounders, consistency, label_efficiency, retrieval, subgroups)
+    far = invented(180, seed=1)
+    tasks = [one.model_copy(update={"name": f"{one.name} at clinic"}) for one in (X, AGE)]
+    elsewhere = {
+        "trained": {"x at clinic": noise, "age at clinic": far["age"] + noise},
+        "hog": {"x at clinic": 2 * far["label_x"] + noise - 3, "age at clinic": far["age"] + 9 * noise},
+    }
+    clinic = context_of(far, elsewhere, tasks, tmp_path_factory.mktemp("clinic"))
+    context = replace(context, sites={"clinic": clinic})
+    modules = (
+        calibration, confounders, consistency, decision_curves, label_efficiency, label_noise, retrieval, site_ranks,
+        subgroups,
+    )  # fmt: skip
     found = {module.__name__.rpartition(".")[2]: module for module in modules}
     rows = {name: getattr(module, name)(context) for name, module in found.items()}
-    return json.loads(json.dumps(_plain(rows | {"robustness": damage()}), allow_nan=False))
+    rows |= {"operating_points": decision_curves.operating_points(context), "robustness": damage()}
+    return json.loads(json.dumps(_plain(rows), allow_nan=False))
 
 
 def damage() -> list[dict[str, Any]]:
@@ -95,6 +111,10 @@ def test_tables_hold_the_rows(made: dict[str, Any], analyses: dict[str, Any]) ->
 
 
 def test_words_say_what_was_planted(made: dict[str, Any]) -> None:
+    over = made["site_ranks"].words
+    assert over[0].startswith("x: no ranking holds over sites: trained leads inside, but hog at clinic (clearly, ")
+    assert over[1] == "age: trained leads at all places, in 100 % of draws."
+    assert made["calibration"].words[0].startswith("x at clinic, hog: risks are too low on the whole")
     confounded = " ".join(made["confounders"].words)
     assert "Features tell the view with AUROC trained 1.000" in confounded
     assert "The view alone predicts x" in confounded

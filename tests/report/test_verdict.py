@@ -78,3 +78,46 @@ def test_aggregates_do_not_count_as_tasks_and_nothing_measured_is_said() -> None
     macro = [row | {"task": "macro", "detail": {"tasks": ["a"]}} for row in made]
     assert verdict(blocks({"rows": made + macro}), []).headline == "x leads on a"
     assert verdict(blocks({"rows": []}), []).headline == "Nothing could be measured"
+
+
+def at_sites(values: dict[str, dict[str, dict[str, float]]]) -> list[dict]:
+    """Rows of tasks by site, ``""`` for the inside."""
+    made = []
+    for task, places in values.items():
+        for site, by_encoder in places.items():
+            called = f"{task} at {site}" if site else task
+            made += [row | ({"site": site} if site else {}) for row in rows({called: by_encoder})]
+    return made
+
+
+def headline(values: dict[str, dict[str, dict[str, float]]], ranked: list[dict] | None = None) -> str:
+    return verdict(blocks({"rows": at_sites(values)}), [], ranked).headline
+
+
+HELD = {"": {"x": 0.8, "y": 0.7}, "far": {"x": 0.7, "y": 0.6}}
+FLIPS = {"": {"x": 0.8, "y": 0.7}, "near": {"x": 0.8, "y": 0.7}, "far": {"x": 0.6, "y": 0.7}}
+
+
+def test_a_ranking_that_flips_at_another_site_is_withheld() -> None:
+    assert headline({"a": FLIPS}) == "No ranking holds over sites: x leads on a inside, y at far"
+    clear = [{"role": "rank", "task": "a", "site": "far", "encoder": "x", "low": 2.0, "high": 2.0}]
+    assert headline({"a": FLIPS}, clear).endswith("inside, y at far (clearly)")
+    assert headline({"a": FLIPS}, [clear[0] | {"low": 1.0}]).endswith("inside, y at far")
+    assert (
+        headline({"a": HELD, "b": FLIPS}) == "No ranking holds over sites on 1 of 2 tasks; x leads on a, at all sites"
+    )
+    assert headline({"a": FLIPS, "b": FLIPS}) == "No ranking holds over sites on both tasks"
+
+
+def test_a_ranking_that_holds_is_named_with_what_it_holds_over() -> None:
+    assert headline({"a": HELD}) == "x leads on a, at all sites"
+    assert headline({"a": HELD, "b": HELD}) == "x leads on both tasks, at all sites"
+    level = {"": {"x": 0.8, "y": 0.8}, "far": {"x": 0.6, "y": 0.7}}
+    assert headline({"a": level}) == "y leads on a, at all sites"
+
+
+def test_a_site_left_out_in_turn_is_compared_with_the_others_and_not_with_its_insides() -> None:
+    made = at_sites({"a": {"p": {"x": 0.8, "y": 0.7}, "q": {"x": 0.6, "y": 0.7}}})
+    insides = [row | {"without": "p"} for row in rows({"a without p": {"x": 0.5, "y": 0.9}})]
+    found = verdict(blocks({"rows": made + insides}), []).headline
+    assert found == "No ranking holds over sites: x leads on a at p, y at q"

@@ -37,6 +37,7 @@ from raddino.benchmark.cross_validation import (
 )
 from raddino.benchmark.fine_tuned import fine_tune_all
 from raddino.benchmark.keep import keep_probes
+from raddino.benchmark.leave_one_out import fresh, leave_one_out
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
 from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
 from raddino.benchmark.results import PREDICTED, Results, identify_tuned, identify_variant
@@ -84,6 +85,7 @@ def evaluate(
     where: str | None = None,
     train_on: Sequence[str] | None = None,
     test_on: Sequence[str] | None = None,
+    leave_one_site_out: bool = False,
     cross_validation: CrossValidation | None = None,
     fine_tune: Sequence[str | Mapping[str, Any] | FineTuneConfig] | None = None,
     names: Sequence[str | None] | None = None,
@@ -115,7 +117,8 @@ def evaluate(
         where: pandas query over manifest columns; the evaluation sees no other image.
         train_on, test_on: for external validation, see :class:`~raddino.benchmark.suite.Suite`: probes are trained and
             selected on the sources ``train_on``, tested on their test split and, under the name ``TASK at SITE``, on
-            every other site, see :func:`~raddino.benchmark.sites.populate`. Analyses look at the inside alone.
+            every other site, see :func:`~raddino.benchmark.sites.populate`.
+        leave_one_site_out: instead of the two, see :func:`~raddino.benchmark.leave_one_out.leave_one_out`.
         cross_validation: instead of the splits of the corpus and of what the suite says; numbers are means over folds.
         fine_tune: ways in which every encoder is trained on the labels too, see
             :class:`~raddino.tasks.fine_tuning.settings.FineTuneConfig`; each gets rows of its own beside the probe's.
@@ -141,20 +144,47 @@ def evaluate(
     if Path(out).exists() and not Path(out).is_dir():
         raise RaddinoError(f"{out} is a file; --out takes a folder")
     plan = plan_suite(
-        corpus, suite, targets, probe, analyses, options, where, train_on, test_on, cross_validation, fine_tune
-    )
+        corpus, suite, targets, probe, analyses, options, where, train_on, test_on, cross_validation,
+        fine_tune, leave_one_site_out, len(encoders),
+    )  # fmt: skip
+    judge = partial(
+        _judge, encoders=list(encoders), names=names, held_out=held_out or {}, seed=seed, resamples=resamples,
+        batch_size=batch_size, precision=precision, device=device, cache=cache,
+    )  # fmt: skip
+    if plan.leave_one_site_out:
+        with lock(Path(out), BUSY.format(out=out)):
+            return leave_one_out(corpus, plan, Path(out), lambda *turn: judge(*turn, encoders=fresh(encoders)))
     population = populate(corpus, plan)
-    corpus = population.inside
     if plan.cross_validation:
         if held_out:
             raise ConfigError("held_out speaks of test images, and cross-validation tests all: leave one of them out")
         return _cross_validate(
-            corpus, population, plan, encoders, names, Path(out), seed=seed, device=device,
+            population.inside, population, plan, encoders, names, Path(out), seed=seed, device=device,
             embedding={"batch_size": batch_size, "cache": cache, "precision": precision},
         )  # fmt: skip
+    return judge(population, plan, Path(out))[0]
+
+
+def _judge(
+    population: Population,
+    plan: Suite,
+    out: Path,
+    *,
+    encoders: Sequence[str | Path | Encoder],
+    names: Sequence[str | None] | None,
+    held_out: Mapping[str, Sequence[str]],
+    seed: int,
+    resamples: int,
+    batch_size: int,
+    precision: str,
+    device: str,
+    cache: Path | None,
+) -> tuple[Results, Context]:
+    """As :func:`evaluate`, of what is to be seen; and what it was computed from."""
+    corpus = population.inside
     examples, absent = select_all(corpus, plan)
     loaded, identities, failures = load_encoders(population.tested(), encoders, names, device)
-    declare(identities, held_out or {})
+    declare(identities, held_out)
     visited, unvisited = visits(population, examples)
     absent += unvisited
     bare = loaded
@@ -171,7 +201,7 @@ def evaluate(
         for name, spec in zip(identities, encoders, strict=True)
     }
 
-    with lock(Path(out), BUSY.format(out=out)):
+    with lock(out, BUSY.format(out=out)):
         features: dict[str, FeatureSet] = {}
         scores: dict[str, dict[str, Scores]] = {}
         judged: dict[str, dict[str, Scores | CaseScores]] = {}
@@ -198,19 +228,19 @@ def evaluate(
                         scores[name] = found
                         judged[name] = dict(found)
                 job = partial(
-                    Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=Path(out), seed=seed,
+                    Job, corpus, encoder=bare[name], spec=specs[name], options=None, folder=out, seed=seed,
                     batch_size=batch_size, precision=precision, device=device, cache=cache,
                 )  # fmt: skip
                 failures[name] = failed | _train_all(name, cased, job, judged, identities)
                 for method in plan.fine_tune if probed else ():
                     called = f"{name} ({method.words})"
                     identities[called] = identify_tuned(called, identities[name], encoder, method)
-                    if reason := why_not(bare[name], method, plan.probe.features):
-                        absent.append(absence(None, called, reason))
+                    if why := why_not(bare[name], method, plan.probe.features):
+                        absent.append(absence(None, called, why))
                         continue
                     try:
                         tuned[called] = fine_tune_all(
-                            corpus, bare[name], method, probed, visited, plan.probe, Path(out),
+                            corpus, bare[name], method, probed, visited, plan.probe, out,
                             seed=seed, device=device, precision=precision,
                         )  # fmt: skip
                         judged[called] = dict(tuned[called])
@@ -237,18 +267,19 @@ def evaluate(
             cases=_records(judged),
             case_examples=cased,
         )
+        context = replace(context, sites=_sites(context, scores, visited, population))
         rows, undefined = _measure(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
         further, lost = _analyse(context)
         described = [describe_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
         lacking = absent + undefined + lost
         data = contents(corpus, population, plan, seed, identities, described, rows, lacking, further)
-        results = Results(Path(out), data, _predictions(scores | tuned))
+        results = Results(out, data, _predictions(scores | tuned))
         results.withdraw()
-        save_cases(Path(out), judged)
-        keep_probes(Path(out), corpus, context.scores, bare, specs, plan.probe, precision, rows)
+        save_cases(out, judged)
+        keep_probes(out, corpus, context.scores, bare, specs, plan.probe, precision, rows)
         results.save()
-        return results
+        return results, context
 
 
 def _cross_validate(
@@ -518,8 +549,23 @@ def _listed(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
     return found
 
 
+def _sites(
+    context: Context, scores: dict[str, dict[str, Scores]], visited: list[Visit], population: Population
+) -> dict[str, Context]:
+    """What analyses see of each site that a task was measured at."""
+    found = {}
+    for site in population.sites:
+        own = [visit.examples for visit in visited if visit.site is site]
+        if own:
+            there = {name: _inside(by_task, own) for name, by_task in scores.items()}
+            scope = population.scope_at(site.name)
+            found[site.name] = replace(context, corpus=site.corpus, examples=own, scores=there, scope=scope,
+                                       cases={}, case_examples=())  # fmt: skip
+    return found
+
+
 def _inside(by_task: dict[str, Scores], probed: list[Examples]) -> dict[str, Scores]:
-    """The scores without those of sites."""
+    """The scores of these tasks alone."""
     return {one.config.name: by_task[one.config.name] for one in probed if one.config.name in by_task}
 
 

@@ -41,10 +41,13 @@ def plan_suite(
     test_on: Sequence[str] | None = None,
     cross_validation: CrossValidation | None = None,
     fine_tune: Sequence[str | Mapping[str, Any] | FineTuneConfig] | None = None,
+    leave_one_site_out: bool = False,
+    encoders: int = 2,
 ) -> Suite:
     """The suite that was asked for, with the probe, analyses, sites and options that stand in for its own.
 
-    ``where`` restricts the images further than the suite does.
+    ``where`` restricts the images further than the suite does. At other sites the ranking of
+    several encoders over sites and calibration there are looked at unless ``analyses`` says otherwise.
 
     Raises:
         RaddinoError: a suite, target, probe, analysis or option is not known.
@@ -60,6 +63,12 @@ def plan_suite(
     plan = plan.model_copy(update={key: tuple(names) for key, names in sites.items() if names is not None})
     if cross_validation is not None:
         plan = plan.model_copy(update={"cross_validation": cross_validation})
+    if leave_one_site_out:
+        plan = plan.model_copy(update={"leave_one_site_out": True})
+    if analyses is None and (plan.train_on or plan.test_on or plan.leave_one_site_out):
+        asked = {"site_ranks": encoders > 1, "calibration": any(task.kind == "binary" for task in plan.tasks)}
+        own = [name for name, able in asked.items() if able]
+        plan = plan.model_copy(update={"analyses": tuple(dict.fromkeys([*own, *plan.analyses]))})
     if fine_tune is not None:
         plan = plan.model_copy(update={"fine_tune": tuple(map(parse_fine_tune, fine_tune))})
     twice = [one.words for one in plan.fine_tune]

@@ -71,6 +71,7 @@ class _Row(_Part):
     difference: _Difference | None = None
     signature: str = ""
     site: str | None = None
+    without: str | None = None
     drop: _Drop | None = None
 
 
@@ -165,6 +166,25 @@ class _Found(_Part):
     scaled: bool | None = None
     predicted: float | None = None
     temperature: float | None = None
+    site: str | None = None
+    recalibration: str | None = None
+    other: str | None = None
+    of: str | None = None
+    reached: float | None = None
+    leads: bool | None = None
+    threshold: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    suspects: int | None = None
+    fewest: float | None = None
+    most: float | None = None
+    id: str | None = None
+    given: str | None = None
+    suggested: str | None = None
+    agree: int | None = None
+    split: str | None = None
+    source: str | None = None
     confounder: str | None = None
     drop: float | None = None
     drop_low: float | None = None
@@ -187,7 +207,25 @@ FOUND: dict[str, dict[str, tuple[str, ...]]] = {
         "group": ("group",),
         "gap": ("best", "worst", "best_value", "worst_value", "p_holm"),
     },
-    "calibration": {ANY: ("role",), "bin": ("scaled", "predicted"), "summary": ("temperature",)},
+    "calibration": {
+        ANY: ("role",),
+        "bin": ("scaled", "predicted"),
+        "summary": ("temperature",),
+        "recalibrated": ("recalibration",),
+    },
+    "site_ranks": {
+        ANY: ("role", "site"),
+        "rank": ("encoder", "of", "reached"),
+        "agreement": ("other",),
+        "leader": ("encoder", "leads"),
+    },
+    "decision_curves": {ANY: ("role", "threshold"), "model": ("encoder", "gain")},
+    "operating_points": {ANY: ("role", "encoder", "level", "threshold")},
+    "label_noise": {
+        ANY: ("role", "encoder"),
+        "share": ("suspects",),
+        "suspect": ("id", "given", "suggested", "agree", "split", "source"),
+    },
     "confounders": {ANY: ("role", "confounder"), "stratum": ("group",), "stratified": ("drop",)},
     "robustness": {ANY: ("corruption", "severity")},
     "consistency": {ANY: ("pairs",)},

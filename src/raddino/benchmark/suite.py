@@ -43,10 +43,12 @@ class Suite(Config):
         train_on: sources that probes are trained, selected and first tested on; empty for all but ``test_on``.
         test_on: sources of the corpus, or folders of other corpora, that the same probes are tested on; empty for
             all sources but ``train_on`` where that is given.
+        leave_one_site_out: train on all sources but one and test on it, each in turn; instead of the two.
         cross_validation: instead of the splits of the corpus, which then do not count; None for the splits.
         tasks: the tasks, names unique.
         macro: name of an aggregate to the tasks whose AUROC and AUPRC it averages without weights.
         probe: a kind of :data:`~raddino.tasks.probes.PROBES` or its settings; the linear probe by default.
+        sensitivities: of validation images, at which ``operating_points`` puts thresholds.
         fine_tune: ways in which the encoders are trained on the labels too, beside the probe.
         analyses: names of :data:`raddino.benchmark.analyses.base.ANALYSES` to run after the main table.
     """
@@ -55,10 +57,12 @@ class Suite(Config):
     where: str | None = None
     train_on: tuple[str, ...] = ()
     test_on: tuple[str, ...] = ()
+    leave_one_site_out: bool = False
     cross_validation: CrossValidation | None = None
     tasks: tuple[TaskConfig, ...]
     macro: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     probe: ProbeSetting = LinearConfig()
+    sensitivities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.95)
     fine_tune: tuple[FineTuneSetting, ...] = ()
     analyses: tuple[str, ...] = ()
 

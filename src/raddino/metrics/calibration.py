@@ -15,7 +15,7 @@ def brier(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None =
 
     Arguments as :func:`raddino.metrics.ranking.auroc`, with probabilities for scores.
     """
-    y, p, w = _checked(target, probability, weights)
+    y, p, w = checked_probability(target, probability, weights)
     return ratio(w @ (p - y) ** 2, w.sum(-1))
 
 
@@ -23,7 +23,7 @@ def expected_calibration_error(
     target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None, bins: int = BINS
 ) -> Floats:
     """ECE, 0..1, over equal-width bins (lo, hi] of the positive class (Guo et al. 2017, eq. 3); NaN without images."""
-    y, p, w = _checked(target, probability, weights)
+    y, p, w = checked_probability(target, probability, weights)
     member = np.eye(bins)[_bin(p, bins)]  # (N, bins)
     return ratio(np.abs((w * (y - p)) @ member).sum(-1), w.sum(-1))
 
@@ -34,7 +34,7 @@ def reliability(target: ArrayLike, probability: ArrayLike, bins: int = BINS) -> 
     Returns:
         ``probability`` (mean predicted), ``frequency`` (observed share of positives), ``n``, one entry a bin.
     """
-    y, p, _ = _checked(target, probability, None)
+    y, p, _ = checked_probability(target, probability, None)
     index = _bin(p, bins)
     n = np.bincount(index, minlength=bins)
     kept = n > 0
@@ -82,7 +82,10 @@ def _bin(probability: Floats, bins: int) -> np.ndarray:
     return np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
 
 
-def _checked(target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
+def checked_probability(
+    target: ArrayLike, probability: ArrayLike, weights: ArrayLike | None
+) -> tuple[Floats, Floats, Floats]:
+    """As :func:`raddino.metrics.ranking.checked`; ValueError where a probability lies outside 0..1."""
     y, p, w = checked(target, probability, weights)
     if len(p) and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError("a probability lies outside 0..1")

@@ -41,26 +41,6 @@ def paired_randomisation_p(
     return float((extreme.sum() + 1) / (len(defined) + 1))
 
 
-def gap_p(values: ArrayLike, resampled: Floats) -> tuple[float, float]:
-    """What the largest difference among groups would be by chance, and the p of "all groups have one value".
-
-    The resamples are centred on one value; ``k`` counts ranges among them at least as large as that of the values,
-    p = (k + 1) / (B + 1).
-
-    Args:
-        values: (G,) of the groups.
-        resampled: (G, B) in shared resamples; those in which a group has no value are left out.
-
-    Returns:
-        Median range by chance (NaN where no resample is defined), and p.
-    """
-    measured = np.asarray(values, dtype=np.float64)
-    centred = resampled - measured[:, None]
-    chance = np.ptp(centred[:, np.isfinite(centred).all(0)], axis=0)
-    extreme = (chance >= np.ptp(measured) - 1e-12).sum()
-    return float(np.median(chance)) if len(chance) else float("nan"), float((extreme + 1) / (len(chance) + 1))
-
-
 def unpaired_interval(
     value: float, bounds: tuple[float, float], other: float, other_bounds: tuple[float, float]
 ) -> tuple[float, float]:

@@ -94,6 +94,36 @@ def threshold_at_specificity(target: ArrayLike, score: ArrayLike, level: float) 
     return float(np.nextafter(negatives[below - 1], np.inf)) if below else float(negatives[0])
 
 
+def threshold_at_sensitivity(target: ArrayLike, score: ArrayLike, level: float) -> float:
+    """The highest threshold at which ``score >= threshold`` keeps a sensitivity of at least ``level``.
+
+    Args:
+        target, score: of the validation images; as :func:`auroc`.
+        level: in 0..1, for example 0.95.
+
+    Raises:
+        ValueError: there are no positives.
+    """
+    y, s, _ = checked(target, score, None)
+    positives = np.sort(s[y == 1])
+    if not len(positives):
+        raise ValueError("no positives: a threshold at given sensitivity does not exist")
+    kept = max(1, int(np.ceil(level * len(positives) - 1e-9)))
+    return float(positives[len(positives) - kept])
+
+
+def predictive_value(
+    target: ArrayLike, score: ArrayLike, threshold: float, weights: ArrayLike | None = None, positive: bool = True
+) -> Floats:
+    """Share of positives among images with ``score >= threshold``, or of negatives below it; NaN without any there.
+
+    Arguments as :func:`sensitivity`; ``positive`` False for the negative predictive value.
+    """
+    y, s, w = checked(target, score, weights)
+    called = s >= threshold if positive else s < threshold
+    return ratio(w @ (called * (y if positive else 1 - y)), w @ called.astype(np.float64))
+
+
 def checked(target: ArrayLike, score: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
     """The arguments of a metric as float64 arrays (N,), (N,), (..., N); see :func:`auroc` for the errors."""
     y, s = np.asarray(target, dtype=np.float64), np.asarray(score, dtype=np.float64)

@@ -60,7 +60,7 @@ _BY_NAME = {
     **dict.fromkeys(("length", "length_reference"), LOG),
     "r2": COMPLEMENT,
 }
-_COUNTED = ("accuracy", "empty", "false_alarm_rate", "sensitivity", "specificity", "verbatim")
+_COUNTED = ("accuracy", "empty", "false_alarm_rate", "npv", "ppv", "sensitivity", "specificity", "verbatim")
 _UNIT = (
     "auprc", "auroc", "balanced_accuracy", "bleu", "dice", "distinct", "iou", "map@", "meteor", "precision", "radgraph",
     "reliability", "repetition", "rouge", "surface_dice",

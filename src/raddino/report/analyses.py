@@ -25,6 +25,10 @@ from raddino.report.analysis_parts import (
     signed,
     text_of,
 )
+from raddino.report.calibration import calibration_section
+from raddino.report.decisions import decision_section, operating_section
+from raddino.report.label_noise import label_noise_section
+from raddino.report.site_ranks import site_ranks_section
 from raddino.report.sites import site_section
 from raddino.report.style import draw_level
 from raddino.report.tables import metric, number
@@ -34,8 +38,6 @@ if TYPE_CHECKING:
 
 SMALL, WIDTH = (3.7, 2.6), 3.9
 CLEAR = 0.05
-TOGETHER = 3
-"""Most encoders in one reliability diagram."""
 COSINES = ("cosine_same", "cosine_stranger", "auroc_same")
 
 
@@ -122,9 +124,9 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
     section = Section(
         "subgroups", "Subgroups",
         "The value within each group of test patients, with its 95 % interval. The gap is best minus worst group. Of "
-        "several groups one is always worst: “by chance” is the median gap that the same resamples give when all "
-        "groups are alike, p the share of such gaps at least as large, after Holm's correction over tasks, attributes "
-        "and encoders. Sensitivities use the thresholds that all validation images chose.",
+        "several groups one is always worst: “by chance” is the median gap when patients exchange the group labels of "
+        "their images with patients alike, p the share of such gaps at least as large, after Holm's correction over "
+        "tasks, attributes and encoders. Sensitivities use the thresholds that all validation images chose.",
         left_out=_suppressed(rows),
     )  # fmt: skip
     groups = [row for row in rows if row["role"] == "group"]
@@ -167,39 +169,6 @@ def _subgroups(page: Page, rows: list[Row]) -> Section:
     ]  # fmt: skip
     head = ["Encoder", "Metric", "gap", "worst", "best", "gap by chance", "Holm"]
     section.tables.append(Table("Every gap", head, lines, folded=True))
-    return section
-
-
-def _calibration(page: Page, rows: list[Row]) -> Section:
-    section = Section(
-        "calibration", "Calibration",
-        "Observed share of positives over the predicted probability in 15 equal bins, as predicted and with the "
-        "temperature that validation images chose (with more than three encoders a panel an encoder, as predicted); "
-        "larger dots hold more images, whiskers are 95 % intervals (bins of five images and more). ECE is the mean "
-        "distance from the dotted line, Brier the mean squared error of the probability; lower is better.",
-    )  # fmt: skip
-    bins = [row for row in rows if row["role"] == "bin"]
-    lines = []
-    for task, own in by(rows, "task").items():
-        of_task = [row for row in bins if row["task"] == task]
-        plain, scaled = (
-            page.series((row for row in of_task if row["scaled"] == scaled), "predicted") for scaled in (False, True)
-        )
-        panels = {"As predicted": plain, "With temperature": scaled}
-        if len(plain) > TOGETHER:
-            panels = {one.rows[0]["encoder"]: [one] for one in plain}
-        for word, series in panels.items():
-            if series:
-                draw = partial(figures.draw_reliability, series=series)
-                section.pairs.setdefault(task, []).append(page.figure(word, draw, (3.2, 3.0)))
-        for name in page.colours:
-            found = [
-                find(own, encoder=name, metric=key) for key in ("ece", "ece_temperature", "brier", "brier_temperature")
-            ]
-            if found[0]:
-                lines.append((task, [(name, ""), *map(cell_of, found), (f"{found[0]['temperature']:.2f}", "")]))
-    head = ["Encoder", "ECE", "ECE, scaled", "Brier", "Brier, scaled", "temperature"]
-    section.tables.append(Table("Before and after temperature scaling", head, lines, folded=True))
     return section
 
 
@@ -339,13 +308,17 @@ def _consistency(page: Page, rows: list[Row]) -> Section:
 
 
 SECTIONS: dict[str, Callable[[Page, list[Row]], Section]] = {
+    "site_ranks": site_ranks_section,
     "label_efficiency": _label_efficiency,
     "retrieval": _retrieval,
     "subgroups": _subgroups,
-    "calibration": _calibration,
+    "calibration": calibration_section,
+    "operating_points": operating_section,
+    "decision_curves": decision_section,
     "confounders": _confounders,
     "robustness": _robustness,
     "consistency": _consistency,
+    "label_noise": label_noise_section,
 }
 
 

@@ -137,6 +137,26 @@ def draw_reliability(axes: Axes, series: Sequence[Series]) -> None:
     axes.set(xticks=ticks, yticks=ticks)
 
 
+def draw_decisions(axes: Axes, series: Sequence[Series], everybody: Sequence[Row]) -> None:
+    """Net benefit over the threshold probability, with 95 % bands; solid grey: acting on all, dotted: on nobody."""
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle=DOTTED)
+    if everybody:
+        axes.plot(
+            [row["threshold"] for row in everybody], [row["value"] for row in everybody], color=MUTED, linewidth=1
+        )
+    bands = banded({one.colour: max(one.column("value")) for one in series})
+    for one in series:
+        low, high, value = (one.column(key) for key in ("low", "high", "value"))
+        if one.colour in bands:
+            axes.fill_between(one.x, low, high, color=hue(one.colour), alpha=0.13, linewidth=0)
+        axes.plot(one.x, value, color=hue(one.colour), linestyle=dash(one.colour))
+    top = max((row["value"] for row in everybody), default=0.1)
+    top = max([top, *(value for one in series for value in one.column("value") if value == value)])
+    axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.12 * top), xticks=ticks, xlabel="threshold probability")
+    axes.set_ylabel("net benefit")
+
+
 def _places(colours: Sequence[int]) -> dict[int, float]:
     """Offset of each encoder within a line."""
     present = sorted(set(colours))

@@ -73,7 +73,11 @@ def report(
     cases = case_parts(folder, found.metrics, shown, corpus, stamp_of(found.metrics.get("synthetic")))
     page = _template().render(
         metrics=found.metrics,
-        verdict=verdict(shown, [one for one in found.metrics.get("encoders", []) if one["name"] not in variants]),
+        verdict=verdict(
+            shown,
+            [one for one in found.metrics.get("encoders", []) if one["name"] not in variants],
+            (found.metrics.get("analyses") or {}).get("site_ranks"),
+        ),
         blocks=shown,
         unplaced=unplaced(found.metrics),
         folds=crossed(found.metrics),

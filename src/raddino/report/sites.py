@@ -15,6 +15,12 @@ READS = (
     "the patients of the two sides as independent. A site with other labels, ages or machines is another task too: a "
     "drop says that a number does not carry over, not why."
 )
+LEFT_OUT = (
+    "Each source was left out in turn: probes were trained and selected on all others, tested on their test images "
+    "(“without”), and on the source that they never saw. The drop is the first minus the second. The mean over sites "
+    "has an interval for the patients of these sites; the spread between sites stands beside it, and of few sites says "
+    "little about the next one."
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,10 @@ def site_section(metrics: dict[str, Any]) -> Section | None:
     shown = falls(metrics)
     if not shown:
         return None
-    inside = " and ".join((metrics.get("corpus") or {}).get("train_on") or ["the inside"])
-    section = Section("sites", "External validation", READS.format(inside=inside))
+    corpus = metrics.get("corpus") or {}
+    inside = " and ".join(corpus.get("train_on") or ["the inside"])
+    reads = LEFT_OUT if corpus.get("left_out_in_turn") else READS.format(inside=inside)
+    section = Section("sites", "External validation", reads, tables=_over_sites(metrics))
     for fall in shown:
         better = "" if fall.kind.higher_is_better else ", lower is better"
         section.tables.append(Table(f"{fall.task}: {fall.kind.label}{better}", fall.encoders, fall.lines))
@@ -69,6 +77,24 @@ def site_section(metrics: dict[str, Any]) -> Section | None:
         for reason, count in (task.get("left_out_at_site") or {}).items():
             section.left_out.append(f"{task['name']}: {counted(count, 'image')} ({reason})")
     return section
+
+
+def _over_sites(metrics: dict[str, Any]) -> list[Table]:
+    """The means over sites that were left out in turn, in the leading metric of each task."""
+    own = [row for row in metrics["rows"] if "site_sd" in (row.get("detail") or {})]
+    encoders = list(dict.fromkeys(row["encoder"] for row in own))
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in own):
+        keys = {row["metric"] for row in own if row["task"] == task}
+        kind = metric(next((key for key in SHOWN if key in keys), min(keys)))
+        here = {row["encoder"]: row for row in own if (row["task"], row["metric"]) == (task, kind.key)}
+        spreads = {name: number(row["detail"]["site_sd"], kind) for name, row in here.items()}
+        cells = [
+            (text, f"{small}, SD {spreads[name]}" if text else "")
+            for name, (text, small) in zip(encoders, _cells(here, encoders, kind), strict=True)
+        ]
+        lines.append((f"{task}, {kind.label}", cells))
+    return [Table("Mean over the sites left out", encoders, lines)] if lines else []
 
 
 def site_lines(metrics: dict[str, Any]) -> list[str]:

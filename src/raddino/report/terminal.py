@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from raddino.report.artefacts import tagged
+from raddino.report.calibration import calibration_lines
+from raddino.report.decisions import operating_lines
+from raddino.report.label_noise import label_noise_lines
+from raddino.report.site_ranks import site_rank_lines
 from raddino.report.sites import site_lines
 from raddino.report.tables import Block, Cell, blocks, crossed, unplaced
 
@@ -32,7 +36,9 @@ def text_table(metrics: dict[str, Any]) -> str:
         [SEEDS] if any(cell and cell.spread for block in shown for line in block.lines for cell in line.cells) else []
     )
     legend = ["", FOLDS if folds else LEGEND, *seeds]
-    return "\n".join([*synthetic, *lines, *site_lines(metrics), *([""] if lost else []), *lost, *legend])
+    further = (site_lines, site_rank_lines, calibration_lines, operating_lines, label_noise_lines)
+    found = [line for lines_of in further for line in lines_of(metrics)]
+    return "\n".join([*synthetic, *lines, *found, *([""] if lost else []), *lost, *legend])
 
 
 def _lines(block: Block, width: int, folds: str) -> list[str]:

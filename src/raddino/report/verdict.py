@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, RECOGNISED, UNKNOWN
+from raddino.report.site_ranks import clearly_behind
 from raddino.report.tables import SIGNIFICANT, Block, Cell, Line
 
 SMALL_CLASS = 50
@@ -34,8 +35,11 @@ class Verdict:
     caveats: tuple[str, ...] = ()
 
 
-def verdict(blocks: list[Block], encoders: list[dict[str, Any]]) -> Verdict:
+def verdict(blocks: list[Block], encoders: list[dict[str, Any]], ranked: list[dict[str, Any]] | None = None) -> Verdict:
     """Who leads on how many tasks, by the first metric of each; aggregates over tasks do not count as tasks.
+
+    Where a task was measured at other sites and another encoder leads at one of them, no leader is named: no ranking
+    holds over sites.
 
     A difference to the reference is clear when its Holm-adjusted p is below 0.05, or, where the results hold
     none, when its 95 % interval excludes zero.
@@ -43,6 +47,7 @@ def verdict(blocks: list[Block], encoders: list[dict[str, Any]]) -> Verdict:
     Args:
         blocks: of :func:`raddino.report.tables.blocks`.
         encoders: of ``metrics.json``.
+        ranked: rows of the analysis ``site_ranks``, which tell a clear change of leaders from another.
     """
     measured = [block for block in blocks if not block.members and _ranked(block)]
     if not measured:
@@ -52,7 +57,7 @@ def verdict(blocks: list[Block], encoders: list[dict[str, Any]]) -> Verdict:
     comparisons = [_comparison(measured, name, reference) for name in names if reference and name != reference]
     adjusted = any("p_holm" in (_gap(line) or {}) for block in measured for line in block.lines)
     return Verdict(
-        headline=_alone(measured, names[0]) if len(names) == 1 else _leaders(measured),
+        headline=_alone(measured, names[0]) if len(names) == 1 else _headline(measured, ranked or []),
         reference=reference,
         comparisons=tuple(text for text in comparisons if text),
         clear="p < 0.05 after Holm's correction over tasks and encoders"
@@ -92,18 +97,76 @@ def _alone(measured: list[Block], name: str) -> str:
     return f"{name}: {', '.join(parts)}{more}"
 
 
-def _leaders(measured: list[Block]) -> str:
-    wins: Counter[str] = Counter()
+def _headline(measured: list[Block], ranked: list[dict[str, Any]]) -> str:
+    """Who leads; where other sites were visited, only what holds there too."""
+    placed = _by_place(measured)
+    visited = {task: places for task, places in placed.items() if len(places) > 1}
+    if not visited:
+        return _leaders({block.task: _first(block) for places in placed.values() for block in places.values()})
+    held = {task: names for task, places in visited.items() if (names := _held(places))}
+    flipped = {task: places for task, places in visited.items() if task not in held}
+    holding = f"{_leaders(held)}, at all sites" if held else ""
+    if not flipped:
+        return holding
+    if len(visited) == 1:
+        return f"No ranking holds over sites: {_flip(*next(iter(flipped.items())), ranked)}"
+    count = f"{len(flipped)} of {len(visited)} tasks" if held else f"{_all(len(visited))} tasks"
+    return f"No ranking holds over sites on {count}" + (f"; {holding}" if holding else "")
+
+
+def _by_place(measured: list[Block]) -> dict[str, dict[str, Block]]:
+    """Blocks by task as it is called inside, and site, ``""`` for the inside; not the insides of sites left out."""
+    found: dict[str, dict[str, Block]] = {}
     for block in measured:
-        ranked = _ranked(block)
-        wins.update(line.encoder for line in ranked if _value(line) == _value(ranked[0]))
-    n = len(measured)
+        row = next((cell.row for line in block.lines for cell in line.cells if cell), {})
+        site = row.get("site") or ""
+        if not row.get("without"):
+            found.setdefault(block.task.removesuffix(f" at {site}") if site else block.task, {})[site] = block
+    return found
+
+
+def _held(places: dict[str, Block]) -> list[str]:
+    """Encoders that lead at every place."""
+    first = [_first(block) for block in places.values()]
+    return [name for name in first[0] if all(name in names for names in first)]
+
+
+def _first(block: Block) -> list[str]:
+    ranked = _ranked(block)
+    return [line.encoder for line in ranked if _value(line) == _value(ranked[0])]
+
+
+def _flip(task: str, places: dict[str, Block], ranked: list[dict[str, Any]]) -> str:
+    (home, inside), *others = places.items()
+    leader = _first(inside)
+    said = []
+    for site, block in others:
+        first = _first(block)
+        if not set(first) & set(leader):
+            clear = any(clearly_behind(ranked, task, site, name) for name in leader)
+            said.append(f"{_and(first)} at {site}{' (clearly)' if clear else ''}")
+    place = f"at {home}" if home else "inside"
+    return f"{_and(leader)} {_lead(leader)} on {task} {place}, {_and(said)}"
+
+
+def _leaders(first: dict[str, list[str]]) -> str:
+    """Who leads on how many tasks, of which ``first`` names the leaders."""
+    wins = Counter(name for names in first.values() for name in names)
+    n = len(first)
     if n == 1:
-        return f"{_and(list(wins))} {'leads' if len(wins) == 1 else 'lead'} on {measured[0].task}"
-    (first, most), *others = wins.most_common()
+        return f"{_and(list(wins))} {_lead(list(wins))} on {next(iter(first))}"
+    (best, most), *others = wins.most_common()
     if not others:
-        return f"{first} leads on {'both' if n == 2 else f'all {n}'} tasks"
-    return f"{first} leads on {most} of {n} tasks, " + ", ".join(f"{name} on {k}" for name, k in others)
+        return f"{best} leads on {_all(n)} tasks"
+    return f"{best} leads on {most} of {n} tasks, " + ", ".join(f"{name} on {k}" for name, k in others)
+
+
+def _all(n: int) -> str:
+    return "both" if n == 2 else f"all {n}"
+
+
+def _lead(names: list[str]) -> str:
+    return "leads" if len(names) == 1 else "lead"
 
 
 def _comparison(measured: list[Block], name: str, reference: str) -> str:

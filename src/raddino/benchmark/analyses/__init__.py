@@ -4,8 +4,11 @@ from raddino.benchmark.analyses import (  # noqa: F401
     calibration,
     confounders,
     consistency,
+    decision_curves,
     label_efficiency,
+    label_noise,
     retrieval,
     robustness,
+    site_ranks,
     subgroups,
 )

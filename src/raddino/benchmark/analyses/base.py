@@ -41,6 +41,7 @@ class Context:
         scope: see :class:`~raddino.metrics.signature.Signature`.
         cases: as ``scores``, of segmentation and findings; without variants.
         case_examples: as ``examples``, of segmentation and findings.
+        sites: what the same probes met at each other site, by its name: test images alone are those of the site.
     """
 
     corpus: Corpus
@@ -58,6 +59,13 @@ class Context:
     scope: str = ""
     cases: Mapping[str, Mapping[str, CaseScores]] = field(default_factory=dict)
     case_examples: Sequence[Examples] = ()
+    sites: Mapping[str, Context] = field(default_factory=dict)
+
+    def places(self) -> dict[str | None, Context]:
+        """This under None, the inside, then each other site."""
+        found: dict[str | None, Context] = {None: self}
+        found.update(self.sites)
+        return found
 
 
 Analysis = Callable[[Context], list[Row]]

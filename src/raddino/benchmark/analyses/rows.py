@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,17 @@ from raddino.metrics.scales import Scale, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import Examples, Statistic
 from raddino.tasks.probes import LinearConfig, ProbeConfig
+
+
+@dataclass(frozen=True)
+class Given:
+    """An interval, NaN where there is none, and how it came about."""
+
+    low: float
+    high: float
+    median: float
+    method: str
+
 
 Judged = TypeVar("Judged", bound=Scores | CaseScores)
 NO_ENCODER = "none"
@@ -44,6 +55,7 @@ def measured(
     members: tuple[str, ...] = (),
     listed: int = 0,
     protocol: str = "",
+    given: Given | None = None,
     **fields: Any,
 ) -> Row:
     """A row with its 95 % interval.
@@ -63,10 +75,11 @@ def measured(
         split: that was measured.
         members, listed: of an average, see :func:`averaged`.
         protocol: what stands behind the encoder's fingerprint, see :class:`~raddino.benchmark.cases.CaseScores`.
+        given: an interval that was made in another way.
         fields: of this analysis.
     """
     scale = scale or scale_of(metric)
-    bounds = interval(value, samples, patients if effective_n is None else effective_n, scale, n)
+    bounds = given or interval(value, samples, patients if effective_n is None else effective_n, scale, n)
     signature = Signature(
         metric=f"{metric}[{variant}]" if variant else metric,
         split=split,
@@ -80,7 +93,7 @@ def measured(
         if encoder is None
         else "/".join(filter(None, [context.fingerprints[encoder], protocol])),
         data_fingerprint=context.corpus.fingerprint,
-        interval=method(scale),
+        interval=given.method if given else method(scale),
         labelling=labelling(context.corpus),
         members=members,
         listed=listed,

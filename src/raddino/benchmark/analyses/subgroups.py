@@ -13,7 +13,8 @@ from raddino.benchmark.analyses.rows import counts, distribution_on, draw_of, me
 from raddino.benchmark.cases import CaseScores, is_case_task
 from raddino.benchmark.measure import Draw, Scores, carriers
 from raddino.benchmark.results import LOWER_IS_BETTER
-from raddino.metrics.comparison import gap_p, holm
+from raddino.metrics.comparison import holm
+from raddino.metrics.permutation import permutation_gap, permuted_groups
 from raddino.metrics.ranking import Floats
 from raddino.metrics.scales import IDENTITY
 from raddino.tasks.base import Examples, Statistic
@@ -36,9 +37,10 @@ def subgroups(context: Context) -> list[Row]:
     Rows of ``role`` ``"group"`` hold a group's value: thresholds are those that all validation images chose, and
     ``specificity_reached`` says what such a threshold gives inside the group. Rows of ``role`` ``"gap"`` hold the
     difference of ``best`` and ``worst`` group, never negative; its interval is that of the same two groups in the
-    shared resamples. Of several groups one is always worst: ``expected`` is the median gap, and ``p`` the share of
-    gaps at least as large, that the resamples give when all groups are centred on one value; ``p_holm`` corrects
-    over tasks, attributes and encoders within a metric. Groups of fewer than 20 patients or 10 positives are
+    shared resamples. Of several groups one is always worst: ``expected`` is the median gap, and ``p`` counts gaps at
+    least as large, when patients exchange the group labels of their images with patients alike
+    (:func:`raddino.metrics.permutation.permuted_groups`); ``p_holm`` corrects over tasks, attributes and encoders
+    within a metric. Groups of fewer than 20 patients or 10 positives are
     suppressed, and listed without their counts; so is an attribute of which the test images have one group only.
     """
     known = attributes(context.corpus.manifest)
@@ -120,7 +122,8 @@ def _measure(
         named = {name: value for (key, name), value in values.items() if key == metric}
         if len(named) > 1:
             drawn = {name: samples[metric, name] for name in named}
-            rows.append(_gap(context, encoder, scores, attribute, metric, named, drawn, carried))
+            chance = _by_chance(context, scores, metric, {name: kept[name] for name in named})
+            rows.append(_gap(context, encoder, scores, attribute, metric, named, drawn, carried, chance))
     return rows
 
 
@@ -142,11 +145,12 @@ def _gap(
     values: dict[str, float],
     samples: dict[str, Floats],
     carried: dict[str, int],
+    chance: tuple[float, float],
 ) -> Row:
     low, high = (pick(values, key=lambda name: values[name]) for pick in (min, max))
     best, worst = (low, high) if metric in LOWER_IS_BETTER else (high, low)
     gap = values[high] - values[low]
-    expected, p = gap_p(list(values.values()), np.stack([samples[name] for name in values]))
+    expected, p = chance
     return measured(
         context, encoder, scores.examples.config.name, metric, gap, samples[high] - samples[low],
         variant=f"gap over {attribute}", scale=IDENTITY, protocol=scores.protocol,
@@ -155,6 +159,19 @@ def _gap(
         best_value=values[best], worst_value=values[worst], groups=len(values),
         expected=expected, p=p,
     )  # fmt: skip
+
+
+def _by_chance(
+    context: Context, scores: Scores | CaseScores, metric: str, kept: dict[str, np.ndarray]
+) -> tuple[float, float]:
+    """Median gap and p when labels of the kept groups, each (N_test,) of its images, are exchanged by patient."""
+    inside = np.any(list(kept.values()), axis=0)
+    part = restrict(scores, inside)
+    examples, at = part.examples, part.examples.at["test"]
+    groups = np.select([kept[name][inside] for name in kept], list(kept), default="")
+    classes = examples.target[at] if examples.config.kind in ("binary", "multiclass") else None
+    drawn = permuted_groups(groups, examples.patients[at], classes, context.resamples, context.seed)
+    return permutation_gap(part.statistics()[metric].compute, groups, drawn)
 
 
 def _adjust(rows: list[Row]) -> None:
