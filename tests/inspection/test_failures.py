@@ -157,8 +157,13 @@ def test_nothing_goes_on_when_the_command_has_ended_and_a_second_one_is_refused_
         os.killpg(process.pid, how)
     else:
         process.kill()
-    _, errors = process.communicate()
-    wait_until(lambda: not of_session(process.pid), 10)
+    process.wait()
+    try:
+        wait_until(lambda: not of_session(process.pid), 20)
+    finally:
+        for left in of_session(process.pid):
+            os.kill(left, signal.SIGKILL)
+    errors = process.stderr.read()
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     assert "Traceback" not in errors
     assert not (corpus.path / "inspection/inspect.csv").exists()
