@@ -66,8 +66,7 @@ def _scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """``stored * slope + intercept``: float32 where all of it is whole numbers that float32 holds, else float64."""
     largest = max(-int(stored.min()), int(stored.max())) * abs(slope) + abs(intercept)
     whole = slope.is_integer() and intercept.is_integer() and largest <= FLOAT_EXACT
-    kind: Any = np.float32 if whole else np.float64
-    pixels = stored.astype(kind)
+    pixels: Any = stored.astype(np.float32 if whole else np.float64)
     if (slope, intercept) != (1, 0):
         pixels *= slope
         pixels += intercept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class TunedNetwork(nn.Module):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
             cls, patches = self._read(batch)
             parts = [cls] if self.features != "mean_patch" else []
-            parts += [patches.mean((1, 2))] if self.features != "cls" else []
+            parts += [patches.mean((1, 2))] if self.features != "cls" and patches is not None else []
         return self.head(torch.cat([part.float() for part in parts], 1))
 
     def set_bias(self, bias: Tensor) -> None:
@@ -142,13 +142,13 @@ class LowRank(nn.Module):
 
 def _adapt(trunk: nn.Module, config: FineTuneConfig, seed: int) -> list[nn.Module]:
     """Put :class:`LowRank` on every linear layer in a block; the layers."""
-    layers = [
+    layers: list[nn.Module] = [
         layer for name, layer in trunk.named_modules() if isinstance(layer, nn.Linear) and BLOCK.search(f"{name}.")
     ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer(seed, "weights"))
         for layer in layers:
-            update = LowRank(layer.weight, config.rank, config.alpha)
+            update = LowRank(cast(Tensor, layer.weight), config.rank, config.alpha)
             parametrize.register_parametrization(layer, "weight", update)
             layer.parametrizations["weight"].original.requires_grad_(False)  # type: ignore[index, union-attr]
     return layers
