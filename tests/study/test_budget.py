@@ -54,9 +54,10 @@ def test_free_compute_keeps_the_steps_and_says_the_difference(planned, values):
 
 
 def test_a_series_has_a_budget_of_its_own(planned, values):
+    values["budget"] = {"steps": 300, "compute": "equal"}
     values["arms"]["depth"] = DEPTHS | {"budget": {"steps": 400, "compute": "equal"}}
     made = planned(values)
-    assert [arm.config.steps for arm in made.arms if arm.series == "quantity"] == [10, 10]
+    assert [arm.config.steps for arm in made.arms if arm.series == "quantity"] == [300, 300]
     assert next(arm.config.steps for arm in made.arms if arm.series == "depth") == 400
 
 
