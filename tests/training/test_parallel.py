@@ -117,7 +117,8 @@ TRAINED = {"batch_size": 12, "steps": 6, "monitor": {"every": 3, "images": 16, "
 @pytest.fixture(scope="module")
 def values(tiny) -> dict:
     """As one process only without stochastic depth, which draws among each rank's own samples."""
-    return tiny | TRAINED | {"vit": tiny["vit"] | {"drop_path": 0.0}, "schedule": {"length": 6}}
+    ssl = tiny["ssl"] | {"guides": {"sex": "remove", "age": "keep"}, "guide_ramp_steps": 2, "guide_hidden": 8}
+    return tiny | TRAINED | {"vit": tiny["vit"] | {"drop_path": 0.0}, "schedule": {"length": 6}, "ssl": ssl}
 
 
 @pytest.fixture(scope="module")
