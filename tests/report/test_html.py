@@ -12,6 +12,7 @@ from raddino.encoders.base import Provenance
 from raddino.errors import RaddinoError
 from raddino.report.html import report, worth_showing
 from raddino.report.tables import blocks, interval_rule
+from raddino.report.terminal import text_table
 
 from .fabricated import (
     FAKES,
@@ -240,6 +241,12 @@ def test_how_many_test_images_were_recognised_stands_beside_the_word(tmp_path: P
     assert "recognised (4 of 30 by content)" in text
     assert "of 9 by content" not in text
     assert f"recognised : {MEANING['recognised']}" in text
+    said = "ours was trained on test images themselves, known by their pixels: 4 of 30 of nih."
+    assert said in text
+    assert f"warning: {said}" in text_table(bare | {"encoders": [told | {"seen": "recognised"}]})
+    assert "known by their pixels" not in text_table(
+        bare | {"encoders": [told | {"recognised": None, "seen": "clean"}]}
+    )
 
 
 def test_out_and_errors(results: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from raddino.report.label_noise import label_noise_lines
 from raddino.report.site_ranks import site_rank_lines
 from raddino.report.sites import site_lines
 from raddino.report.tables import Block, Cell, blocks, crossed, unplaced
+from raddino.report.verdict import recognised
 
 WIDTH = 44
 COLUMNS = 4
@@ -38,7 +39,9 @@ def text_table(metrics: dict[str, Any]) -> str:
     legend = ["", FOLDS if folds else LEGEND, *seeds]
     further = (site_lines, site_rank_lines, calibration_lines, operating_lines, label_noise_lines)
     found = [line for lines_of in further for line in lines_of(metrics)]
-    return "\n".join([*synthetic, *lines, *found, *([""] if lost else []), *lost, *legend])
+    seen = [f"warning: {words}" for words in recognised(metrics.get("encoders", []))]
+    told = [line for part in (lost, seen) if part for line in ("", *part)]
+    return "\n".join([*synthetic, *lines, *found, *told, *legend])
 
 
 def _lines(block: Block, width: int, folds: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, RECOGNISED, UNKNOWN
+from raddino.benchmark.contamination import DECLARED, IMAGES, LABELS, MAY_BE, PARTLY, UNKNOWN
 from raddino.report.site_ranks import clearly_behind
 from raddino.report.tables import SIGNIFICANT, Block, Cell, Line
 
@@ -15,7 +15,6 @@ SMALL_CLASS = 50
 CAVEATS = {
     LABELS: "{name} was pre-trained on images and labels of {sources}, and the test images may be among them.",
     IMAGES: "{name} was pre-trained on images of {sources}, and the test images may be among them.",
-    RECOGNISED: "{name} was pre-trained on some of the very test images of {sources}, known by their pixels.",
     PARTLY: "{name} was pre-trained on a part of {sources}, and the test images may be in it.",
     MAY_BE: "{name} may have been pre-trained on images of {sources}: a data set that it saw may hold some.",
     UNKNOWN: "What {name} had seen of {sources} is not known.",
@@ -63,7 +62,7 @@ def verdict(blocks: list[Block], encoders: list[dict[str, Any]], ranked: list[di
         clear="p < 0.05 after Holm's correction over tasks and encoders"
         if adjusted
         else "the 95 % interval of the paired difference excludes zero",
-        caveats=(*_chance(measured), *_small(measured), *_contaminated(encoders)),
+        caveats=(*_chance(measured), *_small(measured), *recognised(encoders), *_contaminated(encoders)),
     )
 
 
@@ -221,6 +220,19 @@ def _small(measured: list[Block]) -> list[str]:
     if rarest >= SMALL_CLASS:
         return []
     return [f"The smallest test class has {rarest} images ({task}): read the intervals, not the third decimal."]
+
+
+def recognised(encoders: list[dict[str, Any]]) -> list[str]:
+    """Encoders that are known, by the images' pixels, to have been trained on test images, with how many of them."""
+    said = []
+    for encoder in encoders:
+        found = {source: one for source, one in (encoder.get("recognised") or {}).items() if one["seen"]}
+        parts = [f"{one['seen']} of {one['images']} of {source}" for source, one in found.items()]
+        if parts:
+            said.append(
+                f"{encoder['name']} was trained on test images themselves, known by their pixels: {_and(parts)}."
+            )
+    return said
 
 
 def _contaminated(encoders: list[dict[str, Any]]) -> list[str]:
