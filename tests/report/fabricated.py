@@ -114,7 +114,7 @@ def log_lines(steps: int = 400, seed: int = 0) -> list[dict]:
             "momentum": 0.99 + 0.01 * t,
             "teacher_temperature": 0.04 + 0.03 * min(1, 2 * t), "grad_norm_backbone": float(np.exp(noise[5])),
             "grad_norm_dino_head": float(np.exp(noise[6]) * 0.5), "images_per_second": 60 + 5 * noise[7],
-            "data_wait": 0.004,
+            "data_wait": 0.004, "guide_accuracy_detector": 0.5 + 0.3 * t,
         })  # fmt: skip
         if step % 40 == 39:
             lines.append({

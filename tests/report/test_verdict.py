@@ -64,6 +64,16 @@ def test_caveats_name_chance_small_classes_and_contamination() -> None:
     )
 
 
+def test_test_images_that_were_recognised_are_counted_first() -> None:
+    counts = {"nih": {"images": 30, "seen": 4}, "rsna": {"images": 9, "seen": 0}, "cohen": {"images": 5, "seen": 5}}
+    told = {"name": "x", "seen": "image seen", "contamination": {"nih": "image seen"}, "recognised": counts}
+    found = say({"a": {"x": 0.8, "y": 0.7}}, [told, {"name": "y", "seen": "clean", "recognised": None}])
+    assert found.caveats[0] == (
+        "x was trained on test images themselves, known by their pixels: 4 of 30 of nih and 5 of 5 of cohen."
+    )
+    assert len(found.caveats) == 2
+
+
 def test_each_word_for_what_was_seen_has_its_caveat() -> None:
     said = {"a": "partly seen", "b": "may be seen", "c": "unknown", "d": "declared held out", "e": "held out"}
     found = say({"a": {"x": 0.8, "y": 0.7}}, [{"name": "x", "seen": "partly seen", "contamination": said}])

@@ -58,6 +58,7 @@ def unrecorded(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("foreign") / "weights"
     shutil.copytree(trained, folder)
     (folder / "raddino.json").unlink()
+    (folder / SEEN_IMAGES).unlink()
     return folder
 
 
@@ -138,23 +139,23 @@ def test_before_the_first_step_the_record_is_that_of_the_initial_weights(corpus)
 def test_images_are_recognised_through_exports_resumes_and_chains(trained, unrecorded, corpus, tiny, tmp_path):
     table = corpus.manifest
     in_training = (table["split"] == "train").to_numpy()
-    assert np.array_equal(load_encoder(str(trained)).seen.holds(table), in_training)
-    assert load_encoder(str(trained.parent / "initial")).seen is None
+    assert np.array_equal(load_encoder(str(trained)).seen_images.holds(table), in_training)
+    assert load_encoder(str(trained.parent / "initial")).seen_images is None
     export(str(trained), tmp_path / "hf", "huggingface")
     others = CorpusView(corpus, np.flatnonzero(table["split"] != "train"))
     for number, init in enumerate([trained, trained.parent / "checkpoints/step_2", tmp_path / "hf"]):
         values = tiny | {"init": str(init), "splits": ["val", "test"], "batch_size": 4}
         second = run(others, tmp_path / str(number), values)
-        assert load_encoder(str(second)).seen.holds(table).all()
-        assert np.array_equal(load_encoder(str(second.parent / "initial")).seen.holds(table), in_training)
+        assert load_encoder(str(second)).seen_images.holds(table).all()
+        assert np.array_equal(load_encoder(str(second.parent / "initial")).seen_images.holds(table), in_training)
     file = tmp_path / "hf/model.safetensors"
     assert np.array_equal(initial_images(file).holds(table), in_training)
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
     assert initial_images(file) is None
     forked = tiny | {"init": str(trained), "splits": ["test"], "batch_size": 4}
-    assert load_encoder(str(run(others, tmp_path / "0", forked, fork=True))).seen.holds(table).all()
+    assert load_encoder(str(run(others, tmp_path / "0", forked, fork=True))).seen_images.holds(table).all()
     unknown = run(others, tmp_path / "u", tiny | {"init": str(unrecorded), "splits": ["val", "test"], "batch_size": 4})
-    assert np.array_equal(load_encoder(str(unknown)).seen.holds(table), ~in_training)
+    assert np.array_equal(load_encoder(str(unknown)).seen_images.holds(table), ~in_training)
 
 
 def test_the_same_run_writes_the_same_digests(trained, corpus, tiny, tmp_path):
@@ -166,7 +167,7 @@ def test_the_same_run_writes_the_same_digests(trained, corpus, tiny, tmp_path):
 def test_a_fraction_is_seen_and_no_more(corpus, tiny, tmp_path):
     encoder = load_encoder(str(run(corpus, tmp_path / "run", tiny | {"fraction": 0.5, "batch_size": 4})))
     rows = training_rows(corpus, validate(PretrainConfig, tiny | {"fraction": 0.5, "batch_size": 4}))
-    assert np.array_equal(np.flatnonzero(encoder.seen.holds(corpus.manifest)), rows)
+    assert np.array_equal(np.flatnonzero(encoder.seen_images.holds(corpus.manifest)), rows)
 
 
 def test_neither_size_nor_source_nor_patient_hides_an_image(trained, corpus, tmp_path):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark.absent import absence
 from raddino.benchmark.cases import is_case_task
-from raddino.benchmark.plan import absence
 from raddino.benchmark.suite import CrossValidation, Suite
 from raddino.corpus.dataset import Corpus
 from raddino.errors import ConfigError, RaddinoError

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
+from raddino.benchmark.absent import absence, reason_of
 from raddino.benchmark.analyses.base import ANALYSES, READS_CASES, Context, Row
 from raddino.benchmark.cases import (
     CaseScores,
@@ -39,7 +40,7 @@ from raddino.benchmark.fine_tuned import fine_tune_all
 from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.leave_one_out import fresh, leave_one_out
 from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
-from raddino.benchmark.plan import absence, load_encoders, plan_suite, reason_of, select_all
+from raddino.benchmark.plan import load_encoders, plan_suite, select_all
 from raddino.benchmark.results import PREDICTED, Results, identify_tuned, identify_variant
 from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
 from raddino.benchmark.suite import CrossValidation, Suite

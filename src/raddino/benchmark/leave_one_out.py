@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark.absent import absence, reason_of
 from raddino.benchmark.analyses.base import ANALYSES, Context
 from raddino.benchmark.cases import is_case_task, slug
 from raddino.benchmark.contamination import gravest
 from raddino.benchmark.measure import adjust
-from raddino.benchmark.plan import absence, reason_of
 from raddino.benchmark.results import Results
 from raddino.benchmark.sites import NOT_PROBED, Population, populate
 from raddino.benchmark.suite import Suite

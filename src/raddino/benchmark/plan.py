@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
+from raddino.benchmark.absent import absence, reason_of
 from raddino.benchmark.analyses.base import ANALYSES
 from raddino.benchmark.cases import is_case_task, with_options
 from raddino.benchmark.contamination import Tested
-from raddino.benchmark.results import identify, public, spec_word
+from raddino.benchmark.results import identify, spec_word
 from raddino.benchmark.suite import CrossValidation, Suite, derive_suite, load_suite, within
 from raddino.encoders.base import ENCODERS, Encoder
 from raddino.encoders.load import load_encoder
-from raddino.errors import ConfigError, RaddinoError, UnwritableError
+from raddino.errors import ConfigError, RaddinoError
 from raddino.tasks.base import Examples, select_examples
 from raddino.tasks.cases import CASE_TASKS
 from raddino.tasks.fine_tuning.settings import FineTuneConfig, parse_fine_tune
@@ -25,8 +24,6 @@ from raddino.tasks.probes import ProbeConfig, parse_probe
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
-
-log = logging.getLogger(__name__)
 
 
 def plan_suite(
@@ -147,20 +144,3 @@ def select_all(corpus: Corpus, plan: Suite) -> tuple[list[Examples], list[dict[s
         reasons = "; ".join(f"{one['task']}: {one['reason']}" for one in absent)
         raise RaddinoError(f"no task can be measured on this corpus. {reasons}")
     return examples, absent
-
-
-def absence(task: str | None, encoder: str | None, reason: str) -> dict[str, Any]:
-    return {"task": task, "encoder": encoder, "reason": reason}
-
-
-def reason_of(what: str, error: Exception) -> str:
-    """What a report may say of a failure: our own words, of a foreign error only its kind.
-
-    Raises:
-        OSError: the failure itself, where a full disk or a lack of rights is to blame: it would cost what follows too.
-    """
-    if isinstance(error, UnwritableError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        raise error
-    expected = isinstance(error, RaddinoError)
-    log.warning("%s failed", what, exc_info=not expected)
-    return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"

@@ -152,7 +152,7 @@ def identify(name: str, encoder: Encoder | None, spec: str | Path | Encoder, tes
     family = word.partition(":")[0]
     provenance = ENCODERS[family].provenance if family in ENCODERS else Provenance(sources=None)
     provenance = encoder.provenance if encoder else provenance
-    found = recognised(getattr(encoder, "seen", None), tested)
+    found = recognised(getattr(encoder, "seen_images", None), tested)
     by_source = contamination(provenance, tested, found)
     return {
         "name": name,

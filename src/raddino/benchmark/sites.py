@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raddino.benchmark.absent import absence
 from raddino.benchmark.cases import is_case_task
 from raddino.benchmark.contamination import Tested
 from raddino.benchmark.measure import Measured
-from raddino.benchmark.plan import absence
 from raddino.benchmark.suite import Suite
 from raddino.corpus.combine import combine
 from raddino.corpus.dataset import Corpus

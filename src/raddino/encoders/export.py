@@ -133,8 +133,8 @@ def export(
         facts = chosen.write(original, folder, precision)
         difference = _compare(format, chosen, folder, original, LIMITS[precision])
         _describe(folder, format, chosen, original, facts, precision, difference)
-        if original.seen:
-            original.seen.save(folder)
+        if original.seen_images:
+            original.seen_images.save(folder)
     return out
 
 

@@ -39,7 +39,7 @@ class VitEncoder:
     """A frozen vision transformer on grey images: shorter side resized, centre cropped, normalised.
 
     Attributes:
-        seen: the images that it was trained on, as far as they are on record beside its weights.
+        seen_images: those that it was trained on, as far as they are on record beside its weights.
 
     Args:
         model: one input channel.
@@ -69,7 +69,7 @@ class VitEncoder:
         self.preparation = preparation or Preparation(size, size, (mean,), (std,), crop_start="down")
         self.name, self.provenance = name, provenance
         self.dim = model.config.embed_dim
-        self.seen: SeenImages | None = None
+        self.seen_images: SeenImages | None = None
         side = size // model.config.patch_size
         self.grid: tuple[int, int] | None = (side, side)
 
@@ -97,7 +97,7 @@ class VitEncoder:
         record = _recorded(folder / "raddino.json", about)
         told = name or about.get("name") or folder.resolve().name
         encoder = cls.of(backbone, _own_preparation(folder, backbone), told, record, device)
-        encoder.seen = SeenImages.load(folder)
+        encoder.seen_images = SeenImages.load(folder)
         return encoder
 
     @classmethod
@@ -245,7 +245,7 @@ def load_dinov2(
     backbone = load_backbone(weights.path)
     record = weights.record(known, *weight_files(weights))
     encoder = VitEncoder.of(backbone, read_preparation(name, weights, published), name, record, device)
-    encoder.seen = SeenImages.load(weights.path)
+    encoder.seen_images = SeenImages.load(weights.path)
     return encoder
 
 
@@ -302,7 +302,7 @@ def save_encoder(
         name: shown in tables.
         provenance: what was seen; goes into ``raddino.json`` and the model card.
         shorter_side: pixels that it is resized to before the crop; None for ``size``.
-        seen: the images that it was trained on; goes into a file of its own.
+        seen_images: those that it was trained on; goes into a file of its own.
     """
     config, state = to_huggingface(model)
     preprocessor = {

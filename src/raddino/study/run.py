@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from raddino.benchmark.absent import reason_of
 from raddino.benchmark.evaluate import evaluate
-from raddino.benchmark.plan import reason_of
 from raddino.dist import rank
 from raddino.errors import ConfigError, RaddinoError, UnwritableError
 from raddino.files import read_json, write_json, writing

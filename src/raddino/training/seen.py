@@ -110,7 +110,7 @@ def initial_images(named: str | Path) -> SeenImages | None:
     """Digests beside weights to start from, see :func:`initial_record`; None where there are none."""
     init = Path(named)
     if not init.exists() and str(named).partition(":")[0] in ENCODERS:
-        return getattr(load_encoder(str(named), "cpu"), "seen", None)
+        return getattr(load_encoder(str(named), "cpu"), "seen_images", None)
     if is_checkpoint(init):
         return SeenImages.load(init.parents[1])
     recorded = init.is_dir() or initial_record(init).note != UNRECORDED
