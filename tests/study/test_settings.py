@@ -25,7 +25,22 @@ def test_shipped_studies_hold_at_every_size(name):
 
 
 def test_every_question_is_shipped():
-    assert set(study_names()) >= {"text-vs-image", "scaling", "metadata", "ingredients", "full", "external"}
+    assert set(study_names()) >= {"text-vs-image", "scaling", "metadata", "ingredients", "full", "external", "guided"}
+
+
+def test_guided_differs_in_the_guide_alone():
+    arms = [arm.config for arm in expand(load_study("guided")[1]) if arm.config.seed == 0]
+    guides = [dict(config.ssl.guides) for config in arms]
+    assert [(one["manufacturer"], config.ssl.guide_weight) for one, config in zip(guides, arms, strict=True)] == [
+        ("remove", 0),
+        ("remove", 1),
+        ("keep", 1),
+    ]
+    plain = [
+        config.model_copy(update={"ssl": config.ssl.model_copy(update={"guides": (), "guide_weight": 1})})
+        for config in arms
+    ]
+    assert plain[0] == plain[1] == plain[2]
 
 
 def test_scaling_asks_what_it_says():

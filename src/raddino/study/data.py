@@ -46,11 +46,12 @@ def open_corpora(
 
 def draw_corpus(wanted: Sample, folder: Path, workers: int | None) -> Corpus:
     """A packed corpus of synthetic radiographs whose patients are dealt out to ``wanted.sources`` sources in turn."""
-    place = folder / f"{wanted.images}x{wanted.side}-{wanted.sources}-seed{wanted.seed}"
+    dealt = f"{wanted.sources}{'-detectors' if wanted.detectors > 1 else ''}"
+    place = folder / f"{wanted.images}x{wanted.side}-{dealt}-seed{wanted.seed}"
     images, packed = place / "images", place / "corpus"
     if (packed / "corpus.json").is_file():
         return Corpus.open(packed)
-    sample(images, wanted.images, seed=wanted.seed, size=wanted.side, workers=workers)
+    sample(images, wanted.images, seed=wanted.seed, size=wanted.side, workers=workers, detectors=wanted.detectors)
     table = pd.read_csv(images / "manifest.csv", dtype=str)
     if wanted.sources > 1:
         turn = pd.factorize(table["patient_id"])[0] % wanted.sources

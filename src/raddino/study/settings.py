@@ -31,12 +31,14 @@ class Sample(Config):
         images: how many.
         side: pixels.
         sources: that the patients are dealt out to, ``"synthetic-a"`` and so on.
+        detectors: 2 for images that one of two manufacturers' detectors left its fingerprint in.
         seed: of the drawing.
     """
 
     images: int = Field(240, ge=20, le=10**6)
     side: int = Field(112, ge=32, le=2048)
     sources: int = Field(1, ge=1, le=26)
+    detectors: int = Field(1, ge=1, le=2)
     seed: int = Field(0, ge=0)
 
 
