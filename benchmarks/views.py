@@ -81,9 +81,10 @@ def render(images: list[np.ndarray], config: PretrainConfig) -> None:
     """Plans, batch and views as training makes them, a micro-batch at a time."""
     size = min(len(images), config.batch_size // config.accumulate)
     multicrop, collate = Multicrop(config.views), Collate(config.views, 0, size, (1, 1), masked=False)
+    nothing = torch.empty(0, 2)  # no guides
     for start in range(0, len(images), size):
         samples = [
-            (at, torch.from_numpy(image), ViewPlan.draw(config.views, *image.shape, 0, at))
+            (at, torch.from_numpy(image), ViewPlan.draw(config.views, *image.shape, 0, at), nothing)
             for at, image in enumerate(images[start : start + size], start)
         ]
         batch = collate(samples)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 import warnings
 from pathlib import Path
@@ -157,6 +158,7 @@ def test_nothing_private_gets_through(images, tmp_path, capfd):
     assert row["patient"].item() not in row["id"].item()
     heard = "".join(capfd.readouterr()) + "".join(str(warning.message) for warning in caught) + summary(corpus)
     written = every_byte(tmp_path / "by_manifest") + every_byte(tmp_path / "by_folder") + heard.encode()
+    written = re.sub(rb"[0-9a-f]{64}", b"", written)  # a digest may hold any year
     planted = (
         "Doe", "Jane", "MRN-", "2001-06", "200106", "St_Elsewhere", "Roe", "Richard", "HN-8841", "1940", "4711",
         "ACC-77", "Mercy", ".dcm", str(tmp_path), "02_lungs",

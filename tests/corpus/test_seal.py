@@ -22,7 +22,7 @@ def row(n: int, **changes) -> dict:
     """A record as shards leave it; two images a patient."""
     facts = dict.fromkeys(("view", "sex", "age", "weight", "bmi", *ACQUISITION, "report", "impression",
                            "indication", "comparison", "study_order", "licence", "study", "warnings", "mended",
-                           "sha256_masks", "namespace"))  # fmt: skip
+                           "sha256_source", "sha256_masks", "namespace"))  # fmt: skip
     patient = f"p{n // 2}"
     split = ("train", "val", "test")[n // 2 % 3]
     places = {"shard": "000000.tar", "offset": 512 * n, "length": 10}

@@ -170,7 +170,7 @@ def encoder(folder: Path) -> tuple[np.ndarray, ...]:
 
     held = load_encoder(folder, device="cpu")
     grey = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40).astype(np.uint8)
-    return (held.encode(held.preprocess([grey])).cls.numpy(), *_seen(held.seen))
+    return (held.encode(held.preprocess([grey])).cls.numpy(), *_seen(held.seen_images))
 
 
 def features(folder: Path) -> tuple[np.ndarray, ...]:

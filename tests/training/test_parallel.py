@@ -103,7 +103,8 @@ def test_steps_are_those_of_one_process(alone, found, sharding):
             assert all(torch.equal(other, rank[1][key]) for rank in ranks), f"{name}: {key} differs between ranks"
             if "attn.qkv.bias" in key:  # that of the keys has no gradient but noise
                 tensor, other = (torch.cat(t.chunk(3)[::2]) for t in (tensor, other))
-            assert (tensor - other).norm() <= tolerance * tensor.norm(), f"{name}: {key}"
+            least = 1e-8 if ".bias." in key else 0  # moments near 0 of a bias: rounding of sums that cancel
+            assert (tensor - other).norm() <= tolerance * tensor.norm() + least, f"{name}: {key}"
 
 
 def steps_of(out: Path) -> list[dict]:

@@ -28,3 +28,13 @@ def reason_of(what: str, error: Exception) -> str:
     expected = isinstance(error, RaddinoError)
     log.warning("%s failed", what, exc_info=not expected)
     return public(str(error)) if expected else f"{what.split()[0]} failed with {type(error).__name__}"
+
+
+def lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[str, Any]]:
+    """Absences of the tasks that encoders failed on; an encoder that could not be loaded failed on all."""
+    return [
+        absence(task, encoder, reason)
+        for encoder, failed in failures.items()
+        for task in tasks
+        if (reason := failed.get(task, failed.get("")))
+    ]

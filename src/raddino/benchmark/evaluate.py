@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from raddino.benchmark import analyses as _analyses  # noqa: F401  (registers them)
-from raddino.benchmark.absent import absence, reason_of
+from raddino.benchmark.absent import absence, lost, reason_of
 from raddino.benchmark.analyses.base import ANALYSES, READS_CASES, Context, Row
 from raddino.benchmark.cases import (
     CaseScores,
@@ -23,28 +23,20 @@ from raddino.benchmark.cases import (
     save_cases,
     variant_name,
 )
-from raddino.benchmark.checks import check_images, misfit, some, without_differences
+from raddino.benchmark.checks import check_images, misfit, without_differences
 from raddino.benchmark.contamination import declare
-from raddino.benchmark.contents import contents, describe_task, used_by_source
-from raddino.benchmark.cross_validation import (
-    FITTED,
-    FoldScores,
-    check_plan,
-    describe_pool,
-    fold_predictions,
-    fold_rows,
-    probe_folds,
-    select_pools,
-)
+from raddino.benchmark.contents import contents, describe_task
+from raddino.benchmark.evaluate_folds import cross_validate
 from raddino.benchmark.fine_tuned import fine_tune_all
 from raddino.benchmark.keep import keep_probes
 from raddino.benchmark.leave_one_out import fresh, leave_one_out
-from raddino.benchmark.measure import Average, Draw, Measured, Scores, adjust, averages, compare, measure
+from raddino.benchmark.measure import Scores
 from raddino.benchmark.plan import load_encoders, plan_suite, select_all
-from raddino.benchmark.results import PREDICTED, Results, identify_tuned, identify_variant
-from raddino.benchmark.sites import Population, Visit, add_drops, name_at, populate, visits
+from raddino.benchmark.probing import probe_all
+from raddino.benchmark.results import BUSY, PREDICTED, Results, identify_tuned, identify_variant
+from raddino.benchmark.sites import Population, Visit, populate, visits, with_sites
 from raddino.benchmark.suite import CrossValidation, Suite
-from raddino.corpus.dataset import labelling
+from raddino.benchmark.tabulate import tabulate
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
 from raddino.encoders.flipped import Flipped
@@ -52,25 +44,20 @@ from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 from raddino.files import lock
-from raddino.progress import about, track
-from raddino.tasks.base import TASKS, Examples, joined
+from raddino.progress import about
+from raddino.tasks.base import TASKS, Examples
 from raddino.tasks.cases import Job
 from raddino.tasks.classification import task as _classification  # noqa: F401
 from raddino.tasks.fine_tuning.network import why_not
 from raddino.tasks.fine_tuning.settings import FineTuneConfig
 from raddino.tasks.metadata import task as _metadata  # noqa: F401
 from raddino.tasks.multiclass import task as _multiclass  # noqa: F401
-from raddino.tasks.probes import PROBES, Loss, Probe, ProbeConfig, Request
-from raddino.tasks.probes.base import LinearMap
-from raddino.tasks.probes.read import read_features, take
+from raddino.tasks.probes import ProbeConfig, Request
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
 
 log = logging.getLogger(__name__)
-BUSY = "another process evaluates into {out}: wait for it, or give another --out"
-PART = " ("
-"""In a metric's name: of one class or finding, for example ``dice (left lung)``."""
 
 
 def evaluate(
@@ -159,7 +146,7 @@ def evaluate(
     if plan.cross_validation:
         if held_out:
             raise ConfigError("held_out speaks of test images, and cross-validation tests all: leave one of them out")
-        return _cross_validate(
+        return cross_validate(
             population.inside, population, plan, encoders, names, Path(out), seed=seed, device=device,
             embedding={"batch_size": batch_size, "cache": cache, "precision": precision},
         )  # fmt: skip
@@ -195,7 +182,7 @@ def _judge(
     cased = [one for one in examples if is_case_task(one.config)]
     measured_on = probed + [visit.examples for visit in visited]
     needed = np.unique(np.concatenate([one.rows for one in measured_on])) if probed else np.empty(0, np.int64)
-    listed = _listed(examples, visited)
+    listed = with_sites(examples, visited)
     tasks = [one.config.name for one in listed]
     specs = {
         name: str(spec) if isinstance(spec, str | Path) else None
@@ -224,7 +211,7 @@ def _judge(
                         continue
                     identities[name]["fingerprint"] = features[name].encoder
                     asked = partial(Request, seed=seed, device=device, encoder=encoder)
-                    found, failed = _probe_all(name, features[name], probed, visited, plan.probe, asked)
+                    found, failed = probe_all(name, features[name], probed, visited, plan.probe, asked)
                     if found:
                         scores[name] = found
                         judged[name] = dict(found)
@@ -247,7 +234,7 @@ def _judge(
                         judged[called] = dict(tuned[called])
                     except Exception as error:
                         failures[called] = dict.fromkeys(tasks, reason_of(f"encoder {called}", error))
-        absent += _lost(failures, tasks)
+        absent += lost(failures, tasks)
         if not judged:
             raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
 
@@ -269,11 +256,11 @@ def _judge(
             case_examples=cased,
         )
         context = replace(context, sites=_sites(context, scores, visited, population))
-        rows, undefined = _measure(context, judged, listed, visited, population)
+        rows, undefined = tabulate(context, judged, listed, visited, population)
         undefined += [absence(None, None, why) for why in without_differences(rows, judged, identities)]
-        further, lost = _analyse(context)
+        further, failing = _analyse(context)
         described = [describe_task(corpus, one, visited) | _notes(one.config.name, judged) for one in listed]
-        lacking = absent + undefined + lost
+        lacking = absent + undefined + failing
         data = contents(corpus, population, plan, seed, identities, described, rows, lacking, further)
         results = Results(out, data, _predictions(scores | tuned))
         results.withdraw()
@@ -281,125 +268,6 @@ def _judge(
         keep_probes(out, corpus, context.scores, bare, specs, plan.probe, precision, rows)
         results.save()
         return results, context
-
-
-def _cross_validate(
-    corpus: Corpus,
-    population: Population,
-    plan: Suite,
-    encoders: Sequence[str | Path | Encoder],
-    names: Sequence[str | None] | None,
-    out: Path,
-    *,
-    seed: int,
-    device: str,
-    embedding: dict[str, Any],
-) -> Results:
-    """As :func:`evaluate`, in folds."""
-    setting = plan.cross_validation
-    assert setting is not None
-    check_plan(plan)
-    pools, absent = select_pools(corpus, plan)
-    loaded, identities, failures = load_encoders(population.tested(all_splits=True), encoders, names, device)
-    needed = np.unique(np.concatenate([one.rows for one in pools]))
-    patches = plan.probe.features == "patches"
-    scores: dict[str, dict[str, FoldScores]] = {}
-    with lock(out, BUSY.format(out=out)):
-        for name, bare in loaded.items():
-            with about(name):
-                if reason := misfit(bare, plan.probe) or (f"{name}: {FITTED}" if hasattr(bare, "fit") else ""):
-                    absent.append(absence(None, name, reason))
-                    continue
-                failed = failures.setdefault(name, {})
-                encoder = Flipped(bare) if plan.probe.flips else bare
-                try:
-                    features = embed(corpus, encoder, rows=needed, patches=patches, **embedding)
-                except Exception as error:
-                    failed |= dict.fromkeys([one.config.name for one in pools], reason_of(f"encoder {name}", error))
-                    continue
-                identities[name]["fingerprint"] = features.encoder
-                asked = partial(Request, device=device, encoder=encoder)
-                for one in track(pools, f"probe {name} in folds"):
-                    try:
-                        found = probe_folds(features, one, plan.probe, setting, asked, seed)
-                        scores.setdefault(name, {})[one.config.name] = found
-                    except Exception as error:
-                        failed[one.config.name] = reason_of(f"probe of {name}", error)
-        absent += _lost(failures, [one.config.name for one in pools])
-        if not scores:
-            raise RaddinoError(f"every encoder failed: {absent[-1]['reason']}")
-        fingerprints = {name: identities[name]["fingerprint"] for name in scores}
-        rows = fold_rows(scores, fingerprints, corpus, setting, seed, labelling(corpus), population.scope)
-        rows = [row for row in rows if np.isfinite(row["value"])]
-        adjust(rows)
-        absent += [absence(None, None, why) for why in without_differences(rows, scores, identities)]
-        tasks = [describe_pool(one) | {"by_source": used_by_source(corpus, one)} for one in pools]
-        data = contents(corpus, population, plan, seed, identities, tasks, rows, absent, {})
-        results = Results(out, data, fold_predictions(scores))
-        results.withdraw()
-        save_cases(out, {})
-        keep_probes(out, corpus, {}, {}, {}, plan.probe, embedding["precision"], [])
-        results.save()
-        return results
-
-
-def _probe_all(
-    name: str,
-    features: FeatureSet,
-    examples: list[Examples],
-    visited: list[Visit],
-    config: ProbeConfig,
-    asked: Callable[[Loss, tuple[str, ...]], Request],
-) -> tuple[dict[str, Scores], dict[str, str]]:
-    """Scores by task, and reasons by task: where the joint fit fails, each task is fitted by itself."""
-    try:
-        return _probe(name, features, examples, visited, config, asked), {}
-    except Exception as error:
-        if len(examples) == 1:
-            own = [one.config.name for one in _listed(examples, visited)]
-            return {}, dict.fromkeys(own, reason_of(f"probe of {name}", error))
-    found: dict[str, Scores] = {}
-    failed: dict[str, str] = {}
-    for one in examples:
-        scores, reasons = _probe_all(name, features, [one], visited, config, asked)
-        found, failed = found | scores, failed | reasons
-    return found, failed
-
-
-def _probe(
-    name: str,
-    features: FeatureSet,
-    examples: list[Examples],
-    visited: list[Visit],
-    config: ProbeConfig,
-    asked: Callable[[Loss, tuple[str, ...]], Request],
-) -> dict[str, Scores]:
-    """Scores by task name, inside and at sites; binary labels, and numbers, of the same images share one fit."""
-    scores = {}
-    for members in track(joined(examples), f"probe {name}"):
-        at, columns = members[0].at, [one.columns for one in members]
-        x, y = read_features(features, members[0].rows, config), np.concatenate(columns, axis=1)
-        train, val = ((take(x, at[split]), y[at[split]]) for split in ("train", "val"))
-        labels = tuple(output for one in members for output in one.outputs)
-        request = asked(TASKS[members[0].config.kind].loss, labels)
-        probe = PROBES[config.kind].fit(train, val, config, request)
-        outputs = [probe.predict(take(x, at[split])) for split in ("val", "test")]
-        for label, one in enumerate(members):
-            own = [output if one.classes else output[..., label] for output in outputs]
-            scores[one.config.name] = Scores(one, own[0], own[1], probe.chosen[label], _linear(probe, one, label))
-            for examined in (visit.examples for visit in visited if visit.inside == one.config.name):
-                away = probe.predict(read_features(features, examined.rows[examined.at["test"]], config))
-                away = away if one.classes else away[..., label]
-                scores[examined.config.name] = replace(scores[one.config.name], examples=examined, test=away)
-    return {one.config.name: scores[one.config.name] for one in _listed(examples, visited)}
-
-
-def _linear(probe: Probe, one: Examples, label: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Weights and biases of a task's outputs, averaged over seeds; None where the probe is no linear map."""
-    if not isinstance(probe, LinearMap):
-        return None
-    own = slice(None) if one.classes else slice(label, label + 1)
-    return probe.weight[..., own].mean(0), probe.bias[:, 0, own].mean(0)
 
 
 def _train_all(
@@ -440,81 +308,6 @@ def _notes(task: str, scores: dict[str, dict[str, Scores | CaseScores]]) -> dict
     return next((one.cases.notes for one in found if isinstance(one, CaseScores)), {})
 
 
-def _measure(
-    context: Context,
-    scores: dict[str, dict[str, Scores | CaseScores]],
-    examples: list[Examples],
-    visited: list[Visit],
-    population: Population,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of all tasks and aggregates, and what is not defined on these images."""
-    data, labels = context.corpus.fingerprint, labelling(context.corpus)
-    by_name = {one.config.name: one for one in examples}
-    corpora = {None: context.corpus} | {site.name: site.corpus for site in population.sites}
-    sites = {visit.examples.config.name: (visit.inside, visit.site.name) for visit in visited}
-    parts, absent = [Average(name, [name]) for name in by_name], []
-    means = averages(context.suite.macro, by_name)
-    for site in corpora:
-        there = means if site is None else averages(_macro_at(context.suite.macro, site), by_name)
-        for home, one in zip(means, there, strict=True):
-            if site is not None:
-                sites[one.name] = home.name, site
-            if len(one.tasks) > 1:
-                parts.append(one)
-            else:
-                absent.append(absence(one.name, None, f"fewer than two of its {one.listed} tasks can be measured"))
-    rows = []
-    found: dict[str, dict[str, list[Measured]]] = {}
-    for part in parts:
-        name, tasks = part.name, part.tasks
-        site = sites[name][1] if name in sites else None
-        scope = population.scope if site is None else population.scope_at(site)
-        excluded = _excluded(corpora[site], [by_name[task] for task in tasks])
-        draw = Draw.of([by_name[task] for task in tasks], context.resamples, context.seed)
-        reference: tuple[list[Measured], list[Scores | CaseScores]] | None = None
-        for encoder, by_task in scores.items():
-            lacking = [task for task in tasks if task not in by_task]
-            if lacking and name not in by_name:
-                absent.append(absence(name, encoder, f"no value for {some(lacking)}"))
-            if lacking:
-                continue
-            members = [by_task[task] for task in tasks]
-            weights = "/".join(filter(None, [context.fingerprints[encoder], members[0].protocol]))
-            try:
-                measured = measure(
-                    name, members, draw, encoder, weights, data, labels, scope, listed=part.listed, excluded=excluded
-                )
-                if reference:
-                    compare(measured, reference[0], members, reference[1], draw)
-            except ValueError as error:
-                absent.append(absence(name, encoder, f"cannot be measured: {error}"))
-                continue
-            if encoder == next(iter(scores)):
-                reference = measured, members
-            rows += [one.row for one in measured]
-            found.setdefault(encoder, {})[name] = measured
-    add_drops(found, sites)
-    defined = [row for row in rows if np.isfinite(row["value"])]
-    adjust(defined)
-    absent += [
-        absence(row["task"], row["encoder"], f"{row['metric']} is not defined on these images")
-        for row in rows
-        if not np.isfinite(row["value"]) and (PART not in row["metric"] or row["metric"].startswith("dice"))
-    ]
-    return defined, absent
-
-
-def _macro_at(macro: Mapping[str, Sequence[str]], site: str) -> dict[str, list[str]]:
-    return {name_at(name, site): [name_at(task, site) for task in listed] for name, listed in macro.items()}
-
-
-def _excluded(corpus: Corpus, tasks: list[Examples]) -> int:
-    """Test images that some of the tasks ask for and none can use."""
-    test = np.flatnonzero(corpus.manifest["split"].astype(str).to_numpy() == "test")
-    asked = np.concatenate([corpus.rows(where=one.config.where) for one in tasks])
-    return len(np.setdiff1d(np.intersect1d(asked, test), np.concatenate([one.rows for one in tasks])))
-
-
 def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any]]]:
     """Rows of every analysis of the suite, and the reasons of those that failed."""
     found: dict[str, list[Row]] = {}
@@ -530,24 +323,6 @@ def _analyse(context: Context) -> tuple[dict[str, list[Row]], list[dict[str, Any
         except Exception as error:
             failed.append(absence(None, None, reason_of(f"analysis {name}", error)) | {"analysis": name})
     return found, failed
-
-
-def _lost(failures: dict[str, dict[str, str]], tasks: list[str]) -> list[dict[str, Any]]:
-    """Absences of the tasks that encoders failed on; an encoder that could not be loaded failed on all."""
-    return [
-        absence(task, encoder, reason)
-        for encoder, failed in failures.items()
-        for task in tasks
-        if (reason := failed.get(task, failed.get("")))
-    ]
-
-
-def _listed(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
-    """Every task inside, each followed by itself at the sites."""
-    found = []
-    for one in examples:
-        found += [one, *(visit.examples for visit in visited if visit.inside == one.config.name)]
-    return found
 
 
 def _sites(

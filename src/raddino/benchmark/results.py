@@ -25,6 +25,7 @@ from raddino.tables import Kind, read_table, write_table
 from raddino.tasks.fine_tuning.settings import FineTuneConfig
 
 AGAIN = "run evaluate again"
+BUSY = "another process evaluates into {out}: wait for it, or give another --out"
 NEEDED = {"rows", "encoders", "suite", "synthetic"}
 ROW_FIELDS = {"task", "encoder", "metric", "value", "n", "patients", "positives", "detail", "signature"}
 ENCODER_FIELDS = {"name", "seen"}

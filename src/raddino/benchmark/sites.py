@@ -213,6 +213,14 @@ def visits(population: Population, examples: Iterable[Examples]) -> tuple[list[V
     return found, absent
 
 
+def with_sites(examples: list[Examples], visited: list[Visit]) -> list[Examples]:
+    """Every task inside, each followed by itself at the sites."""
+    found = []
+    for one in examples:
+        found += [one, *(visit.examples for visit in visited if visit.inside == one.config.name)]
+    return found
+
+
 def _examples_at(site: Site, inside: Examples, name: str) -> Examples:
     config = inside.config.model_copy(update={"name": name})
     found = select_examples(site.corpus, config, whole=True)

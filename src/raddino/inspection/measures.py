@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raddino.cores import end_with_parent, usable_cores
+from raddino.cores import deaf_to_interrupts, end_with_parent, usable_cores
 from raddino.corpus.dataset import Corpus
 from raddino.errors import RaddinoError, UnwritableError
 from raddino.files import check_writable, lock, read_json, write_json
@@ -79,7 +78,8 @@ def _run(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(todo)), context, _alone) as pool:
         try:
-            futures = {pool.submit(_measure_part, corpus, lacking, part): (part, lacking) for part, lacking in todo}
+            with deaf_to_interrupts():
+                futures = {pool.submit(_measure_part, corpus, lacking, part): (part, lacking) for part, lacking in todo}
             for future in as_completed(futures):
                 yield *futures[future], future.result()
         except BrokenProcessPool:
@@ -92,10 +92,9 @@ def _run(
 
 
 def _alone() -> None:
-    """Leave Ctrl-C to the parent, end with it, and leave the other cores to others."""
+    """End with the parent, and leave the other cores to others."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     torch.set_num_threads(1)
 
