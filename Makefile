@@ -25,7 +25,7 @@ demo: .venv/demo
 		--encoders trained=$(DEMO)/run/encoder,initial=$(DEMO)/run/initial,raddino-tiny,pca,hog
 
 test: .venv/test
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/test
 	$(BIN)/ruff check .
