@@ -156,8 +156,13 @@ def test_what_was_recognised_makes_a_word_graver_and_never_milder(record, told):
     assert contamination(record, tested, None) == without
 
 
-def test_what_was_recognised_cannot_be_declared_away():
-    identities = {"a": {"contamination": {"nih": "recognised"}, "seen": "recognised"}}
+@pytest.mark.parametrize("word", ["recognised", "image seen", "label seen"])
+def test_what_was_recognised_cannot_be_declared_away(word):
+    counts = {"nih": {"images": 9, "seen": 1}, "cohen": {"images": 9, "seen": 0}}
+    said = {"contamination": {"nih": word, "cohen": "image seen"}, "seen": word, "recognised": counts}
+    identities = {"a": said}
+    declare(identities, {"a": ["cohen"]})
+    assert said["contamination"]["cohen"] == "declared held out"
     with pytest.raises(ConfigError, match="a was trained on test images of nih, known by their pixels: leave it out"):
         declare(identities, {"a": ["nih"]})
 

@@ -92,7 +92,7 @@ def declare(identities: Mapping[str, dict[str, Any]], held_out: Mapping[str, Seq
     """Write into the identities what the user declares not to have been trained on.
 
     Args:
-        identities: by display name, with ``contamination`` and ``seen``.
+        identities: by display name, with ``contamination``, ``seen`` and what :func:`recognised` gives.
         held_out: by display name of an encoder, sources whose test images were kept from its training.
 
     Raises:
@@ -106,7 +106,7 @@ def declare(identities: Mapping[str, dict[str, Any]], held_out: Mapping[str, Seq
             if source not in words:
                 known = ", ".join(words)
                 raise ConfigError(f"held_out: the corpus has no source {source!r}; it has {known}")
-            if words[source] == RECOGNISED:
+            if ((identities[name].get("recognised") or {}).get(source) or {}).get("seen"):
                 raise ConfigError(
                     f"held_out: {name} was trained on test images of {source}, known by their pixels: leave it out"
                 )

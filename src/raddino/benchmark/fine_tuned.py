@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from raddino.benchmark.measure import Scores
 from raddino.benchmark.sites import Visit
+from raddino.errors import RaddinoError
 from raddino.files import SEAL, UNSEALED, check_seal, draft_of, seal
 from raddino.tasks.base import TASKS, Examples, joined
 from raddino.tasks.fine_tuning.settings import FineTuneConfig
@@ -115,7 +116,8 @@ def _kept(file: Path) -> Tuned | None:
     """What :func:`_keep` wrote; None where there is nothing. Raises RaddinoError where it is damaged."""
     if not file.is_file():
         return None
-    check_seal(file, AGAIN)
+    if not check_seal(file, AGAIN):
+        raise RaddinoError(f"{file} is damaged (its seal is broken): {AGAIN}")
     with safe_open(file, "numpy") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     others = [tensors[f"other.{i}"] for i in range(len(tensors) - 2)]

@@ -48,7 +48,7 @@ from raddino.training.monitor import Monitor
 from raddino.training.optimizer import build_optimizer
 from raddino.training.parallel import DataParallel, together, whole
 from raddino.training.schedule import Schedule
-from raddino.training.seen import ENVIRONMENT, at_step, images_seen, initial_images, run_record, synthetic
+from raddino.training.seen import ENVIRONMENT, at_step, initial_images, run_record, synthetic
 from raddino.training.settings import ASK, PretrainConfig
 from raddino.training.trackers import Tracking, check_trackers
 from raddino.views.randomness import integer
@@ -160,11 +160,12 @@ def _train(
                 tidy(out / "checkpoints", config.keep_checkpoints, config.keep_every)
                 load_checkpoint(out / "checkpoints", done, task, optimizer)
             record = run_record(config, corpus, rows, told, trained=bool(done))
-            seen = images_seen(config, corpus, rows, out, trained=bool(done))
+            before = SeenImages.load(out) if done else initial_images(config.init) if config.init else None
+            table = corpus.manifest.iloc[rows]
+            seen = before.adding(table) if before else SeenImages.of(table)
             seen.save(out)
             _write_identity(out, config, environment | {"provenance": record.to_dict()} | guides.record(scales))
             if not done:
-                before = initial_images(config.init) if config.init else None
                 _export(out / "initial", task.teacher.backbone, config, record, 0, before)
         done = parallel.number(done)
         if parallel.size > 1:

@@ -91,21 +91,6 @@ def initial_record(named: str | Path) -> Provenance:
     return _unrecorded(digest)
 
 
-def images_seen(config: PretrainConfig, corpus: Corpus, rows: np.ndarray, out: Path, trained: bool) -> SeenImages:
-    """Digests of the images that a run trains on, with those of what it goes on from or started from.
-
-    Args:
-        config, corpus, rows, trained: see :func:`run_record`.
-        out: the run's folder.
-
-    Raises:
-        RaddinoError: those on record are damaged.
-    """
-    before = SeenImages.load(out) if trained else initial_images(config.init) if config.init else None
-    table = corpus.manifest.iloc[rows]
-    return before.adding(table) if before else SeenImages.of(table)
-
-
 def initial_images(named: str | Path) -> SeenImages | None:
     """Digests beside weights to start from, see :func:`initial_record`; None where there are none."""
     init = Path(named)

@@ -76,7 +76,7 @@ def fine_tune(
     """Train an encoder with a head, and leave it as it was.
 
     Args:
-        encoder: one that :func:`~raddino.tasks.fine_tuning.network.can_be_tuned`.
+        encoder: one of which :func:`~raddino.tasks.fine_tuning.network.why_not` says nothing.
         config: what is trained, and how.
         read: a grey image (H, W) by its row.
         train, val: labelled images.
@@ -204,8 +204,10 @@ def _batches(
     def every() -> Iterator[tuple[np.ndarray, Tensor]]:
         ahead = pool.submit(read, 0)
         for step in range(config.steps):
-            now, ahead = ahead, pool.submit(read, min(step + 1, config.steps - 1))
-            yield now.result()
+            batch = ahead.result()
+            if step + 1 < config.steps:
+                ahead = pool.submit(read, step + 1)
+            yield batch
 
     with ThreadPoolExecutor(1) as pool:
         yield every()
