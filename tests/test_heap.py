@@ -14,13 +14,13 @@ import resource
 import psutil, torch
 from raddino.heap import kept_pages
 
-PAGES, ROUNDS, MEBI = 10240, 10, 1 << 20
+PAGES, HALF, ROUNDS = 10240, 5120, 10  # what halves leave behind between other blocks is too small for a whole one
 
-def faults():
+def faults(pages=PAGES):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(ROUNDS):
-        torch.ones(PAGES * 1024)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / (ROUNDS * PAGES)
+        torch.ones(pages * 1024)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / (ROUNDS * pages)
 
 def resident():
     return psutil.Process().memory_info().rss / (4 * PAGES * 1024)
@@ -29,8 +29,8 @@ torch.ones(PAGES * 1024)
 print(faults())
 start = resident()
 with kept_pages():
-    faults()
-    print(faults())
+    faults(HALF)
+    print(faults(HALF))
     print(resident() - start)
 print(resident() - start)
 print(faults())
@@ -43,7 +43,7 @@ def test_pages_stay_inside_and_go_at_the_end():
     before, inside, held, left, after = map(float, out.split())
     assert before > 0.9
     assert inside < 0.1
-    assert held > 0.9
+    assert held > 0.4
     assert left < 0.1
     assert after > 0.9
 

@@ -128,7 +128,7 @@ def test_missing_weights_are_listed_without_the_path_and_a_typo_is_refused_at_on
 
 def test_a_probe_that_fails_on_one_task_leaves_the_others_as_they_were(corpus, tmp_path, monkeypatch):
     whole = judge(corpus, [Halves(), Pixels()], tmp_path, out="whole", macro={"mean": ["left", "noise"]})
-    from raddino.benchmark import evaluate as module
+    from raddino.benchmark import probing as module
 
     fit = module._probe
 
