@@ -285,6 +285,7 @@ def test_one_seed_has_no_spread(corpus, tmp_path):
         (r"C:\Users\me\m.pt is damaged", "…/m.pt is damaged"),
         ("see https://huggingface.co/microsoft/rad-dino and ./run/encoder", None),
         ("3 of 4 and/or 1/2", None),
+        ("no weights at /mnt/Klinik, St. Anna/Dr (Meier)/w.pth: give one", "no weights at …/w.pth: give one"),
     ],
 )
 def test_public_reasons_hold_no_absolute_path(text, shown):

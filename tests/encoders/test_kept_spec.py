@@ -1,5 +1,6 @@
 """What is kept of a spec leads back to the encoder, wherever both are moved, and holds no folder of anybody's."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.embed_job import small_vit
-from raddino.encoders.kept_spec import found_spec, kept_spec
+from raddino.encoders.kept_spec import found_spec, kept_spec, weights_digest
 from raddino.encoders.load import load_encoder
 from raddino.encoders.ours import save_encoder
 from raddino.errors import RaddinoError
@@ -95,3 +96,16 @@ def test_what_lies_with_the_probe_is_found_too(place):
     said = kept(inside, place)
     assert said == "./encoder"
     assert found_spec(said, place / "results/probes/edema/small") == str(inside)
+
+
+@pytest.mark.parametrize("spec", ["hog", "raddino-tiny", "hf:org/name", "dinov2-base:org/name", "/no/such/place"])
+def test_what_names_no_place_has_no_digest(spec):
+    assert weights_digest(spec) == ""
+
+
+def test_weights_have_one_digest_wherever_they_lie(place, monkeypatch):
+    file = place / "run/encoder/model.safetensors"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.chdir(place.parent)
+    for spec in (file, file.parent, f"dinov2-base:{file.parent}", "study/run/encoder", f"timm:vit@{file}"):
+        assert weights_digest(spec) == digest, spec

@@ -138,6 +138,7 @@ def test_a_stretched_schedule_keeps_its_shape(steps):
     [
         ({"vary": {"ssl.koleo_wieght": [0]}}, "koleo_wieght"),
         ({"vary": {"fraction": [0.5, 0.5]}}, "two arms are called 'fraction 50 %'"),
+        ({"vary": {"init": ["/jane/a/encoder", "/jane/b/encoder"]}}, r"two arms are called 'encoder': give factors as"),
         ({"vary": {"fraction": [0.5, 1.0]}, "against": "fraction 20 %"}, "none of fraction 50 %, fraction 100 %"),
         ({"vary": {"preset": ["cpu-smok"]}}, "Did you mean 'cpu-smoke'"),
     ],

@@ -85,6 +85,7 @@ def test_a_size_changes_keys_and_takes_the_place_of_factors():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"arms": {"x": {"encoders": ["/jane/a/encoder", "/jane/b/encoder"]}}}, "two encoders have one label"),
         ({"arms": {"x": {"encoders": ["hog"], "vary": {"seed": [0]}}}}, "not trained"),
         ({"arms": {"x": {"vary": {"fraction": [0.1]}, "axis": "fractoin"}}}, "Did you mean 'fraction'"),
         ({"tasks": {"x": {"suite": "synthetic", "targets": ["sex"]}}}, "suite or targets"),

@@ -39,7 +39,11 @@ HEADLINE = (
 )
 LOWER_IS_BETTER = ("mae", "hd95", "false_alarm_rate")
 DERIVED = ("metrics.json", "report.html", "table.tex")
-ABSOLUTE_PATH = re.compile(r"(?<![\w:/.…])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:,;'\"()]+[/\\])*([^\s/\\:,;'\"()]+)[/\\]?")
+_SIGN, _INNER = r"[^\s/\\:,;'\"()]", r"[^/\\:\n]"
+ABSOLUTE_PATH = re.compile(
+    rf"(?<![\w:/.…])(?:~|[A-Za-z]:)?[/\\](?:{_SIGN}(?:{_INNER}*[^\s/\\:])?[/\\])*({_SIGN}+)[/\\]?"
+)
+"""A folder's name may hold spaces; where a path ends in a sentence, its last name is taken to have none."""
 PACKAGES = ("raddino", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas")
 
 

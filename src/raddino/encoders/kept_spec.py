@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from raddino.encoders import load as _families  # noqa: F401  (registers them)
 from raddino.encoders import timm_model
 from raddino.encoders.base import ENCODERS
+from raddino.encoders.weights import WEIGHT_SUFFIXES
+from raddino.files import sha256
 
 BELOW, ABOVE = f".{os.sep}", f"..{os.sep}"
 
@@ -40,6 +43,27 @@ def found_spec(kept: str, folder: Path) -> str:
     if not place.startswith((BELOW, ABOVE)):
         return kept
     return head + os.path.normpath(os.path.join(os.path.abspath(folder), place))
+
+
+def weights_digest(spec: str | Path) -> str:
+    """SHA-256 over the weights that lie at the place which a spec names, wherever that is; empty for names and ids."""
+    files = list(_weight_files(Path(_place(spec))))
+    return sha256(*files) if files else ""
+
+
+def _place(spec: str | Path) -> str:
+    """The place that a spec names, if there is one and something lies there; else nothing."""
+    place = str(spec) if os.path.exists(spec) else _parted(str(spec))[1]
+    return place if place and os.path.exists(os.path.expanduser(place)) else ""
+
+
+def _weight_files(place: Path) -> Iterator[Path]:
+    place = place.expanduser()
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        found = sorted(file for file in place.iterdir() if file.suffix in WEIGHT_SUFFIXES and file.is_file())
+        yield from [file for file in found if file.suffix == ".safetensors"] or found
 
 
 def _parted(spec: str) -> tuple[str, str]:

@@ -7,15 +7,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from raddino.benchmark.results import spec_word
 from raddino.config import load_config, validate
 from raddino.corpus.dataset import Corpus
+from raddino.encoders.kept_spec import weights_digest
 from raddino.errors import ConfigError, RaddinoError
-from raddino.files import sha256
 from raddino.study.data import largest_sources
 from raddino.study.settings import Changes, Series, Study
 from raddino.training.pretrain import training_rows
@@ -23,7 +23,7 @@ from raddino.training.settings import PretrainConfig
 
 FORMAT = 1
 """Of digests; a change of what an arm's folder holds makes it another."""
-SEED, FRACTION, SOURCES, PRESET = "seed", "fraction", "sources", "preset"
+SEED, FRACTION, SOURCES, PRESET, INIT = "seed", "fraction", "sources", "preset", "init"
 DIGITS = 12
 LENGTHS = (
     *("warmup_steps", "freeze_last_layer_steps", "freeze_backbone_steps"),
@@ -96,7 +96,7 @@ def expand(study: Study) -> list[Arm]:
     for name in study.arms:
         labels = [arm.label for arm in arms if arm.series == name]
         if twice := [label for label in labels if labels.count(label) > 1]:
-            raise ConfigError(f"arms.{name}: two arms are called {twice[0]!r}")
+            raise ConfigError(f"arms.{name}: two arms are called {twice[0]!r}: give factors as LABEL: {{KEY: VALUE}}")
         known = [arm.condition for arm in arms if arm.series == name]
         if study.arms[name].against not in ("", *known):
             raise ConfigError(f"arms.{name}: against {study.arms[name].against!r} is none of {', '.join(known)}")
@@ -132,6 +132,8 @@ def _levels(factor: str, levels: Any) -> list[tuple[str, str, Changes]]:
 def _label(factor: str, value: Any) -> str:
     if factor == FRACTION and isinstance(value, int | float):
         return f"{100 * value:g} %"
+    if factor in (INIT, PRESET) and isinstance(value, str):
+        return spec_word(value)
     return " + ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
 
 
@@ -242,15 +244,15 @@ def check_nested(arms: Sequence[Arm], corpus: Corpus) -> int:
 def digested(arm: Arm, corpus: Corpus) -> Arm:
     """The arm with its digest: of settings, images and initial weights, or of the encoder that is named."""
     if arm.config is None:
-        told: dict[str, Any] = {"encoder": arm.encoder, "weights": _weights(arm.encoder)}
+        told: dict[str, Any] = {"encoder": arm.encoder, "weights": weights_digest(arm.encoder)}
     else:
         told = {
             "config": arm.config.model_dump(mode="json"),
-            "weights": _weights(arm.config.init),
+            "weights": weights_digest(arm.config.init or ""),
             "corpus": corpus.fingerprint,
         }
         if told["weights"]:
-            told["config"]["init"] = None
+            told["config"][INIT] = None
     return replace(arm, digest=digest_of(told))
 
 
@@ -258,12 +260,3 @@ def digest_of(told: dict[str, Any]) -> str:
     """Digest of JSON-ready facts."""
     text = json.dumps({"format": FORMAT} | told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
-
-
-def _weights(spec: str | None) -> str:
-    """Digest of the weights in a folder or file that a spec names; empty for names, and for None."""
-    place = Path(spec or "")
-    if spec and place.is_file():
-        return sha256(place)
-    files = sorted(place.glob("*.safetensors")) if spec and place.is_dir() else []
-    return sha256(*files) if files else ""

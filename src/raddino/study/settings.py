@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from raddino.benchmark.results import spec_word
 from raddino.config import Config, read_yaml, validate
 from raddino.errors import ConfigError, did_you_mean
 
@@ -63,7 +64,8 @@ class Series(Config):
 
     Attributes:
         title: for the report; empty for the series' name.
-        encoders: by label, specs of :func:`~raddino.encoders.load.load_encoder`; a list has its specs as labels.
+        encoders: by label, specs of :func:`~raddino.encoders.load.load_encoder`; a list has its specs as labels,
+            without folders.
         preset: of the trainings; None for the study's.
         set: changes over preset and study, dotted or nested keys of
             :class:`~raddino.training.settings.PretrainConfig`; lengths in steps are those of the preset's own steps.
@@ -92,7 +94,12 @@ class Series(Config):
     @field_validator("encoders", mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:
-        return {str(one): one for one in given} if isinstance(given, list | tuple) else given
+        if not isinstance(given, list | tuple):
+            return given
+        named = {spec_word(str(one)): one for one in given}
+        if len(named) < len(given):
+            raise ValueError("two encoders have one label: give them as LABEL: SPEC")
+        return named
 
     @model_validator(mode="after")
     def _sound(self) -> Series:

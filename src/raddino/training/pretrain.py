@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from raddino.config import diff, read_yaml, validate
+from raddino.config import read_yaml, validate
 from raddino.cores import usable_cores
 from raddino.corpus.dataset import Corpus
 from raddino.corpus.splits import patient_fraction
@@ -27,7 +26,7 @@ from raddino.encoders.ours import VitEncoder, save_encoder
 from raddino.encoders.seen_images import FILE as SEEN_IMAGES
 from raddino.encoders.seen_images import SeenImages
 from raddino.errors import ConfigError, RaddinoError, counted
-from raddino.files import lock, read_json, write_text
+from raddino.files import lock, read_json
 from raddino.heap import kept_pages
 from raddino.ssl import SelfDistillation
 from raddino.ssl.guides import Guide
@@ -41,6 +40,7 @@ from raddino.training.checkpoint import (
     tidy,
     training_state,
 )
+from raddino.training.identity import CONFIG, INIT, initial_weights, refuse_change, write_identity
 from raddino.training.loader import Collate, Positions, Samples, make_loader
 from raddino.training.loop import Loop
 from raddino.training.metrics_log import MetricsLog, NoLog, read_metrics
@@ -131,7 +131,7 @@ def _train(
     if parallel.first:
         _refuse_foreign(out)
     if change:
-        run = out / "config.yaml"
+        run = out / CONFIG
         config = memory.as_recorded(config, read_yaml(run) if parallel.first and run.is_file() else {}, parallel)
 
     def fitting(wanted: PretrainConfig) -> PretrainConfig:
@@ -150,9 +150,9 @@ def _train(
         optimizer = build_optimizer(task.student, config.optim)
         record, seen, done = Provenance(), None, 0
         if parallel.first:
-            environment = _environment(corpus, rows, place, parallel)
+            environment = _environment(config, corpus, rows, place, parallel)
             told = _read_json(out / ENVIRONMENT, "restore it, or give another --out")
-            _refuse_change(out, config, environment, told, fork)
+            refuse_change(out, config, environment, told, fork)
             done = latest_step(out / "checkpoints") or 0
             if done > config.steps:
                 raise ConfigError(f"{out} has done {done} steps, more than steps={config.steps}; give another --out")
@@ -164,7 +164,7 @@ def _train(
             table = corpus.manifest.iloc[rows]
             seen = before.adding(table) if before else SeenImages.of(table)
             seen.save(out)
-            _write_identity(out, config, environment | {"provenance": record.to_dict()} | guides.record(scales))
+            write_identity(out, config, environment | {"provenance": record.to_dict()} | guides.record(scales))
             if not done:
                 _export(out / "initial", task.teacher.backbone, config, record, 0, before)
         done = parallel.number(done)
@@ -250,7 +250,7 @@ def _source(init: str) -> Backbone:
     """What ``init`` names: a checkpoint of a run, what :func:`load_backbone` reads, or an encoder by its name."""
     path = Path(init)
     if is_checkpoint(path):
-        run = validate(PretrainConfig, read_yaml(path.parents[1] / "config.yaml"))
+        run = validate(PretrainConfig, read_yaml(path.parents[1] / CONFIG))
         told = Normalisation((run.views.mean,), (run.views.std,))
         return replace(checkpoint_backbone(path, run.vit), normalisation=told)
     if path.exists() or init.partition(":")[0] not in ENCODERS:
@@ -269,52 +269,18 @@ def _refuse_foreign(out: Path) -> None:
     if not out.is_dir():
         raise ConfigError(f"{out} is a file: give a folder as --out")
     if (
-        not (out / "config.yaml").is_file()
+        not (out / CONFIG).is_file()
         and {path.name for path in out.iterdir() if path.suffix != ".draft"} - _WRITTEN_FIRST
     ):
         raise ConfigError(f"{out} is not empty and not a run: give another --out")
 
 
-def _refuse_change(
-    out: Path, config: PretrainConfig, environment: dict[str, Any], told: dict[str, Any], fork: bool
-) -> None:
-    """Refuse a run with another config unless it is forked."""
-    if not (out / "config.yaml").is_file():
-        return
-    defaults = json.loads(PretrainConfig(compile=config.compile).model_dump_json())
-    old = {"corpus": told.get("corpus", {})} | _filled(read_yaml(out / "config.yaml"), defaults)
-    new = {"corpus": environment["corpus"]} | json.loads(config.model_dump_json())
-    old["sharding"] = new["sharding"]  # decides where weights lie, not what is computed
-    if not fork and (changes := diff(old, new)):
-        raise ConfigError(
-            f"{out} holds a run with another config ({'; '.join(changes)}): "
-            "give another --out, undo the change, or pass --fork to go on with it"
-        )
-
-
-def _filled(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A run's config; settings that it is older than have their defaults."""
-    return defaults | {
-        key: _filled(value, there)
-        if isinstance(value, dict) and isinstance(there := defaults.get(key), dict)
-        else value
-        for key, value in values.items()
-    }
-
-
 _WRITTEN_FIRST = {".lock", ENVIRONMENT, SEEN_IMAGES}
 
 
-def _write_identity(out: Path, config: PretrainConfig, environment: dict[str, Any]) -> None:
-    """``environment.json``, then ``config.yaml``, which makes the folder a run."""
-    for name, text in (
-        (ENVIRONMENT, json.dumps(environment, indent=2) + "\n"),
-        ("config.yaml", yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)),
-    ):
-        write_text(out / name, text)
-
-
-def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device, parallel: DataParallel) -> dict[str, Any]:
+def _environment(
+    config: PretrainConfig, corpus: Corpus, rows: np.ndarray, device: torch.device, parallel: DataParallel
+) -> dict[str, Any]:
     packages = ("raddino", "torch", "torchvision", "numpy", "transformers", "pydicom")
     table = corpus.manifest.iloc[rows]
     return {
@@ -326,6 +292,7 @@ def _environment(corpus: Corpus, rows: np.ndarray, device: torch.device, paralle
             "synthetic": synthetic(table["synthetic"]),
             **({"weights": corpus.weights} if corpus.weights else {}),
         },
+        INIT: initial_weights(config.init),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
