@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from raddino.inspection.holdings import OLDEST, THE_REST, UNKNOWN, groups_of, present
+from raddino.inspection.holdings import OLDEST, THE_REST, UNKNOWN, groups_of, patients_of, present
 from raddino.metrics.bootstrap import PatientBootstrap, interval
 from raddino.metrics.ranking import Floats, auroc, stratified_auroc
 from raddino.metrics.scales import effective_patients, scale_of
@@ -104,7 +104,7 @@ def drift(
     frame = manifest.reset_index(drop=True)
     kinds = {kind: table for kind, table in inputs_of(frame, measures).items() if len(table.columns)}
     facts = kinds.pop(FACTS, pd.DataFrame(index=frame.index))
-    whose = _patients(frame)
+    whose = patients_of(frame)
     pairs = [(by, groups, pair) for by in present(frame, COMPARED) for groups in [groups_of(frame, by)]
              for pair in combinations(compared_groups(groups, whose), 2)]  # fmt: skip
     told = []
@@ -115,7 +115,7 @@ def drift(
             of_facts = ranked(FACTS, facts.iloc[rows], target)
             for kind, table in kinds.items():
                 ranking = sorted([*ranked(kind, table.iloc[rows], target), *of_facts], key=lambda one: -one[2])
-                told.append(_told(by, one, other, kind, table.to_numpy()[rows], target, whose[rows], ranking))
+                told.append(_told(by, one, other, kind, table.iloc[rows].to_numpy(), target, whose[rows], ranking))
             if content is not None:
                 seen = rows[np.isfinite(content[rows]).all(1)]
                 y = (groups[seen] == other).astype(np.float64)
@@ -140,7 +140,7 @@ def content_of(corpora: Sequence[Corpus], manifest: pd.DataFrame, cache: Path | 
     chosen = np.zeros(len(frame), bool)
     for by in present(frame, COMPARED):
         groups = groups_of(frame, by)
-        for name in compared_groups(groups, _patients(frame)):
+        for name in compared_groups(groups, patients_of(frame)):
             chosen[draw(np.flatnonzero(groups == name), MOST_EMBEDDED)] = True
     encoder = load_encoder(ENCODER, device="cpu")
     content = np.full((len(frame), encoder.dim), np.nan, np.float32)
@@ -237,8 +237,3 @@ def _out_of_fold(x: np.ndarray, target: Floats, patients: np.ndarray) -> tuple[F
 
 def _enough(target: Floats, patients: np.ndarray) -> bool:
     return all(len(np.unique(patients[target == value])) >= FEWEST_PATIENTS for value in (0, 1))
-
-
-def _patients(frame: pd.DataFrame) -> np.ndarray:
-    whose = frame["patient"].fillna(frame["id"]) if "id" in frame else frame["patient"]
-    return whose.astype(str).to_numpy()
