@@ -38,6 +38,9 @@ Workers = Annotated[
 SecondaryCapture = Annotated[
     bool, typer.Option("--secondary-capture", help="Take DICOM Secondary Capture too; it may hold text.")
 ]
+TextEngine = Annotated[
+    str, typer.Option(help="What looks for text in the picture: strokes, both or rapidocr (extra ocr), or tesseract.")
+]
 Seed = Annotated[int, typer.Option(help="Seed; equal seeds give equal results.")]
 OUT_OF_MEMORY = re.compile(
     r"^OutOfMemoryError|can't allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.I
@@ -114,9 +117,7 @@ def prepare(
         str,
         typer.Option(help="Of text in the picture that may name the patient: keep, blank, or quarantine the image."),
     ] = "keep",
-    text_engine: Annotated[
-        str, typer.Option(help="What looks for it: strokes, both or rapidocr (extra ocr), or tesseract.")
-    ] = "strokes",
+    text_engine: TextEngine = "strokes",
     duplicates: Annotated[
         str,
         typer.Option(
@@ -138,9 +139,9 @@ def prepare(
 
     mend = None
     if fix or text != "keep" or text_engine != "strokes":
-        from raddino.inspection.mend import Mending
+        from raddino.inspection.mend import mending
 
-        mend = Mending(tuple(fix or ()), text, text_engine)
+        mend = mending(tuple(fix or ()), text, text_engine, then_inspect)
     columns = arguments.pairs("--column", column, "patient=subject_id")
     source_options = {
         key: arguments.value(text) for key, text in arguments.pairs("--option", option, "readers=any").items()
@@ -157,7 +158,7 @@ def prepare(
         )  # fmt: skip
     print(summary(corpus))
     if then_inspect:
-        _inspect([corpus], workers=workers)
+        _inspect([corpus], text_engine=text_engine, workers=workers)
 
 
 @app.command()
@@ -173,6 +174,7 @@ def inspect(
     check: Annotated[
         list[str] | None, typer.Option(help="A check to make; repeatable.", show_default="all of them")
     ] = None,
+    text_engine: TextEngine = "strokes",
     drift: Annotated[
         bool, typer.Option(help="Ask whether sources, splits and manufacturers are told apart by size and grey values.")
     ] = True,
@@ -189,7 +191,9 @@ def inspect(
     from raddino.corpus.dataset import Corpus
 
     opened = [Corpus.open(path) for path in corpora]
-    worst = _inspect(opened, out, checks=check, drift=drift, drift_features=drift_features, workers=workers)
+    worst = _inspect(
+        opened, out, checks=check, text_engine=text_engine, drift=drift, drift_features=drift_features, workers=workers
+    )
     raise typer.Exit(int(strict and worst == "error"))
 
 

@@ -11,6 +11,8 @@ from packed_corpus import KEY, pack
 from raddino.errors import ConfigError, RaddinoError
 from raddino.inspection.base import CHECKS, Finding
 from raddino.inspection.inspect import inspect, summary, write_csv
+from raddino.inspection.text import ENGINES
+from raddino.inspection.text_regions import Region
 
 
 class Bright:
@@ -105,6 +107,28 @@ def test_command(corpus, capsys, monkeypatch, tmp_path):
     assert run(corpus.path, "--check", "bright", "--workers", 1, "--strict") == 1
     assert run(corpus.path, "--check", "nothing") == 2
     assert "unknown check" in capsys.readouterr().err
+
+
+def test_each_engine_of_text_has_measures_of_its_own(corpus, monkeypatch):
+    seen = []
+    monkeypatch.setitem(ENGINES, "both", lambda image: seen.append("both") or [Region(1, 2, 3, 4, "identifier", 0.9)])
+    monkeypatch.setitem(ENGINES, "strokes", lambda image: seen.append("strokes") or [])
+    for engine, found in (("strokes", 0), ("both", len(corpus)), ("strokes", 0), ("both", len(corpus))):
+        inspected = inspect([corpus], checks=["text"], text_engine=engine, workers=1)
+        assert len(inspected.findings) == found
+    assert seen == ["strokes"] * len(corpus) + ["both"] * len(corpus)
+
+
+@pytest.mark.parametrize(
+    ("checks", "engine", "words"),
+    [
+        (["exposure"], "both", "'both' has nothing to do: give --check text too"),
+        (None, "rapidocrs", "unknown text engine 'rapidocrs'. Did you mean 'rapidocr'"),
+    ],
+)
+def test_an_engine_that_is_not_known_or_has_nothing_to_do_is_refused(corpus, checks, engine, words):
+    with pytest.raises(ConfigError, match=words):
+        inspect([corpus], checks=checks, text_engine=engine, workers=1)
 
 
 def test_prepare_ends_with_the_same_inspection(corpus, capsys, monkeypatch, tmp_path):

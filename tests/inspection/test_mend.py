@@ -136,7 +136,9 @@ def test_unknown_words_get_a_suggestion(given):
 def test_an_engine_without_text_to_look_for_is_refused(capsys, monkeypatch, tmp_path):
     from raddino import cli
 
-    with pytest.raises(ConfigError, match="'rapidocr' has nothing to do: give --text blank or quarantine"):
+    with pytest.raises(
+        ConfigError, match="'rapidocr' has nothing to do: give --text blank or quarantine, or --inspect"
+    ):
         Mending(("geometry",), engine="rapidocr")
     assert Mending(text="blank", engine="rapidocr").engine == "rapidocr"
     monkeypatch.setattr("sys.argv", ["raddino", "prepare", "x", "--out", str(tmp_path), "--text-engine", "tesseract"])
@@ -144,6 +146,14 @@ def test_an_engine_without_text_to_look_for_is_refused(capsys, monkeypatch, tmp_
         cli.main()
     assert ended.value.code == 2
     assert "'tesseract' has nothing to do" in capsys.readouterr().err
+
+
+def test_an_inspection_at_the_end_gives_an_engine_something_to_do():
+    assert mending.mending((), "keep", "both", inspected=True) is None
+    assert mending.mending(("geometry",), "keep", "both", inspected=True) == Mending(("geometry",))
+    assert mending.mending((), "blank", "both", inspected=True) == Mending(text="blank", engine="both")
+    with pytest.raises(ConfigError, match="Did you mean 'both'"):
+        mending.mending((), "keep", "boht", inspected=True)
 
 
 def test_another_mending_is_another_corpus(named, tmp_path):

@@ -3,8 +3,11 @@
 import json
 
 import pandas as pd
+import pytest
 
 from burned_text import chestlike, drawn
+from raddino.errors import ConfigError
+from raddino.inspection.text import ENGINES
 from raddino.inspection.text_check import Text
 
 
@@ -23,3 +26,13 @@ def test_identifiers_are_found_and_markers_are_not_spoken_of():
     assert abs(top - 40) < 4
     assert abs(left - 150) < 4
     assert finding.reason in check.reasons
+
+
+def test_the_engine_is_the_one_that_is_asked_for_and_part_of_the_version(monkeypatch):
+    shown = []
+    monkeypatch.setitem(ENGINES, "both", lambda image: shown.append(image.shape) or [])
+    assert Text("both").measure([chestlike(40)]) == [{"identifiers": [], "markers": [], "score": 0.0}]
+    assert shown == [(40, 40)]
+    assert len({Text(engine).version for engine in ENGINES}) == len(ENGINES)
+    with pytest.raises(ConfigError, match=r"unknown text engine 'boht'\. Did you mean 'both'"):
+        Text("boht")

@@ -46,11 +46,15 @@ class Check(Protocol):
 
     Attributes:
         name: small letters; of the cache and of the columns in ``inspect.csv``.
-        version: raised with every change of what :meth:`measure` gives; measures of other versions are made anew.
+        version: raised with every change of what :meth:`measure` gives, with the settings behind it where there are
+            any; measures of other versions are made anew.
     """
 
     name: str
-    version: int
+
+    @property
+    def version(self) -> int | str:
+        """See the class."""
 
     @property
     def reasons(self) -> Mapping[str, tuple[Severity, str]]:

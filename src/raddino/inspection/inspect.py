@@ -14,6 +14,8 @@ from raddino.errors import ConfigError, RaddinoError, counted
 from raddino.files import draft_of
 from raddino.inspection.base import CHECKS, SEVERITIES, Check, Finding, Severity
 from raddino.inspection.measures import measure
+from raddino.inspection.text import STROKES
+from raddino.inspection.text_check import Text
 
 SHOWN_FACTS = ("source", "split", "view")
 
@@ -56,6 +58,7 @@ def inspect(
     corpora: Sequence[Corpus],
     *,
     checks: Sequence[str] | None = None,
+    text_engine: str = STROKES,
     spare: Path | None = None,
     workers: int | None = None,
 ) -> Inspection:
@@ -64,11 +67,12 @@ def inspect(
     Args:
         corpora: at least one, each folder once.
         checks: names; None for all.
+        text_engine: what the check ``text`` looks with, of :data:`raddino.inspection.text.ENGINES`.
         spare: see :func:`raddino.inspection.measures.measure`.
         workers: processes; None for one a core. The result does not depend on it.
 
     Raises:
-        ConfigError: a corpus twice, or none.
+        ConfigError: a corpus twice, or none; an unknown engine, or one without the check ``text``.
         RaddinoError: an unknown check, or what :func:`~raddino.inspection.measures.measure` raises.
     """
     if not corpora:
@@ -78,6 +82,8 @@ def inspect(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     chosen = [CHECKS[name] for name in dict.fromkeys(checks if checks is not None else CHECKS)]
+    if text_engine != STROKES:
+        chosen = _with_engine(chosen, text_engine)
     measured = [measure(corpus, chosen, spare, workers) for corpus in corpora]
     manifest = pd.concat(
         [corpus.manifest.assign(corpus=number, row=range(len(corpus))) for number, corpus in enumerate(corpora)],
@@ -94,6 +100,13 @@ def inspect(
     order = list(inspection.reasons)
     findings.sort(key=lambda one: (order.index(one.reason), -(one.probability or 0), one.row))
     return inspection
+
+
+def _with_engine(chosen: list[Check], engine: str) -> list[Check]:
+    looking = Text(engine)
+    if all(check.name != Text.name for check in chosen):
+        raise ConfigError(f"the text engine {engine!r} has nothing to do: give --check text too")
+    return [looking if check.name == Text.name else check for check in chosen]
 
 
 def write_csv(inspection: Inspection, path: Path) -> Path:

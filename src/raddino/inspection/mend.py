@@ -10,11 +10,11 @@ import numpy as np
 from raddino.corpus.pack import Record
 from raddino.corpus.render import Rendered, digest, joint_digest
 from raddino.corpus.shards import decode_png, encode_png
-from raddino.errors import ConfigError, counted, did_you_mean
+from raddino.errors import ConfigError, counted
 from raddino.images.errors import ImageError, NotARadiograph
 from raddino.inspection.geometry import SURE, Geometry, sure_move
 from raddino.inspection.moves import MOVES, Move
-from raddino.inspection.text import ENGINES, POLICIES, apply_policy
+from raddino.inspection.text import ENGINES, POLICIES, STROKES, apply_policy, check_known
 
 FIXES = ("geometry",)
 SET_ASIDE = "text in the picture that may name the patient"
@@ -36,15 +36,16 @@ class Mending:
 
     fix: tuple[str, ...] = ()
     text: str = "keep"
-    engine: str = "strokes"
+    engine: str = STROKES
 
     def __post_init__(self) -> None:
         words = [*(("fix", name, FIXES) for name in self.fix), ("text policy", self.text, POLICIES)]
         for kind, name, known in [*words, ("text engine", self.engine, tuple(ENGINES))]:
-            if name not in known:
-                raise ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
-        if self.text == "keep" and self.engine != Mending.engine:
-            raise ConfigError(f"the text engine {self.engine!r} has nothing to do: give --text blank or quarantine too")
+            check_known(kind, name, known)
+        if self.text == "keep" and self.engine != STROKES:
+            raise ConfigError(
+                f"the text engine {self.engine!r} has nothing to do: give --text blank or quarantine, or --inspect"
+            )
 
     @property
     def settings(self) -> Record:
@@ -73,6 +74,18 @@ class Mending:
         return changed, _noted(
             {**row, "sha256": changed.sha256}, "text was blanked", f"text was blanked in {counted(places, 'place')}"
         )
+
+
+def mending(fix: tuple[str, ...], text: str, engine: str, inspected: bool) -> Mending | None:
+    """What the options of ``prepare`` ask for, None for nothing; where the corpus is ``inspected`` at the end, the
+    engine has something to do without a policy too.
+
+    Raises:
+        ConfigError: see :class:`Mending`.
+    """
+    check_known("text engine", engine, ENGINES)
+    chosen = Mending(fix, text, engine if text != "keep" or not inspected else STROKES)
+    return None if chosen == Mending() else chosen
 
 
 def _turned(rendered: Rendered, row: Record, pixels: np.ndarray, measured: dict[str, Any]) -> tuple[Rendered, Record]:

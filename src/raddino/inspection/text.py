@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from raddino.errors import RaddinoError, did_you_mean
+from raddino.errors import ConfigError, did_you_mean
 from raddino.inspection import text_find, text_ocr
 from raddino.inspection.text_regions import Region
 
+STROKES = "strokes"
+"""The built-in engine."""
 ENGINES: dict[str, Callable[[np.ndarray], list[Region]]] = {
-    "strokes": text_find.find,
+    STROKES: text_find.find,
     "both": text_ocr.both,
     "rapidocr": text_ocr.rapidocr,
     "tesseract": text_ocr.tesseract,
@@ -27,7 +29,7 @@ ROUNDS = 4
 MARGIN = 3
 
 
-class TextError(RaddinoError):
+class TextError(ConfigError):
     """An image, engine or policy that the inspection of text does not take."""
 
 
@@ -42,7 +44,18 @@ def _checked(image: np.ndarray) -> None:
         raise TextError(f"an image is a grey array (H, W) of uint8 or uint16, not {is_}: convert it first")
 
 
-def find_text(image: np.ndarray, engine: str = "strokes") -> list[Region]:
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name of a ``kind``, for example ``"text engine"``, that is none of those known.
+
+    Raises:
+        TextError: with the nearest known name.
+    """
+    names = list(known)
+    if name not in names:
+        raise TextError(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}")
+
+
+def find_text(image: np.ndarray, engine: str = STROKES) -> list[Region]:
     """Regions with text in a grey image (H, W) of uint8 or uint16, each a marker or an identifier.
 
     ``engine``: ``"strokes"`` (built in), ``"rapidocr"`` (extra ``ocr``), ``"both"`` (rapidocr reads what the first has
@@ -50,10 +63,7 @@ def find_text(image: np.ndarray, engine: str = "strokes") -> list[Region]:
     Raises ``TextError`` for another image or engine, ``OcrError`` where an engine is missing.
     """
     _checked(image)
-    if engine not in ENGINES:
-        raise TextError(
-            f"unknown text engine {engine!r}: use one of {', '.join(ENGINES)}.{did_you_mean(engine, ENGINES)}"
-        )
+    check_known("text engine", engine, ENGINES)
     return ENGINES[engine](image)
 
 
@@ -113,7 +123,7 @@ def _filled(values: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def apply_policy(
-    image: np.ndarray, policy: str, engine: str = "strokes", find: Callable[[np.ndarray], list[Region]] | None = None
+    image: np.ndarray, policy: str, engine: str = STROKES, find: Callable[[np.ndarray], list[Region]] | None = None
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """The image under ``policy``, or None where it is set aside, and a record for the manifest.
 
@@ -123,10 +133,7 @@ def apply_policy(
     ``text_boxes``: top, left, height, width and kind of each region, never a word. ``find`` replaces the engine.
     """
     _checked(image)
-    if policy not in POLICIES:
-        raise TextError(
-            f"unknown text policy {policy!r}: use one of {', '.join(POLICIES)}.{did_you_mean(policy, POLICIES)}"
-        )
+    check_known("text policy", policy, POLICIES)
     look = find or (lambda pixels: find_text(pixels, engine))
     regions = look(image)
     boxes = [_plain(r) for r in regions]

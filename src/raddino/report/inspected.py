@@ -12,6 +12,7 @@ from raddino.inspection.drift import Told, content_of
 from raddino.inspection.drift import drift as probe
 from raddino.inspection.holdings import Tables, holdings, write_holdings
 from raddino.inspection.inspect import Inspection, inspect, summary, write_csv
+from raddino.inspection.text import STROKES
 from raddino.report.holdings import holdings_text
 from raddino.report.inspection import write_page
 
@@ -50,6 +51,7 @@ def look_into(
     out: Path | None = None,
     *,
     checks: Sequence[str] | None = None,
+    text_engine: str = STROKES,
     drift: bool = True,
     drift_features: bool = False,
     workers: int | None = None,
@@ -59,7 +61,7 @@ def look_into(
     Args:
         corpora: at least one, each folder once.
         out: where measures are kept of a corpus in which nothing can be written.
-        checks, workers: see :func:`raddino.inspection.inspect.inspect`.
+        checks, text_engine, workers: see :func:`raddino.inspection.inspect.inspect`.
         drift: ask whether sources, splits and manufacturers are told apart.
         drift_features: ask it of what ``raddino-tiny`` sees, too.
 
@@ -69,7 +71,7 @@ def look_into(
     """
     if drift_features and not drift:
         raise ConfigError("--drift-features asks what --no-drift leaves out: give one of them")
-    found = inspect(corpora, checks=checks, spare=out, workers=workers)
+    found = inspect(corpora, checks=checks, text_engine=text_engine, spare=out, workers=workers)
     content = content_of(list(corpora), found.manifest) if drift_features else None
     told = probe(found.manifest, found.measures, content) if drift else None
     return Inspected(found, holdings(found.manifest, found.measures), told)
