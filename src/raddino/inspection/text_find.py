@@ -14,7 +14,7 @@ from raddino.inspection.text_strokes import CELL, Strokes, grey_bytes, halved, p
 
 Box = tuple[int, int, int, int]
 
-TEXT_LOGIT, SLACK = 0.0, 1.0
+TEXT_LOGIT, SLACK = 1.0, 1.0
 MARKER_PROBABILITY, WORD_PROBABILITY = 0.95, 0.99
 NOTHING_PROBABILITY, CLUTTER, DOUBTFUL = 0.6, 0.4, 0.6
 GLYPH = 22
