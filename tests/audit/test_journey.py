@@ -63,6 +63,12 @@ def test_by_its_looks_it_holds_no_path_but_those_that_commands_said(places):
     assert {one.stated for one in done.findings if one.stated} >= {JOINS, WHEN}
 
 
+def test_only_what_commands_said_holds_the_folder_that_it_was_made_in(places, tmp_path):
+    (tmp_path / "strings.txt").write_text(f"{places}\n{places.parent}\n", encoding="utf-8")
+    done = audit(places / "out", strings=tmp_path / "strings.txt", strict=True)
+    assert {one.place.rpartition("/")[2].partition(":")[0] for one in done.found} == {"log.txt"}
+
+
 def leak(kind: str, out: Path, word: str) -> None:
     """Put an identifier into one of the files that the journey made."""
     if kind == "parquet cell":
