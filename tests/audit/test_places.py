@@ -23,14 +23,16 @@ SUITE = {
             "tiny": {"layers": 1, "width": 16, "heads": 1, "vocabulary": 300}}},
     ],
 }  # fmt: skip
+FACTS = {"probe": "logistic", "tasks": [{"name": "bmi", "target": "bmi", "kind": "regression"}]}
 STUDY = {
-    "question": "Do initial weights help?", "preset": "cpu-smoke", "budget": {"steps": 2},
+    "question": "Do initial weights help?", "preset": "{home}/preset.yaml", "budget": {"steps": 2},
     "arms": {
         "start": {"vary": {"init": ["{home}/encoder", None]}},
         "known": {"encoders": ["{home}/encoder", "hog"]},
         "broken": {"encoders": ["{home}/broken"]},
     },
-    "tasks": {"facts": {"targets": ["bmi"], "probe": {"kind": "logistic"}}}, "resamples": 20,
+    "tasks": {"facts": {"targets": ["bmi"], "probe": {"kind": "logistic"}},
+              "there": {"suite": "{home}/facts.yaml", "test_on": ["{home}/site"]}}, "resamples": 20,
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def places(tmp_path_factory):
     home.mkdir(parents=True)
     overrides = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
     shutil.copy(PROMPTS / "findings.yaml", home / "own.yaml")
-    for name, values in (("suite", SUITE), ("study", STUDY | {"set": _nested(SETTINGS)})):
+    for name, values in (("suite", SUITE), ("facts", FACTS), ("study", STUDY | {"set": _nested(SETTINGS)})):
         text = yaml.safe_dump(settled(values, home), sort_keys=False)
         (home / f"{name}.yaml").write_text(text, encoding="utf-8")
     train = ["pretrain", f"{out}/corpus", "--preset", "cpu-smoke", *overrides, "--device", "cpu", "--workers", "0"]
@@ -56,7 +58,14 @@ def places(tmp_path_factory):
         _run(log, ["sample", "--out", f"{home}/drawn", "-n", "90", "--size", "48", "--workers", "1"])
         _run(log, ["prepare", f"{home}/drawn", "--out", f"{out}/corpus", "--shorter-side", "48", "--workers", "1",
                    "--column", "split=", "--splits", "0.5,0.15,0.35"])  # fmt: skip
+        _run(log, ["sample", "--out", f"{home}/there", "-n", "40", "--size", "48", "--seed", "3", "--workers", "1"])
+        shutil.make_archive(f"{home}/there", "zip", home / "there")
+        for place, made in (("there/manifest.csv", home / "site"), ("there.zip", out / "unpacked")):
+            _run(log, ["prepare", f"{home}/{place}", "--out", f"{made}", "--shorter-side", "48", "--workers", "1",
+                       "--source", "there", "--duplicates", "report"])  # fmt: skip
+        shutil.copytree(home / "site", out / "site")
         _run(log, [*train, "--out", f"{home}/run"])
+        shutil.copy(home / "run" / "config.yaml", home / "preset.yaml")
         shutil.copytree(home / "run" / "encoder", home / "encoder")
         shutil.copytree(home / "run" / "encoder", home / "broken")
         (home / "broken" / "model.safetensors").write_bytes(b"broken")
@@ -68,11 +77,26 @@ def places(tmp_path_factory):
             ["evaluate", f"{out}/corpus", "--encoders", encoders, "--suite", f"{home}/suite.yaml", "--run",
              f"{out}/run", "--out", f"{judged}", *SMALL],
             ["report", f"{judged}", "--run", f"{out}/run", "--corpus", f"{out}/corpus"],
+            ["evaluate", f"{out}/corpus", "--encoders", f"{home}/encoder", "--suite", f"{home}/facts.yaml",
+             "--fine-tune", "last-1", "--test-on", f"{home}/site", "--run", f"{home}/run", "--out",
+             f"{out}/elsewhere", *SMALL],
+            ["evaluate", f"{out}/corpus", "--encoders", f"{home}/encoder", "--suite", f"{home}/facts.yaml",
+             "--cross-validate", "3x1", "--out", f"{out}/folds", *SMALL],
+            ["compare", f"{out}/elsewhere", f"{out}/elsewhere", "--out", f"{out}/pair", "--resamples", "20"],
+            ["predict", f"{home}/there", "--probe", f"{judged}/probes/bmi/trained", "--encoder", f"{home}/encoder",
+             "--out", f"{out}/predictions.csv", "--device", "cpu"],
+            ["segment", f"{home}/there", "--model", f"{judged}/models/lungs/trained", "--encoder",
+             f"{home}/encoder", "--out", f"{out}/masks", "--device", "cpu"],
+            ["pretrain", f"{out}/corpus", f"{home}/site", "--preset", f"{home}/preset.yaml", "--init",
+             f"{home}/run/encoder", "--set", "ssl.guides.bmi=keep", "--device", "cpu", "--workers",
+             "0", "--out", f"{out}/guided"],
+            ["views", f"{out}/corpus", "--preset", f"{home}/preset.yaml", "--images", "2", "--out", f"{out}/views.png"],
             ["leaderboard", f"{judged}", "--out", f"{out}/board"],
             ["embed", f"{out}/corpus", "--encoder", f"{home}/encoder", "--device", "cpu", "--out", f"{out}/f.parquet"],
             *(["export", f"{home}/encoder", "--format", name, "--out", f"{out}/export-{name}"]
               for name in ("huggingface", "official")),
-            ["inspect", f"{out}/corpus", "--out", f"{out}/seen", "--check", "exposure", "--workers", "1"],
+            ["inspect", f"{out}/corpus", f"{home}/site", "--out", f"{out}/seen", "--check", "exposure", "--check",
+             "duplicates", "--workers", "1"],
             ["study", f"{home}/study.yaml", "--corpus", f"{out}/corpus", "--out", f"{out}/study", "--device", "cpu",
              "--workers", "0"],
         ):  # fmt: skip
