@@ -27,21 +27,17 @@ class LaidOut:
         encoder: one with patches; its fingerprint with ``+grid4`` is this one's.
     """
 
-    grid = None
+    grid: tuple[int, int] | None = None
 
     def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
+        assert encoder.grid is not None
+        rows, columns = self._shape(*encoder.grid)
+        self.encoder, self.dim = encoder, rows * columns * encoder.dim
 
     def __getattr__(self, name: str) -> Any:
         if name in ("encoder", "fast_encode", "read"):  # while unpickled; ways past the layout
             raise AttributeError(name)
         return getattr(self.encoder, name)
-
-    @property
-    def dim(self) -> int:
-        """16 D."""
-        rows, columns = self._shape(*self.encoder.grid)  # type: ignore[misc]
-        return rows * columns * self.encoder.dim
 
     @property
     def fingerprint(self) -> str:
