@@ -47,6 +47,8 @@ def test_the_first_few_of_many(number, said):
     [
         ({}, ("linear", "cls"), ""), ({}, ("linear", "both"), "let the probe read features: cls"),
         ({}, ("attentive", "patches"), "use another probe"), ({"grid": (4, 4)}, ("attentive", "patches"), ""),
+        ({}, ("linear", "grid"), "let the probe read features: cls"), ({"laid_out": True}, ("linear", "grid"), ""),
+        ({"laid_out": True}, ("linear", "both"), "no patch features"), ({"grid": (4, 4)}, ("knn", "grid"), ""),
         ({"supervised": True}, ("linear", "cls"), "trained on masks"), ({"supervised": False}, ("knn", "cls"), ""),
         ({}, ("zero_shot", "cls"), "no text encoder"), ({"encode_text": len}, ("zero_shot", "cls"), ""),
     ],

@@ -109,6 +109,21 @@ def test_attentive_reads_the_patches(corpus, suite, tmp_path):
     assert [one["reason"] for one in lost] == ["halves has no patch features: use another probe"]
 
 
+def test_grid_reads_patches_where_they_are_and_floors_as_they_are(corpus, suite, tmp_path):
+    encoders = [Blocks(), Pixels(8), Halves()]
+    results = evaluate(corpus, encoders, suite=suite, probe={"features": "grid"}, out=tmp_path / "r", resamples=50)
+    laid = value(results, "left", "auroc")
+    assert laid["encoder_fingerprint"] == "blocks-1+grid4"
+    assert laid["detail"]["features"] == "grid"
+    assert laid["value"] > 0.75
+    rows = results.rows()
+    assert set(rows["encoder"]) == {"blocks", "pixels"}
+    assert rows.loc[rows["encoder"] == "pixels", "encoder_fingerprint"].iloc[0] == Pixels(8).fingerprint
+    assert [one["reason"] for one in results.data["absent"] if one["encoder"] == "halves"] == [
+        "halves has no patch features: let the probe read features: cls"
+    ]
+
+
 def test_flips_have_features_of_their_own(corpus, suite, tmp_path):
     results = evaluate(corpus, [Halves()], suite=suite, probe={"kind": "knn", "flips": True}, out=tmp_path / "r",
                        resamples=50)  # fmt: skip

@@ -89,6 +89,23 @@ def test_predictions_are_those_of_the_evaluation(place, tmp_path):
             assert abs(temperature - 1) > 0.01
 
 
+def test_a_probe_that_read_the_grid_reads_it_again(place, tmp_path):
+    corpus = Corpus.open(place / "corpus")
+    evaluate(corpus, [place / "encoder"], names=["small"], suite=place / "suite.yaml", out=place / "grid",
+             probe=PROBE | {"features": "grid"}, resamples=20, device="cpu")  # fmt: skip
+    grid = place / "grid" / "probes" / "age" / "small"
+    assert KeptProbe.load(grid).record.features == "grid"
+    predict(
+        place / "images", [grid, place / "results" / "probes" / "age" / "small"], tmp_path / "out.csv", device="cpu"
+    )
+    found = pd.read_csv(tmp_path / "out.csv").groupby("image")["value"]
+    assert (found.nunique() == 2).mean() > 0.9
+    expected = pd.read_parquet(place / "grid" / "predictions.parquet").query("task == 'age'")
+    ages = corpus.manifest.set_index("id").loc[expected["id"], "age"]
+    image = [f"{round(2 * (age - 1))}.png" for age in ages]
+    np.testing.assert_allclose(found.first()[image], expected["score"], atol=1e-4)
+
+
 def test_thresholds_and_temperatures_come_from_validation(place):
     probe = KeptProbe.load(next(one for one in folders(place) if one.parent.name == "x"))
     rows = json.loads((place / "results" / "metrics.json").read_text(encoding="utf-8"))["rows"]

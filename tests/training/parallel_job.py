@@ -28,11 +28,14 @@ KINDS = {"none": DataParallel, "fsdp": ShardedParallel}
 GUIDES = (Guide("age", True, 1), Guide("maker", False, 3))
 COLD = 0.012
 """A temperature at which Sinkhorn-Knopp is in float64."""
-CASES = {
+CASES = {  # each pair of settings meets once
     f"{centering}, {micro} x {images}, {dtype}": (centering, temperature, micro, images, dtype)
-    for centering, temperature in (("softmax", 0.02), ("sinkhorn_knopp", COLD))
-    for micro, images in ((1, 12), (2, 6))
-    for dtype in ("float64", "float32")
+    for centering, temperature, micro, images, dtype in (
+        ("softmax", 0.02, 1, 12, "float64"),
+        ("softmax", 0.02, 2, 6, "float32"),
+        ("sinkhorn_knopp", COLD, 2, 6, "float64"),
+        ("sinkhorn_knopp", COLD, 1, 12, "float32"),
+    )
 }
 
 

@@ -49,6 +49,8 @@ def misfit(encoder: Encoder, probe: ProbeConfig) -> str:
         return f"{subject(encoder.name)} is trained on masks and has no features to probe"
     if probe.kind == "zero_shot" and not hasattr(encoder, "encode_text"):
         return f"{subject(encoder.name)} has no text encoder, which zero_shot asks: use another probe"
+    if probe.features == "grid" and getattr(encoder, "laid_out", False):
+        return ""
     if probe.features != "cls" and encoder.grid is None:
         remedy = "use another probe" if probe.features == "patches" else "let the probe read features: cls"
         return f"{subject(encoder.name)} has no patch features: {remedy}"

@@ -39,7 +39,7 @@ from raddino.benchmark.suite import CrossValidation, Suite
 from raddino.benchmark.tabulate import tabulate
 from raddino.corpus.splits import check_patient_splits
 from raddino.encoders.base import Encoder
-from raddino.encoders.flipped import Flipped
+from raddino.encoders.laid_out import as_read
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
@@ -176,8 +176,7 @@ def _judge(
     visited, unvisited = visits(population, examples)
     absent += unvisited
     bare = loaded
-    if plan.probe.flips:
-        loaded = {name: Flipped(encoder) for name, encoder in bare.items()}
+    loaded = {name: as_read(encoder, plan.probe.features, plan.probe.flips) for name, encoder in bare.items()}
     probed = [one for one in examples if not is_case_task(one.config)]
     cased = [one for one in examples if is_case_task(one.config)]
     measured_on = probed + [visit.examples for visit in visited]
@@ -197,7 +196,7 @@ def _judge(
         for name, encoder in loaded.items():
             with about(name):
                 failed: dict[str, str] = {}
-                if probed and (reason := misfit(encoder, plan.probe)):
+                if probed and (reason := misfit(bare[name], plan.probe)):
                     absent.append(absence(None, name, reason))
                 elif probed:
                     try:

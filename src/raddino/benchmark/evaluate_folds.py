@@ -31,7 +31,7 @@ from raddino.benchmark.sites import Population
 from raddino.benchmark.suite import Suite
 from raddino.corpus.dataset import Corpus, labelling
 from raddino.encoders.base import Encoder
-from raddino.encoders.flipped import Flipped
+from raddino.encoders.laid_out import as_read
 from raddino.errors import RaddinoError
 from raddino.features.extract import embed
 from raddino.files import lock
@@ -67,7 +67,7 @@ def cross_validate(
                     absent.append(absence(None, name, reason))
                     continue
                 failed = failures.setdefault(name, {})
-                encoder = Flipped(bare) if plan.probe.flips else bare
+                encoder = as_read(bare, plan.probe.features, plan.probe.flips)
                 try:
                     features = embed(corpus, encoder, rows=needed, patches=patches, **embedding)
                 except Exception as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 
 from raddino.benchmark.cases import slug
 from raddino.benchmark.measure import Scores
@@ -126,4 +127,4 @@ def _calibration(scores: Scores) -> tuple[float, dict[str, float]]:
         if name.startswith(THRESHOLD)
     }
     inside = {name: float(value) for name, value in plain.items() if 0 < value < 1}
-    return temperature, {name: 1 / (1 + (1 / value - 1) ** (1 / temperature)) for name, value in inside.items()}
+    return temperature, {name: float(expit(logit(value) / temperature)) for name, value in inside.items()}

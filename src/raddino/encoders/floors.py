@@ -22,12 +22,16 @@ MAX_FITTED = 20_000
 
 
 class _Floor:
-    """Grey images squeezed to a small square in 0..1; what follows is the subclass's."""
+    """Grey images squeezed to a small square in 0..1; what follows is the subclass's.
+
+    Their numbers belong to places in the image, so a probe that reads ``grid`` reads them as they are.
+    """
 
     name: str
     size: int
     dim: int
     grid: tuple[int, int] | None = None
+    laid_out = True
 
     def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         """Grey (H, W) uint8 or uint16, squeezed to (B, 1, size, size) float32 in 0..1 with antialiasing.

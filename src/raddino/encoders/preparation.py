@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import InterpolationMode, crop, pad, resize
+from torch.nn.functional import pad
 
 from raddino.encoders.base import check_batch
 from raddino.errors import RaddinoError
@@ -125,6 +125,8 @@ class Preparation:
 
     def _resized(self, image: np.ndarray) -> Tensor:
         if self.backend == "tensor":
+            from torchvision.transforms.v2.functional import InterpolationMode, resize
+
             size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
             mode = InterpolationMode[self.interpolation.upper()]
             return resize(torch.from_numpy(image)[None], size, interpolation=mode, antialias=True)
@@ -143,9 +145,9 @@ class Preparation:
         short = [max(side - length, 0) for length in pixels.shape[-2:]]
         if any(short):
             top, left = (missing // 2 for missing in short)
-            pixels = pad(pixels, [left, top, short[1] - left, short[0] - top])
+            pixels = pad(pixels, (left, short[1] - left, top, short[0] - top))
         top, left = (self._start(length - side) for length in pixels.shape[-2:])
-        return crop(pixels, top, left, side, side)
+        return pixels[..., top : top + side, left : left + side]
 
     def _start(self, border: int) -> int:
         """Where a crop begins in an image that is longer by ``border``; below 0 in a shorter one."""

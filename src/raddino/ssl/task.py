@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raddino.config import Config
 from raddino.ssl.centering import SinkhornKnopp, SoftmaxCentering
+from raddino.ssl.gradients import GradientsConfig, OrientedGradients
 from raddino.ssl.gram import GramAnchor, GramConfig
 from raddino.ssl.guides import Columns, Guide, Guides, ramp
 from raddino.ssl.head import HeadConfig, ProjectionHead
@@ -29,6 +30,7 @@ class SslConfig(Config):
         koleo_weight: weight of the KoLeo regulariser on each global view.
         kde_weight: likewise of :func:`raddino.ssl.losses.kde`, to take the place of KoLeo; 0 is off.
         kde_concentration: of its kernel; Virchow2's is 5.
+        gradients: of asking patches for the gradients of what they show.
         gram: of anchoring patches to an earlier teacher's.
         guides: columns that heads predict from the student's class tokens of global views, and whether these are to
             ``keep`` what the columns tell or to have it removed: ``{manufacturer: remove, sex: keep}``.
@@ -47,6 +49,7 @@ class SslConfig(Config):
     koleo_weight: float = Field(0.1, ge=0)
     kde_weight: float = Field(0.0, ge=0)
     kde_concentration: float = Field(5.0, gt=0, le=1e3)
+    gradients: GradientsConfig = GradientsConfig()
     gram: GramConfig = GramConfig()
     guides: Columns = ()
     guide_weight: float = Field(1.0, ge=0)
@@ -190,14 +193,18 @@ def needed_tokens(
 
 
 class Network(nn.Module):
-    """A backbone and its heads; student and teacher are one each, of which the student may have guides."""
+    """A backbone and its heads; student and teacher are one each, of which the student may have more heads."""
 
-    def __init__(self, vit: VitConfig, config: SslConfig, guides: Sequence[Guide] = ()) -> None:
+    def __init__(self, vit: VitConfig, config: SslConfig, guides: Sequence[Guide] = (), student: bool = False) -> None:
         super().__init__()
         self.backbone = VisionTransformer(vit)
         self.dino_head = ProjectionHead(vit.embed_dim, config.head)
         self.ibot_head = ProjectionHead(vit.embed_dim, config.ibot_head) if config.ibot_head else None
         self.guides = Guides(vit.embed_dim, config.guide_hidden, guides) if guides else None
+        self.gradients = (
+            OrientedGradients(vit.embed_dim, vit.patch_size, config.gradients)
+            if student and config.gradients.weight else None
+        )  # fmt: skip
 
     def project(self, cls: Tensor, masked: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Prototype logits of class tokens (B, D) and, of patches (R, D), the first ``count``."""
@@ -218,7 +225,7 @@ class SelfDistillation(nn.Module):
     def __init__(self, vit: VitConfig, config: SslConfig, guides: Sequence[Guide] = ()) -> None:
         super().__init__()
         self.config = config
-        self.student = Network(vit, config, guides)
+        self.student = Network(vit, config, guides, student=True)
         self.teacher = Network(vit.model_copy(update={"drop_path": 0.0}), config).requires_grad_(False)
         self.gram = GramAnchor(vit, config.gram) if config.gram.weight else None
         self.dino_centering = self._centering(config.head)
@@ -226,7 +233,8 @@ class SelfDistillation(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> "SelfDistillation":
         """Fresh student weights, copied to the teacher."""
-        for part in (self.student.backbone, self.student.dino_head, self.student.ibot_head, self.student.guides):
+        student = self.student
+        for part in (student.backbone, student.dino_head, student.ibot_head, student.guides, student.gradients):
             if part is not None:
                 part.init_weights(generator)
         return self.reset_teacher()
@@ -274,9 +282,10 @@ class SelfDistillation(nn.Module):
         masks = views.masks if self.config.ibot_weight else None
         crops = [views.global_crops] if views.local_crops is None else [views.global_crops, views.local_crops]
         anchored = self.config.gram.begun(step)
-        needed = torch.arange(views.masks.numel(), device=views.masks.device) if anchored else views.masked_rows
+        every = anchored or self.student.gradients is not None
+        needed = torch.arange(views.masks.numel(), device=views.masks.device) if every else views.masked_rows
         cls, patches = needed_tokens(self.student.backbone, crops, masks, needed, generator)
-        masked = patches[views.masked_rows] if anchored else patches
+        masked = patches[views.masked_rows] if every else patches
         cls_logits, masked_logits = self.student.project(cls, masked, len(views.masked_weights))
         globals_ = len(views.global_crops)
         global_cls = cls[:globals_]
@@ -294,7 +303,7 @@ class SelfDistillation(nn.Module):
         rows = cross_entropy(masked_logits, ibot_targets, temperature)
         ibot = (rows * views.masked_weights).sum() / len(views.masks)
         total = self.config.dino_weight * (dino_local + dino_global) + koleo_loss + self.config.ibot_weight * ibot
-        options = self._options(views, global_cls, patches if anchored else None)
+        options = self._options(views, global_cls, patches, anchored)
         total, guides = sum(options.values(), start=total), {}
         if self.student.guides is not None:
             if views.targets is None:
@@ -304,13 +313,19 @@ class SelfDistillation(nn.Module):
         shown = (dino_local, dino_global, koleo_loss / 2, ibot / 2)
         return Losses(total, *shown, dino_targets, global_logits.detach(), options, guides)
 
-    def _options(self, views: Views, global_cls: Tensor, patches: Tensor | None) -> dict[str, Tensor]:
-        """What is added to the loss by options that are on, weighted; ``patches`` are all, of anchored global views."""
+    def _options(self, views: Views, global_cls: Tensor, patches: Tensor, anchored: bool) -> dict[str, Tensor]:
+        """What is added to the loss by options that are on, weighted.
+
+        ``patches`` are all of the global views' where gradients or an anchor ask for them.
+        """
         found = {}
         if weight := self.config.kde_weight:
             first, second = (kde(half, self.config.kde_concentration) for half in global_cls.chunk(2))
             found["kde"] = weight * (first + second)
-        if self.gram is not None and patches is not None:
+        if self.student.gradients is not None:
+            grid = patches.unflatten(0, (len(views.global_crops), -1))
+            found["gradients"] = self.student.gradients(grid, views.global_crops)
+        if self.gram is not None and anchored:
             crops = views.global_crops if views.gram_crops is None else views.gram_crops
             found["gram"] = self.gram(patches.unflatten(0, (len(crops), -1)), crops)
         return found

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raddino.encoders.base import Encoder
-from raddino.encoders.flipped import Flipped
 from raddino.encoders.kept_spec import found_spec
+from raddino.encoders.laid_out import as_read
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError, RaddinoError, commonest
 from raddino.features.forward import encode_all, make_encode
@@ -24,6 +24,7 @@ from raddino.images.errors import ImageError
 from raddino.progress import bar
 from raddino.tasks.base import value_text
 from raddino.tasks.probes.kept import NOT_CLINICAL, KeptProbe, ProbeRecord
+from raddino.tasks.probes.read import pick
 from raddino.tasks.segmentation.segment import listed, read_ahead
 
 if TYPE_CHECKING:
@@ -143,11 +144,7 @@ class _Reader:
         found: list[list[list[str]]] = [[] for _ in images]
         for probe in self.probes:
             record = probe.record
-            read = {"cls": cls, "mean_patch": mean, "both": None}[record.features]
-            if record.features == "both" and mean is not None:
-                read = np.concatenate([cls, mean], axis=1)
-            if read is None:
-                raise RaddinoError(f"the probe {record.task!r} reads {record.features}, but its encoder has no patches")
+            read = pick(cls, mean, record.features)
             values, raw = probe.answers(read), probe.answers(read, calibrated=False)
             for lines, value, plain in zip(found, values, raw, strict=True):
                 for at, name in enumerate(record.classes or [_positive(record)]):
@@ -172,7 +169,7 @@ def _positive(record: ProbeRecord) -> str:
 def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str | None, device: str) -> list[_Reader]:
     """The encoders that the probes need, each loaded once."""
     loaded: dict[str, Encoder] = {}
-    readers: dict[tuple[str, bool, str], _Reader] = {}
+    readers: dict[tuple[str, str], _Reader] = {}
     for probe, folder in zip(probes, folders, strict=True):
         record = probe.record
         if given is None and record.spec is None:
@@ -198,7 +195,7 @@ def _readers(probes: list[KeptProbe], folders: Sequence[str | Path], given: str 
                 f"{folder} was trained on encoder {record.encoder!r} of fingerprint {record.fingerprint}; "
                 f"{encoder.name!r} has {encoder.fingerprint}: give the one it was trained on, with --encoder"
             )
-        key = (record.fingerprint, record.flips, record.precision)
-        made = readers.setdefault(key, _Reader(Flipped(encoder) if record.flips else encoder, record.precision, []))
+        read = as_read(encoder, record.features, record.flips)
+        made = readers.setdefault((read.fingerprint, record.precision), _Reader(read, record.precision, []))
         made.probes.append(probe)
     return list(readers.values())

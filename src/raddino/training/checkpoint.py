@@ -28,7 +28,7 @@ TASK, OPTIMIZER = "task.safetensors", "optimizer.safetensors"
 _STEP = re.compile(r"step_(\d{1,18})")
 _ADAM_KEYS = ("step", "exp_avg", "exp_avg_sq")
 _BACKBONE, _GRAM = "teacher.backbone.", "gram.teacher."
-_GUIDES = ("student.guides.", "guides.")
+_OPTIONAL = ("student.guides.", "guides.", "student.gradients.", "gradients.")
 """Of the task, and of its moments."""
 
 
@@ -217,14 +217,14 @@ def _damaged(path: Path, words: str) -> RaddinoError:
 def _fill(own: Mapping[str, Tensor], file: Path) -> None:
     """Copy a file of exactly these tensors into them, in place.
 
-    The teacher is the Gram teacher of one without it; heads of guides that it does not know stay as they are.
+    The teacher is the Gram teacher of one without it; the student's further heads stay as they are if it lacks them.
     """
     with _opened(file) as held:
         names = set(held.keys())
-        if any(not name.startswith((_GRAM, *_GUIDES)) for name in own.keys() ^ names):
+        if any(not name.startswith((_GRAM, *_OPTIONAL)) for name in own.keys() ^ names):
             raise ValueError("it holds another network")
         for name, tensor in own.items():
-            if name not in names and name.startswith(_GUIDES):
+            if name not in names and name.startswith(_OPTIONAL):
                 continue
             found = held.get_tensor(name if name in names else name.replace(_GRAM, _BACKBONE, 1))
             if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):

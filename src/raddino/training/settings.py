@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raddino.config import Config
 from raddino.ssl import SslConfig
+from raddino.ssl.gradients import CELLS
 from raddino.training.monitor import MonitorConfig
 from raddino.training.optimizer import OptimConfig
 from raddino.training.schedule import ScheduleConfig
@@ -89,6 +90,10 @@ class PretrainConfig(Config):
         for size in sizes if self.views.local_views else sizes[:1]:
             if size % self.vit.patch_size:
                 raise ValueError(f"view size {size} is no multiple of patch_size {self.vit.patch_size}")
+        if self.ssl.gradients.weight and self.vit.patch_size % CELLS:
+            raise ValueError(
+                f"ssl.gradients asks {CELLS} x {CELLS} cells of a patch: patch_size {self.vit.patch_size} is odd"
+            )
         if self.ssl.gram.size and self.ssl.gram.size % self.vit.patch_size:
             raise ValueError(f"ssl.gram.size {self.ssl.gram.size} is no multiple of patch_size {self.vit.patch_size}")
         if self.schedule.length is not None and self.schedule.length < self.steps:

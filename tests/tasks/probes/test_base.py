@@ -56,7 +56,7 @@ def feature_set(mean_patch=True, patches=None):
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"), [("cls", [5, 5]), ("mean_patch", [-5, -5]), ("both", [5, 5, -5, -5])]
+    ("features", "expected"), [("cls", [5, 5]), ("mean_patch", [-5, -5]), ("both", [5, 5, -5, -5]), ("grid", [5, 5])]
 )
 def test_features_are_read_in_the_order_of_the_rows(features, expected):
     x = read_features(feature_set(), np.array([5, 7]), LinearConfig(features=features))

@@ -20,6 +20,7 @@ from raddino.metrics.scales import Scale, method, scale_of
 from raddino.metrics.signature import Signature
 from raddino.tasks.base import Examples, Statistic
 from raddino.tasks.probes import LinearConfig, ProbeConfig
+from raddino.tasks.probes.read import pick
 
 
 @dataclass(frozen=True)
@@ -185,15 +186,9 @@ def probe_input(features: FeatureSet, config: ProbeConfig) -> np.ndarray:
     Raises:
         RaddinoError: the probe reads single patches, or a mean of patches that the encoder does not have.
     """
-    if config.features == "cls":
-        return features.cls
     if config.features == "patches":
         raise RaddinoError(f"the {config.kind} probe reads single patches; this analysis has image embeddings only")
-    if features.mean_patch is None:
-        raise RaddinoError(f"the probe reads {config.features}, but this encoder has no patch tokens")
-    if config.features == "mean_patch":
-        return features.mean_patch
-    return np.concatenate([features.cls, features.mean_patch], axis=1)
+    return pick(features.cls, features.mean_patch, config.features)
 
 
 def mean_of(statistics: Sequence[Statistic]) -> Statistic:

@@ -35,7 +35,8 @@ class ProbeConfig(Config):
 
     Attributes:
         kind: of the probe.
-        features: what of the encoder is read: the CLS embedding, the mean of the patch tokens, both, or all patches.
+        features: what of the encoder is read: the CLS embedding, the mean of the patch tokens, both, means of the
+            patch tokens in 4 x 4 places (:class:`raddino.encoders.laid_out.LaidOut`), or all patches.
         flips: whether features are the average over an image and its mirror image (see
             :class:`raddino.encoders.flipped.Flipped`).
         criterion: what chooses on validation images. A criterion that a loss does not know (``"mae"`` of a
@@ -43,7 +44,7 @@ class ProbeConfig(Config):
     """
 
     kind: str
-    features: Literal["cls", "mean_patch", "both", "patches"] = "cls"
+    features: Literal["cls", "mean_patch", "both", "grid", "patches"] = "cls"
     flips: bool = False
     criterion: Criterion = "loss"
 

@@ -52,7 +52,7 @@ class ProbeRecord(BaseModel):
     encoder: str
     fingerprint: str
     spec: str | None
-    features: Literal["cls", "mean_patch", "both"]
+    features: Literal["cls", "mean_patch", "both", "grid"]
     flips: bool
     precision: Literal["fp32", "bf16"]
     shorter_side: int | None = Field(ge=1)

@@ -26,7 +26,7 @@ class KNNConfig(ProbeConfig):
     """
 
     kind: Literal["knn"] = "knn"
-    features: Literal["cls", "mean_patch", "both"] = "cls"
+    features: Literal["cls", "mean_patch", "both", "grid"] = "cls"
     neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20, 50, 100, 200)
     temperatures: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.02, 0.07, 0.2, 1.0)
 

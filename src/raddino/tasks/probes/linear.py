@@ -49,7 +49,7 @@ class LinearConfig(ProbeConfig):
     """
 
     kind: Literal["linear"] = "linear"
-    features: Literal["cls", "mean_patch", "both"] = "cls"
+    features: Literal["cls", "mean_patch", "both", "grid"] = "cls"
     learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.001, 0.01, 0.1)
     weight_decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
     seeds: PositiveInt = 5

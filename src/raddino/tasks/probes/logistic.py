@@ -38,7 +38,7 @@ class LogisticConfig(ProbeConfig):
     """
 
     kind: Literal["logistic"] = "logistic"
-    features: Literal["cls", "mean_patch", "both"] = "cls"
+    features: Literal["cls", "mean_patch", "both", "grid"] = "cls"
     c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 

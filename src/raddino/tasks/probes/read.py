@@ -26,11 +26,20 @@ def read_features(features: FeatureSet, rows: np.ndarray, config: ProbeConfig) -
         if some.patches is None:
             raise RaddinoError(f"the {config.kind} probe reads all patches, and none were kept for this encoder")
         return some.patches
-    if config.features == "cls":
-        return some.cls
-    if some.mean_patch is None:
-        raise RaddinoError(f"the probe reads {config.features}, but this encoder has no patch tokens")
-    return some.mean_patch if config.features == "mean_patch" else np.concatenate([some.cls, some.mean_patch], axis=1)
+    return pick(some.cls, some.mean_patch, config.features)
+
+
+def pick(cls: np.ndarray, mean_patch: np.ndarray | None, features: str) -> np.ndarray:
+    """(N, D) or (N, 2 D) that a probe of image embeddings reads; ``grid`` stands in ``cls`` already.
+
+    Raises:
+        RaddinoError: a mean of patches that the encoder does not have.
+    """
+    if features in ("cls", "grid"):
+        return cls
+    if mean_patch is None:
+        raise RaddinoError(f"the probe reads {features}, but this encoder has no patch tokens")
+    return mean_patch if features == "mean_patch" else np.concatenate([cls, mean_patch], axis=1)
 
 
 def take(x: np.ndarray | PatchRows, index: np.ndarray) -> np.ndarray | PatchRows:
