@@ -102,7 +102,4 @@ def serve(looker: Looker, port: int = 0) -> None:
         settings = uvicorn.Config(
             build(looker, guard), log_level="error", access_log=False, server_header=False, proxy_headers=False
         )
-        try:
-            uvicorn.Server(settings).run(sockets=[listening])
-        finally:
-            looker.close()
+        uvicorn.Server(settings).run(sockets=[listening])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from raddino.corpus.dataset import Corpus
 from raddino.encoders.load import load_encoder
 from raddino.errors import ConfigError
+from raddino.images.wall import Wall
 
 
 def start(corpus: str | None, encoders: Sequence[str], port: int = 0, device: str = "auto") -> None:
@@ -25,4 +26,5 @@ def start(corpus: str | None, encoders: Sequence[str], port: int = 0, device: st
     from raddino.app.state import Looker
 
     opened = Corpus.open(corpus) if corpus else None
-    serve(Looker(opened, [load_encoder(one, device) for one in encoders]), port)
+    with Wall() as wall:
+        serve(Looker(opened, [load_encoder(one, device) for one in encoders], wall), port)

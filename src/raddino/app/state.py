@@ -38,12 +38,15 @@ class Looker:
 
     Any number of threads may ask; an encoder computes for one at a time. Only features of corpus images are written,
     to the corpus's own feature cache.
+
+    Args:
+        wall: where files dropped in are decoded.
     """
 
-    def __init__(self, corpus: Corpus | None, encoders: Sequence[Encoder]) -> None:
+    def __init__(self, corpus: Corpus | None, encoders: Sequence[Encoder], wall: Wall) -> None:
         self.corpus, self.encoders = corpus, list(encoders)
         self._lock, self._reading = threading.RLock(), threading.Lock()
-        self._wall = Wall()
+        self._wall = wall
         self._uploads: OrderedDict[str, np.ndarray] = OrderedDict()
         self._dropped = 0
         self._seen: OrderedDict[tuple[int, str], Seen] = OrderedDict()
@@ -111,7 +114,3 @@ class Looker:
                 for seen in [one for one in self._seen if one[1] == gone]:
                     del self._seen[seen]
         return key
-
-    def close(self) -> None:
-        """End the decoding process."""
-        self._wall.close()

@@ -216,6 +216,7 @@ at("reset").addEventListener("click", () => {
 });
 at("file").addEventListener("change", () => { if (at("file").files.length) drop(at("file").files[0]); });
 at("controls").addEventListener("submit", (event) => event.preventDefault());
+addEventListener("keydown", (event) => { if (event.key === "Escape") { view.kept = ""; remember(); } });
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
