@@ -81,6 +81,7 @@ def page(chromium, served):
     """Opened by the token; nothing in its console may complain."""
     context = chromium.new_context(viewport={"width": 1200, "height": 1000})
     page = context.new_page()
+    page.set_default_timeout(15_000)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)

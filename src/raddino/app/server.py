@@ -95,7 +95,9 @@ def serve(looker: Looker, port: int = 0) -> None:
         try:
             listening.bind((ADDRESS, port))
         except OSError as error:
-            raise RaddinoError(f"port {port} cannot be had ({error.strerror}); leave --port out for a free one") from None
+            raise RaddinoError(
+                f"port {port} cannot be had ({error.strerror}); leave --port out for a free one"
+            ) from None
         port = listening.getsockname()[1]
         guard = Guard(port)
         print(f"app: http://{ADDRESS}:{port}/?token={guard.token}", flush=True)
