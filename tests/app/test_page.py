@@ -13,6 +13,10 @@ def told(page) -> str:
     return page.locator("#status").inner_text()
 
 
+def says(page, words: str) -> None:
+    page.locator("#status", has_text=words).wait_for()
+
+
 def pixels(page, number: int = 0) -> np.ndarray:
     address = page.evaluate("n => document.querySelectorAll('canvas.pane')[n].toDataURL()", number)
     picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
@@ -81,17 +85,17 @@ def test_colours_cover_the_image(page) -> None:
 def test_a_point_lights_its_own_patch_and_is_in_the_address(page) -> None:
     page.fill("#other-row", "4")
     page.press("#other-row", "Tab")
-    page.wait_for_function("document.querySelectorAll('canvas.pane').length === 4")
+    page.locator("canvas.pane").nth(3).wait_for()
     choose(page, "similarity")
     assert told(page).startswith("Point at the first image")
     pane = page.locator("canvas.pane").first
     box = pane.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('Similarity')")
+    says(page, "Similarity")
     assert "kept" not in told(page)
     page.mouse.down()
     page.mouse.up()
-    page.wait_for_function("document.getElementById('status').textContent.includes('(kept)')")
+    says(page, "(kept)")
     assert "30 % across" in told(page)
     assert all(is_coloured(pixels(page, i)) for i in range(4))
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.5)
@@ -99,16 +103,16 @@ def test_a_point_lights_its_own_patch_and_is_in_the_address(page) -> None:
     assert "30 % across" in told(page)
     address = page.url
     pane.press("ArrowRight")
-    page.wait_for_function("document.getElementById('status').textContent.includes('33 % across')")
+    says(page, "33 % across")
     page.goto("about:blank")
     page.goto(address)
-    page.wait_for_function("document.getElementById('status').textContent.includes('30 % across')")
+    says(page, "30 % across")
     assert page.locator("canvas.pane").count() == 4
 
 
 def test_attention_has_a_mean_and_every_head(page) -> None:
     choose(page, "attention")
-    page.wait_for_function("document.getElementById('head').length === 4")
+    page.locator("#head option").nth(3).wait_for(state="attached")
     mean = pixels(page)
     assert is_coloured(mean)
     page.select_option("#head", "3")
@@ -120,7 +124,7 @@ def test_attention_has_a_mean_and_every_head(page) -> None:
 def test_neighbours_are_other_patients_and_a_click_compares(page, corpus) -> None:
     def rows() -> list[int]:
         page.click("#search")
-        page.wait_for_function("document.getElementById('status').textContent.startsWith('A neighbour')")
+        says(page, "A neighbour")
         return [int(n) for n in re.findall(r"image (\d+), cosine", page.locator("#found").inner_text())]
 
     found = rows()
@@ -129,7 +133,7 @@ def test_neighbours_are_other_patients_and_a_click_compares(page, corpus) -> Non
     page.uncheck("#strangers")
     assert 0 not in rows()
     page.locator("#found button").first.click()
-    page.wait_for_function("document.querySelectorAll('canvas.pane').length === 4")
+    page.locator("canvas.pane").nth(3).wait_for()
     assert "other=c" in page.url
     assert "secret" not in page.content()
     assert "person-" not in page.content()
@@ -138,7 +142,7 @@ def test_neighbours_are_other_patients_and_a_click_compares(page, corpus) -> Non
 def test_a_file_dropped_in_is_seen_and_leaves_no_file(page, png, corpus) -> None:
     before = {path for path in corpus.path.rglob("*")}
     page.set_input_files("#file", png)
-    page.wait_for_function("document.querySelector('figcaption').textContent.startsWith('dropped-in image 1')")
+    page.locator("figcaption", has_text="dropped-in image 1").first.wait_for()
     choose(page, "colours")
     assert is_coloured(pixels(page))
     assert {path for path in corpus.path.rglob("*")} == before
