@@ -142,10 +142,10 @@ export class Pane {
       event.preventDefault();
       this.magnify(Math.exp(-event.deltaY / 500), this.under(event));
     }, { passive: false });
-    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    this.canvas.addEventListener("keydown", (event) => this.press(event));
   }
 
-  key(event) {
+  press(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (step && event.shiftKey) this.pan((step[0] * 0.1) / this.zoom, (step[1] * 0.1) / this.zoom);
     else if (step) {
