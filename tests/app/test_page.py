@@ -142,7 +142,7 @@ def test_neighbours_are_other_patients_and_a_click_compares(page, corpus) -> Non
 def test_a_file_dropped_in_is_seen_and_leaves_no_file(page, png, corpus) -> None:
     before = {path for path in corpus.path.rglob("*")}
     page.set_input_files("#file", png)
-    page.locator("figcaption", has_text="dropped-in image 1").first.wait_for()
+    page.locator("figcaption", has_text="dropped-in image 1").first.wait_for(timeout=90_000)
     choose(page, "colours")
     assert is_coloured(pixels(page))
     assert {path for path in corpus.path.rglob("*")} == before
