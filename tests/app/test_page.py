@@ -102,6 +102,9 @@ def test_a_point_lights_its_own_patch_and_is_in_the_address(page) -> None:
     page.wait_for_timeout(100)
     assert "30 % across" in told(page)
     address = page.url
+    choose(page, "image")
+    np.testing.assert_array_equal(np.ptp(pixels(page).astype(int), axis=-1), 0)
+    choose(page, "similarity")
     pane.press("ArrowRight")
     says(page, "33 % across")
     page.goto("about:blank")

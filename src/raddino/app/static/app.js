@@ -83,6 +83,7 @@ async function layout() {
 
 async function layer(mine = turn) {
   for (const one of panes) one.window(Number(view.level), Number(view.window));
+  if (view.show !== "similarity") panes.forEach((one) => one.mark(null));
   if (view.show === "image") panes.forEach((one) => one.cover(null));
   if (view.show === "similarity") await similar();
   if (view.show === "attention") await attend(mine);
