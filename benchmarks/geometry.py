@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from raddino.corpus.dataset import Corpus
 from raddino.files import write_text
-from raddino.inspection.geometry import SURE, VIEWS
-from raddino.inspection.moves import MOVES
+from raddino.inspection.geometry import SURE
+from raddino.inspection.moves import MOVES, VIEWS
 from raddino.inspection.upright import ENCODER, SHIPPED, Head, features
 from raddino.progress import track
 

@@ -613,6 +613,21 @@ def report(
     print(f"report: {write(results, run=run, corpus=opened, encoder=encoder, out=out)}")
 
 
+@app.command("app")
+def look(
+    corpus: Annotated[str | None, typer.Option(help="Corpus whose images to look at.")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder; repeat it to see two side by side.", show_default="raddino-tiny")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=0, max=65535, show_default="a free one")] = 0,
+    device: Device = "auto",
+) -> None:
+    """See what an encoder sees, on a page of this machine alone (extra app)."""
+    from raddino.app.start import start
+
+    start(corpus, encoder or ["raddino-tiny"], port, device)
+
+
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(help="Results folder.", show_default=False)],

@@ -11,7 +11,8 @@ import torch
 from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.encoders.base import Features, Provenance
 from raddino.encoders.ours import VitEncoder
-from raddino.features import extract
+from raddino.features import parts
+from raddino.features.extract import embed
 from raddino.vit import VisionTransformer, VitConfig
 
 IMAGES = 40
@@ -56,10 +57,10 @@ class Means:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[2])
-    extract.PART_IMAGES = 4
+    parts.PART_IMAGES = 4
     encoder = Means(seconds=options["seconds"]) if options.get("seconds") else small_vit()
     out = options.get("out")
-    extract.embed(
+    embed(
         corpus_at(Path(sys.argv[1])),
         encoder,
         batch_size=4,

@@ -14,7 +14,7 @@ from memory_corpus import MemoryCorpus, toy_corpus
 from raddino.encoders.base import Features
 from raddino.encoders.floors import PixelPCA
 from raddino.errors import RaddinoError
-from raddino.features import extract
+from raddino.features import parts
 from raddino.features.cache import FeatureSet
 from raddino.features.extract import embed
 
@@ -52,7 +52,7 @@ def test_only_missing_rows_are_computed(corpus):
 
 
 def test_an_interrupted_run_continues(corpus, monkeypatch):
-    monkeypatch.setattr(extract, "PART_IMAGES", 16)
+    monkeypatch.setattr(parts, "PART_IMAGES", 16)
     with pytest.raises(KeyboardInterrupt):
         embed(corpus, Means(fail_after=40), batch_size=8)
     encoder = Means()

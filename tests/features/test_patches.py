@@ -9,7 +9,7 @@ from memory_corpus import toy_corpus
 from raddino.encoders.base import Features
 from raddino.encoders.floors import HOG, PixelPCA
 from raddino.errors import RaddinoError
-from raddino.features import extract, patches
+from raddino.features import parts, patches
 from raddino.features.extract import embed
 
 
@@ -51,7 +51,7 @@ def test_what_was_embedded_without_them_is_embedded_again(corpus):
 
 
 def test_an_interrupted_run_continues(corpus, monkeypatch):
-    monkeypatch.setattr(extract, "PART_IMAGES", 8)
+    monkeypatch.setattr(parts, "PART_IMAGES", 8)
     with pytest.raises(KeyboardInterrupt):
         embed(corpus, Means(fail_after=20), batch_size=4, patches=True)
     encoder = Means()

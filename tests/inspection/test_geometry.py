@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from raddino.inspection.geometry import VIEWS, Geometry, sure_move
-from raddino.inspection.moves import MOVES, Move
+from raddino.inspection.geometry import Geometry, sure_move
+from raddino.inspection.moves import MOVES, VIEWS, Move
 from raddino.inspection.upright import Head, features, look
 from raddino.sample.scene import render
 from raddino.sample.studies import draw_scene

@@ -90,6 +90,17 @@ class Preparation:
             raise RaddinoError(f"a square image resized to {resized} and seen in {covered} px loses unequal borders")
         return lost[0]
 
+    def placed(self, shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Size (rows, columns) to which an image (height, width) is resized, and where in it the prepared one begins.
+
+        The beginning is negative where zeros are put around a small image.
+        """
+        resized = self._target(*shape)
+        if self.crop is None:
+            return resized, (0, 0)
+        top, left = (self._start(length - self.crop) for length in resized)
+        return resized, (top, left)
+
     def __call__(self, name: str, images: Sequence[np.ndarray]) -> Tensor:
         """Grey images (H, W), uint8 or uint16, to (B, C, h, w) float32; ``name`` is for errors.
 

@@ -14,10 +14,10 @@ from raddino.encoders.base import Encoder
 from raddino.errors import RaddinoError
 from raddino.features.cache import FeatureCache
 from raddino.features.forward import device_of
+from raddino.features.parts import Settings, embed_rows
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
-    from raddino.features.extract import Settings
 
 BLOCK_IMAGES = 256
 
@@ -29,8 +29,6 @@ class EmbedActor:
         self.arguments = corpus, encoder, settings, store
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        from raddino.features.extract import embed_rows
-
         corpus, encoder, settings, store = self.arguments
         try:
             embed_rows(corpus, encoder, block["row"], settings, store, lambda n: None)

@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raddino.encoders.base import Encoder
 from raddino.errors import ConfigError, RaddinoError
 from raddino.features.cache import FeatureCache, FeatureSet
+from raddino.features.cluster import embed_on_cluster
 from raddino.features.files import check_suffix
-from raddino.features.forward import (
-    Encoded,
-    device_of,
-    encode_all,
-    feature_key,
-    make_encode,
-    resolve_precision,
-)
+from raddino.features.forward import feature_key, resolve_precision
+from raddino.features.parts import Settings, embed_rows
 from raddino.features.patches import PatchFile, PatchRows
 from raddino.features.ranks import Ranks, join_ranks
-from raddino.features.reading import deaths_told, read_batches
 from raddino.progress import bar, subject
 
 if TYPE_CHECKING:
     from raddino.corpus.dataset import Corpus
-
-PART_IMAGES = 256
-PART_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How images are read and encoded; none but ``precision`` changes a feature beyond rounding.
-
-    Attributes:
-        batch_size: images in one call of the encoder.
-        precision: ``"fp32"`` or ``"bf16"``.
-        compile: pass the encoder through ``torch.compile``.
-        workers: reader processes; 0 reads in threads.
-        patches: keep patch features too.
-    """
-
-    batch_size: int
-    precision: Literal["fp32", "bf16"]
-    compile: bool
-    workers: int
-    patches: bool
 
 
 def embed(
@@ -136,32 +106,6 @@ def fit_where_needed(encoder: Encoder, corpus: Corpus) -> None:
         encoder.fit(corpus, corpus.rows(split="train"))
 
 
-def embed_rows(
-    corpus: Corpus,
-    encoder: Encoder,
-    rows: np.ndarray,
-    settings: Settings,
-    store: FeatureCache,
-    advance: Callable[[int], None],
-) -> None:
-    """Embed ``rows`` into the cache, part after part; a part is written when it is full or two minutes old."""
-    pin = device_of(encoder).type == "cuda"
-    encode = make_encode(encoder, settings.precision, settings.compile)
-    batches = read_batches(corpus, encoder, rows, settings.batch_size, settings.workers, pin)
-    part: list[Encoded] = []
-    begun = time.monotonic()
-    with deaths_told():
-        for encoded in encode_all(encoder, encode, batches, settings.patches):
-            part.append(encoded)
-            full = sum(len(one.rows) for one in part) >= PART_IMAGES
-            if full or time.monotonic() - begun > PART_SECONDS:
-                _keep(corpus, part, store)
-                part, begun = [], time.monotonic()
-            advance(len(encoded.rows))
-    if part:
-        _keep(corpus, part, store)
-
-
 def _fill(
     corpus: Corpus,
     encoder: Encoder,
@@ -182,29 +126,9 @@ def _fill(
     done = 0 if whose else done
     with bar(f"embed {subject(encoder.name)}{whose}", total=len(rows) + done, done=done) as shown:
         if engine == "ray":
-            from raddino.features.cluster import embed_on_cluster
-
             embed_on_cluster(corpus, encoder, rows, settings, store, shown.advance)
         else:
             embed_rows(corpus, encoder, rows, settings, store, shown.advance)
-
-
-def _keep(corpus: Corpus, part: list[Encoded], store: FeatureCache) -> None:
-    """Write a part, its patches first: what the part names is then there."""
-    rows = np.concatenate([one.rows for one in part])
-    patches = [one.patches for one in part if one.patches is not None]
-    crcs = PatchFile(store.folder, (len(corpus), *patches[0].shape[1:])).write(rows, patches) if patches else None
-    means = [one.mean_patch for one in part if one.mean_patch is not None]
-    features = FeatureSet(
-        cls=np.concatenate([one.cls for one in part]),
-        mean_patch=np.concatenate(means) if means else None,
-        rows=rows,
-        ids=corpus.manifest["id"].iloc[rows].astype(str).tolist(),
-        encoder=store.encoder,
-        corpus=store.corpus,
-        patch_crc32=crcs,
-    )
-    store.add(features)
 
 
 def _check_held(parts: list[FeatureSet], encoder: Encoder, store: FeatureCache, array: PatchFile | None) -> None:

@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 
 from raddino.inspection.base import Finding, Severity, Value, register
-from raddino.inspection.moves import MOVES, Move
+from raddino.inspection.moves import MOVES, VIEWS, Move
 
 SURE = {"turned": 0.8, "inverted": 0.8, "mirrored": 0.9, "lateral": 0.95, "frontal": 0.98, "other": 0.98}
 """Least probability of a finding; docs/results/geometry.md has what is found and what is false at these."""
 MOST_TILT = 10.0
 """Degrees."""
-VIEWS = ("PA", "AP", "LATERAL", "OTHER")
-"""What a picture may show; the last is no chest radiograph."""
 FRONTAL = ("PA", "AP", "FRONTAL")
 HEADER = "stored turned or mirrored"
 """How a note of :mod:`raddino.images.orientation` begins."""

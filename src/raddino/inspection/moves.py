@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+VIEWS = ("PA", "AP", "LATERAL", "OTHER")
+"""What a picture may show; the last is no chest radiograph."""
+
 
 @dataclass(frozen=True)
 class Move:

@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raddino.encoders.base import Encoder
-from raddino.inspection.geometry import VIEWS
-from raddino.inspection.moves import MOVES
+from raddino.inspection.moves import MOVES, VIEWS
 
 SHIPPED = Path(__file__).parent / "shipped" / "geometry" / "head.safetensors"
 ENCODER = "raddino-tiny"

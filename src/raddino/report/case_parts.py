@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from raddino.config import validate
 from raddino.errors import RaddinoError
+from raddino.look.shown import showable
 from raddino.report.analysis_figures import Row, draw_groups
 from raddino.report.analysis_parts import Figure, Page, Table, find
 from raddino.report.artefacts import public
 from raddino.report.findings_page import Pair, pairs
-from raddino.report.gallery import showable
 from raddino.report.overlays import Overlay, class_colours, overlays
 from raddino.report.tables import SHOWN, Block, Metric, metric, number
 from raddino.tasks.base import TaskConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raddino.errors import RaddinoError
-from raddino.report.gallery import eight_bit, facts, showable
+from raddino.look.shown import eight_bit, facts, showable
 from raddino.report.style import data_uri
 
 if TYPE_CHECKING:

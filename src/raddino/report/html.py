@@ -255,7 +255,8 @@ def _galleries(corpus: Corpus | None, spec: str | None, metrics: dict[str, Any],
         return nothing | {"no_gallery": "No encoder was given to this report, so there are no features to show."}
     from raddino.encoders.load import load_encoder
     from raddino.features.extract import fit_where_needed
-    from raddino.report.gallery import FITTED, draw_rows, gallery
+    from raddino.look.shown import draw_rows
+    from raddino.report.gallery import FITTED, gallery
     from raddino.report.neighbours import retrieve
 
     encoder = load_encoder(spec)

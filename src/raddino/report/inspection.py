@@ -11,7 +11,7 @@ import numpy as np
 
 from raddino.errors import counted
 from raddino.files import owner_only, write_text
-from raddino.report.gallery import facts, showable
+from raddino.look.shown import facts, showable
 from raddino.report.holdings import holdings_part
 from raddino.report.style import OUTLINES, THEME, data_uri, stamp_of
 

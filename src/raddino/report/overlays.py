@@ -11,7 +11,7 @@ import numpy as np
 
 from raddino.config import validate
 from raddino.errors import RaddinoError
-from raddino.report.gallery import eight_bit, facts, showable
+from raddino.look.shown import eight_bit, facts, showable
 from raddino.report.style import OUTLINES, data_uri
 from raddino.tasks.base import TaskConfig
 from raddino.tasks.segmentation.contours import PALETTE

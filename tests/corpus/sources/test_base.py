@@ -7,7 +7,7 @@ from raddino.corpus.prepare import prepare, summary
 from raddino.corpus.sources import FILES, SOURCES, closed_sources, describe_sources, split_spec
 from raddino.corpus.sources.base import Incomplete, cut_validation, read_table
 from raddino.errors import ConfigError, RaddinoError
-from raddino.report.gallery import showable
+from raddino.look.shown import showable
 
 NAMES = ["brax", "candid-ptx", "chexmask", "chexpert", "cohen", "folder", "iu-xray", "jsrt", "mimic-cxr",
          "mimic-cxr-jpg", "montgomery", "nih", "padchest", "rsna-pneumonia", "shenzhen", "siim-acr", "vindr-cxr",

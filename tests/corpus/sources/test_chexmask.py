@@ -7,7 +7,7 @@ import pytest
 from raddino.corpus.sources import SOURCES
 from raddino.corpus.sources.chexpert import LABELS
 from raddino.errors import ConfigError, RaddinoError
-from raddino.report.gallery import showable
+from raddino.look.shown import showable
 
 SIZE = {"Height": 60, "Width": 52}
 
