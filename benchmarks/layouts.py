@@ -4,7 +4,7 @@
 
 CORPUS is packed from the open X-rays (NIH, Kermany, Cohen). Five folds of patients among the rows outside its test
 split; logistic and ridge regression of scikit-learn on standardised features, their strength chosen on inner folds. Of
-every encoder are read its class token, its patches averaged to 2 x 2 and 4 x 4 and laid out, and HOG's numbers beside the
+every encoder are read its class token, its patches averaged to 2 x 2 and 4 x 4 and laid out, and HOG's beside the
 latter; of HOG: all, and as many principal components as a small class token has numbers, whitened.
 """
 
