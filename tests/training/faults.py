@@ -168,7 +168,7 @@ FAULTS = {
     "export: bug": lambda: before_call(pretrain, "save_encoder", 2, raising(ValueError("x"))),
     "initial: full": lambda: before_call(pretrain, "save_encoder", 1, full_at(4096)),
     "metrics: full": lambda: before_call(loop.Loop, "_record", 2, full_at(300)),
-    "config: full": lambda: before_call(pretrain, "_write_identity", 1, full_at(200)),
+    "config: full": lambda: before_call(pretrain, "write_identity", 1, full_at(200)),
     "interrupt": step(killing(signal.SIGINT)),
     "interrupt twice": step(twice(signal.SIGINT)),
     "interrupt ignored": ignored(signal.SIGINT),
